@@ -1,0 +1,242 @@
+"""Op: one class is one op, an instance is one recorded call of it and a node of the graph.
+
+A concrete op states, in this order: its kernels, `reference`, `forward`, `backward`, `samples`. Making the class checks
+that they are there and enters it in `TABLE`, from which the function and method namespaces, the tests, `tritorch
+validate` and the tuner are all derived. Nothing else has to be edited to add an op.
+
+Arguments are positional and have PyTorch's names in `reference`; tensors arrive in `reference`, `host` and `forward` as
+arrays, everything else as it was given. `backward` sees Tensors, which this room only knows by their methods.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import numpy as np
+
+from tritorch.runtime import dtypes
+from tritorch.runtime.device import CPU
+
+TABLE: dict[str, type[Op]] = {}
+EXPORTS: dict[str, object] = {}  # "softmax", "Tensor.softmax", "nn.functional.softmax" -> what stands there
+
+
+class Node:
+    """A step of the recorded graph: where gradients go next (`edges`) and in which order (`sequence`)."""
+
+    __slots__ = ("__weakref__", "edges", "hooks", "inputs", "recording", "results", "sequence", "versions")
+
+    def name(self):
+        """The node's name as PyTorch spells it, such as SoftmaxBackward0."""
+        return f"{type(self).__name__}Backward0"
+
+    @property
+    def next_functions(self):
+        """The nodes that gradients flow to from here, each with the number of its output."""
+        return tuple((None, 0) if edge is None else edge[:2] for edge in self.edges)
+
+    def __repr__(self):
+        return f"<{self.name()}>"
+
+
+class Op(Node):
+    """Base of all ops; see the module's text. Class attributes that a member may set:
+
+    exports   where its public function stands, such as ("softmax", "Tensor.softmax").
+    saves     which arguments `backward` reads, by name, and "output" if it reads the result. Others are let go of.
+    views     True where the result shares memory with the first argument.
+    creates   True where no argument is a tensor: the device comes last.
+    widens    True where half-precision arrays are computed in float32 on the host and narrowed once at the end.
+    """
+
+    abstract = True
+    exports: tuple[str, ...] = ()
+    saves: tuple[str, ...] = ()
+    views = False
+    creates = False
+    widens = False
+    names: tuple[str, ...] = ()  # the arguments' names, from `reference`
+    defaults: tuple = ()
+    saves_output = False
+    saved_arguments: tuple[int, ...] = ()
+
+    def __init_subclass__(cls, abstract=False, **rest):
+        super().__init_subclass__(**rest)
+        cls.abstract = abstract
+        if not abstract:
+            cls.register()
+
+    @classmethod
+    def register(cls):
+        """Check that the op is whole, derive what dispatch needs, and enter it in the table."""
+        cls.op_name = cls.__dict__.get("op_name") or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+        for part in ("reference", "forward", "samples"):
+            if not callable(getattr(cls, part, None)):
+                raise TypeError(f"op {cls.op_name!r} ({cls.__module__}.{cls.__name__}) has no {part}")
+        if not cls.__doc__:
+            raise TypeError(f"op {cls.op_name!r} ({cls.__module__}.{cls.__name__}) has no docstring")
+        if cls.op_name in TABLE:
+            raise TypeError(
+                f"op {cls.op_name!r} is registered twice, by {TABLE[cls.op_name].__module__} and {cls.__module__}; "
+                "was a module loaded under two names? Import tritorch.ops, never ops."
+            )
+        cls._read_signature()
+        TABLE[cls.op_name] = cls
+        for name in cls.exports:
+            export(name)(cls.function())
+
+    @classmethod
+    def _read_signature(cls):
+        parameters = [p for p in inspect.signature(cls.reference).parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        fixed = [p for p in parameters if p.kind is not p.VAR_POSITIONAL]
+        cls.names = tuple(p.name for p in fixed)
+        cls.defaults = tuple(p.default for p in fixed if p.default is not p.empty)
+        cls.saves_output = "output" in cls.saves
+        cls.saved_arguments = tuple(cls.names.index(name) for name in cls.saves if name != "output")
+        if cls.widens and "host" not in cls.__dict__:
+            cls.host = classmethod(widened_host)
+        elif getattr(cls.host, "__func__", None) is Op.host.__func__:
+            cls.host = cls.reference  # no wrapper between dispatch and NumPy
+
+    # -------------------------------------------------------------------------------- what a member writes
+
+    @classmethod
+    def host(cls, *arrays):
+        """The op on the CPU: the reference, unless a member has a faster way, which is checked against it."""
+        return cls.reference(*arrays)
+
+    def backward(self, *grads):
+        """The gradient of each argument, in order; None where there is none."""
+        raise RuntimeError(f"derivative for {self.op_name} is not implemented")
+
+    @staticmethod
+    def errors(draw):
+        """Invalid inputs: yields (args, kwargs, exception class, part of the message)."""
+        return ()
+
+    # -------------------------------------------------------------------------------- what a member reads
+
+    @property
+    def output(self):
+        """The saved result, as a Tensor that continues this graph."""
+        return self.results[0].unpack(self)
+
+    @property
+    def outputs(self):
+        """All saved results of an op that has several."""
+        return tuple([result.unpack(self) for result in self.results])
+
+    # -------------------------------------------------------------------------------- calls
+
+    @classmethod
+    def apply(cls, *args):
+        """Run the op on Tensors and record it; autograd puts the one dispatch point here."""
+        raise RuntimeError("ops run through autograd: import tritorch first")
+
+    @classmethod
+    def function(cls):
+        """The public function: PyTorch's argument names, by position or keyword, then `apply`."""
+        call = getattr(cls, "call", None) or cls._plain_function()
+
+        def function(*args, **kwargs):
+            out = kwargs.pop("out", None)
+            try:
+                result = call(*args, **kwargs)
+            except TypeError as error:
+                raise cls.argument_error(error, args, kwargs) from None
+            return result if out is None else write_out(out, result)
+
+        function.__name__ = function.__qualname__ = cls.op_name
+        function.__doc__ = cls.__doc__
+        function.__signature__ = inspect.signature(call)
+        return function
+
+    @classmethod
+    def _plain_function(cls):
+        def call(*args, **kwargs):
+            if kwargs or len(args) < len(cls.names):
+                args = cls.bind(args, kwargs)
+            elif len(args) > len(cls.names):
+                raise TypeError(
+                    f"{cls.op_name}() takes {len(cls.names)} positional arguments but {len(args)} were given"
+                )
+            return cls.apply(*args)
+
+        call.__signature__ = cls.signature()
+        return call
+
+    @classmethod
+    def signature(cls):
+        """The arguments of the public function, where it has none of its own."""
+        return inspect.signature(cls.reference)
+
+    @classmethod
+    def bind(cls, args, kwargs):
+        """All arguments in order, defaults filled in."""
+        values = list(args)
+        first_default = len(cls.names) - len(cls.defaults)
+        for position in range(len(args), len(cls.names)):
+            name = cls.names[position]
+            if name in kwargs:
+                values.append(kwargs.pop(name))
+            elif position >= first_default:
+                values.append(cls.defaults[position - first_default])
+            else:
+                raise TypeError(f'{cls.op_name}() missing 1 required positional arguments: "{name}"')
+        if kwargs:
+            raise TypeError(f"{cls.op_name}() got an unexpected keyword argument '{next(iter(kwargs))}'")
+        return values
+
+    @classmethod
+    def argument_error(cls, error, args, kwargs):
+        """The TypeError a user gets: Python's own words about our inner functions, said about the op."""
+        text = str(error)
+        match = re.search(r"([\w.<>]*\()?.*?\(\) (missing|got|takes) (.*)$", text)
+        return TypeError(f"{cls.op_name}() {match.group(2)} {match.group(3)}") if match else error
+
+
+def export(*names):
+    """Make a function public under `names`, such as "var", "Tensor.var" or "nn.functional.mse_loss"."""
+
+    def keep(function):
+        for name in names:
+            if name in EXPORTS:
+                raise TypeError(f"{name!r} is exported twice")
+            EXPORTS[name] = function
+        return function
+
+    return keep
+
+
+def write_out(out, result):
+    """Copy `result` into the tensor (or tuple of tensors) a user passed as `out=`, resizing empty ones."""
+    if isinstance(result, tuple):
+        for each, value in zip(out, result, strict=True):
+            write_out(each, value)
+        return out
+    if out.shape != result.shape:
+        out.resize_(result.shape)
+    out.copy_(result)
+    return out
+
+
+_HALVES = frozenset(d.numpy for d in dtypes.ALL if d.numpy != d.compute)
+
+
+def widened_host(cls, *arrays):
+    """Run the reference on float32 where arrays are half precision, and narrow the floating results once."""
+    half = next((a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype in _HALVES), None)
+    run = cls.fast if hasattr(cls, "fast") else cls.reference
+    if half is None:
+        return run(*arrays)
+    wide = [a.astype(np.float32) if isinstance(a, np.ndarray) and a.dtype in _HALVES else a for a in arrays]
+    results = run(*wide)
+    if isinstance(results, tuple):
+        return tuple(r.astype(half) if r.dtype == np.float32 else r for r in results)
+    return results.astype(half) if results.dtype == np.float32 else results
+
+
+def device_of(array):
+    """What a host array belongs to when an op makes one: references only ever make CPU arrays."""
+    return CPU if isinstance(array, np.ndarray) else array.device

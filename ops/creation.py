@@ -1,0 +1,109 @@
+"""Ops that make tensors from nothing: filled, counted, spaced."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.ops.base import Op
+from tritorch.ops.pointwise import pointwise_default
+from tritorch.runtime import tl, transfer
+
+
+class Creation(Op, abstract=True):
+    """An op without tensor arguments. `reference(size, ..., dtype)` gets a NumPy dtype; `forward` the device as well."""
+
+    creates = True
+
+
+@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+def _fill(
+    out,  # what is filled, contiguous: (count,)
+    value,  # the number, as the bits of a float64 or as an int64
+    count,
+    FLOATING: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    number = tl.full([BLOCK], value, tl.int64)
+    if FLOATING:
+        number = number.to(tl.float64, bitcast=True)
+    tl.store(out + index, number.to(out.dtype.element_ty), mask=index < count)
+
+
+def number_bits(value, dtype):
+    """How a number travels to a kernel: the bits of a float64 for floating dtypes, else an integer."""
+    return int(np.float64(value).view(np.int64)) if dtype.kind in "fV" else int(value)
+
+
+class Full(Creation):
+    """A tensor of `size` filled with one value."""
+
+    @staticmethod
+    def reference(size, value, dtype):
+        return np.full(size, value, dtype) if value else np.zeros(size, dtype)
+
+    def forward(self, size, value, dtype, device):
+        """One launch that writes the value."""
+        out = transfer.empty(size, dtype, device)
+        if out.size:
+            config = _fill.config(out, count=out.size)
+            floating = dtype.kind in "fV"
+            grid = (cdiv(out.size, config["BLOCK"]),)
+            _fill[grid](out, number_bits(value, dtype), out.size, FLOATING=floating, **config)
+        return out
+
+    @staticmethod
+    def samples(draw):
+        for dtype in (np.float32, np.float64, np.float16, np.int64, np.uint8, np.bool_):
+            yield (5, 7), 1, np.dtype(dtype)
+        yield (), 2.5, np.dtype(np.float32)
+        yield (0, 3), 2.5, np.dtype(np.float32)
+        yield (1025,), -0.1, np.dtype(np.float64)
+
+
+@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+def _arange(
+    out,  # what is counted: (count,)
+    start,  # the first number, as the bits of a float64 or as an int64
+    step,  # likewise
+    count,
+    FLOATING: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    first, by = tl.full([BLOCK], start, tl.int64), tl.full([BLOCK], step, tl.int64)
+    if FLOATING:
+        first, by = first.to(tl.float64, bitcast=True), by.to(tl.float64, bitcast=True)
+        number = first + index.to(tl.float64) * by
+        tl.store(out + index, number.to(out.dtype.element_ty), mask=index < count)
+    else:
+        tl.store(out + index, (first + index * by).to(out.dtype.element_ty), mask=index < count)
+
+
+class Arange(Creation):
+    """start, start + step, start + 2 step, ...: `count` numbers, computed in float64 or int64."""
+
+    @staticmethod
+    def reference(start, step, count, dtype):
+        wide = np.float64 if dtype.kind in "fV" else np.int64
+        return (wide(start) + np.arange(count, dtype=wide) * wide(step)).astype(dtype)
+
+    def forward(self, start, step, count, dtype, device):
+        """One launch."""
+        out = transfer.empty((count,), dtype, device)
+        if count:
+            config = _arange.config(out, count=count)
+            bits = [number_bits(each, dtype) for each in (start, step)]
+            grid = (cdiv(count, config["BLOCK"]),)
+            _arange[grid](out, *bits, count, FLOATING=dtype.kind in "fV", **config)
+        return out
+
+    @staticmethod
+    def samples(draw):
+        yield 0, 1, 5, np.dtype(np.int64)
+        yield 3, -2, 1025, np.dtype(np.int32)
+        yield 0.5, 0.25, 7, np.dtype(np.float32)
+        yield 0, 1, 0, np.dtype(np.float32)
+
+

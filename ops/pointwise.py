@@ -1,0 +1,371 @@
+"""The pointwise family: one kernel for every op that works element by element, whatever its formula.
+
+A member gives a scalar `value` formula, a NumPy `reference` and, where it has a gradient, one slope per argument: a formula
+whose parameters name what it needs of the arguments and the `output`, which is therefore also what is saved. The family
+broadcasts, promotes by PyTorch's rules, reads any strides and widens half precision to float32; the gradient,
+`grad * slope(...)`, is one launch of the same kernel, and an op of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.ops.base import Op
+from tritorch.ops.formula import Formula, formula
+from tritorch.ops.layout import broadcast_shape, broadcast_strides, empty_like, merge, needs_64_bits
+from tritorch.runtime import dtypes, tl
+
+
+@kernel
+def offsets_of(index, shape, strides, FIRST: tl.constexpr, RANK: tl.constexpr):
+    """The offset of element number `index` of a tensor of `shape`, by `strides[FIRST : FIRST + RANK]`."""
+    if RANK == 0:
+        return index
+    offset = index * 0
+    for k in tl.static_range(RANK):
+        if k < RANK - 1:
+            offset += (index % shape[RANK - 1 - k]) * strides[FIRST + RANK - 1 - k]
+            index = index // shape[RANK - 1 - k]
+        else:
+            offset += index * strides[FIRST]
+    return offset
+
+
+def pointwise_default(device, *, count):
+    """8 KiB a tile on a GPU and at least 8 waves where there is enough to do; few large blocks interpreted."""
+    if device.kind == "interpreter":
+        return {"BLOCK": min(max(next_power_of_2(cdiv(count, 8)), 1024), 131072), "num_warps": 4}
+    block = 2048
+    while block > 256 and cdiv(count, block) < 8 * device.sms:
+        block //= 2
+    return {"BLOCK": block, "num_warps": 4 if block <= 1024 else 8}
+
+
+@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+def pointwise_kernel(
+    out,  # results, contiguous: (count,)
+    inputs,  # tuple: a pointer of `shape` by its strides, or a number
+    count,
+    shape,
+    strides,  # of the inputs, one after the other
+    FORMULA: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    ARITY: tl.constexpr,
+    RANK: tl.constexpr,  # 0: every input is contiguous
+    NUMBERS: tl.constexpr,  # bit i: input i is a number
+    BITS: tl.constexpr,  # numbers come as the bits of a float64
+    CONDITION: tl.constexpr,  # the first input is a condition and stays bool
+    WIDE: tl.constexpr,  # 64-bit indices
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    if WIDE:
+        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    values = ()
+    for i in tl.static_range(ARITY):
+        if NUMBERS & (1 << i):
+            if BITS:
+                values = (*values, tl.full([BLOCK], inputs[i], tl.int64).to(tl.float64, bitcast=True))
+            else:
+                values = (*values, tl.full([BLOCK], inputs[i], COMPUTE))
+        else:
+            place = inputs[i] + offsets_of(index, shape, strides, i * RANK, RANK)
+            if CONDITION and i == 0:
+                values = (*values, tl.load(place, mask=inside, other=0) != 0)
+            else:
+                values = (*values, tl.load(place, mask=inside, other=0).to(COMPUTE))
+    result = FORMULA(*values)
+    tl.store(out + index, result.to(out.dtype.element_ty), mask=inside)
+
+
+def launch_pointwise(op, value, arrays, compute, result, condition=False):
+    """Run formula `value` over broadcast `arrays` and numbers: computed in `compute`, stored as `result`."""
+    present = [a for a in arrays if hasattr(a, "strides") and a.ndim >= 0 and not isinstance(a, np.generic)]
+    shape = broadcast_shape(op, *(a.shape for a in present))
+    out = empty_like(present[0], shape, result)
+    if out.size == 0:
+        return out
+    flat, strides = merge(shape, [broadcast_strides(a, shape) for a in present])
+    rank = 0 if all(own == (1,) or own == () for own in strides) and len(flat) < 2 else len(flat)
+    bits = compute == np.float64
+    inputs, numbers, steps, each = [], 0, [], iter(strides)
+    for position, a in enumerate(arrays):
+        if any(a is p for p in present):
+            inputs.append(a)
+            steps.extend(next(each) if rank else ())
+        else:
+            numbers |= 1 << position
+            inputs.append(_number(a, compute, bits))
+            steps.extend([0] * rank)
+    config = pointwise_kernel.config(out, count=out.size)
+    grid = (cdiv(out.size, config["BLOCK"]),)
+    pointwise_kernel[grid](
+        out, tuple(inputs), out.size, flat if rank else (), tuple(steps),
+        FORMULA=value, COMPUTE=triton_dtype(compute), ARITY=len(arrays), RANK=rank, NUMBERS=numbers, BITS=bits,
+        CONDITION=condition, WIDE=needs_64_bits(flat, strides), **config,
+    )  # fmt: skip
+    return out
+
+
+def _number(value, compute, bits):
+    if bits:
+        return int(np.float64(value).view(np.int64))
+    return float(value) if compute.kind in "fV" else int(value)
+
+
+def triton_dtype(numpy_dtype):
+    """Triton's dtype object for a NumPy dtype."""
+    return getattr(tl, _TRITON_NAMES.get(numpy_dtype) or dtypes.of(numpy_dtype).name)
+
+
+_TRITON_NAMES = {
+    np.dtype(np.bool_): "int1",
+    dtypes.float8_e4m3fn.numpy: "float8e4nv",
+    dtypes.float8_e5m2.numpy: "float8e5",
+}
+
+
+# ---------------------------------------------------------------- what is computed in what, by PyTorch's promotion rules
+
+
+def arithmetic(arrays):
+    """The common dtype of the arguments, computed in float32 where it is a half type."""
+    common = dtypes.result_type(*arrays)
+    return common.compute, common.numpy
+
+
+def floating(arrays):
+    """As arithmetic, but integers and bools become the default floating dtype."""
+    common = dtypes.result_type(*arrays)
+    if not common.is_floating_point:
+        common = dtypes.get_default_dtype()
+    return common.compute, common.numpy
+
+
+def predicate(arrays):
+    """Computed in the common dtype; the result is bool."""
+    return dtypes.result_type(*arrays).compute, np.dtype(np.bool_)
+
+
+_PLAIN = frozenset(np.dtype(kind) for kind in (np.float32, np.float64))
+
+
+class Pointwise(Op, abstract=True):
+    """An op that works element by element; see the module's text."""
+
+    arguments: tuple[str, ...] = ()
+    types = staticmethod(arithmetic)
+    value: Formula
+    slopes: dict[str, Formula] = {}
+    condition = False  # the first argument is a condition, which does not take part in promotion
+    gradients: dict
+
+    @classmethod
+    def register(cls):
+        """Derive what is saved from what the slopes need, and make each slope's gradient an op."""
+        cls.slopes = {
+            name: cls.__dict__[f"slope_{name}"] for name in cls.arguments if f"slope_{name}" in cls.__dict__
+        }
+        if "slope" in cls.__dict__:
+            cls.slopes = {cls.arguments[0]: cls.slope}
+        needs = {name for slope in cls.slopes.values() for name in _parameters(slope)}
+        if "saves" not in cls.__dict__:
+            cls.saves = tuple(name for name in (*cls.arguments, "output") if name in needs)
+        super().register()
+        if cls.value.op is None:
+            cls.value.op = cls
+        cls.gradients = {name: make_gradient(cls, name, slope) for name, slope in cls.slopes.items()}
+
+    @classmethod
+    def _read_signature(cls):
+        cls.names, cls.defaults = cls.arguments, cls.__dict__.get("argument_defaults", ())
+        cls.saves_output = "output" in cls.saves
+        cls.saved_arguments = tuple(cls.arguments.index(name) for name in cls.saves if name != "output")
+
+    @classmethod
+    def signature(cls):
+        """The arguments by name: a reference may be a ufunc, which has no signature."""
+        first_default = len(cls.names) - len(cls.defaults)
+        return inspect.Signature(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=cls.defaults[at - first_default] if at >= first_default else inspect.Parameter.empty,
+            )
+            for at, name in enumerate(cls.names)
+        )
+
+    @classmethod
+    def host(cls, *arrays):
+        """The reference under the family's rules for dtypes; the usual case, all alike, goes straight through."""
+        first = arrays[0]
+        kind = getattr(first, "dtype", None)
+        if kind in _PLAIN and not cls.condition:
+            for other in arrays[1:]:
+                if getattr(other, "dtype", None) is not kind and type(other) not in (int, float):
+                    break
+            else:
+                return cls.reference(*arrays)
+        compute, result = cls.types(arrays[1:] if cls.condition else arrays)
+        cast = [_as(a, compute) for a in arrays]
+        if cls.condition:
+            cast[0] = np.asarray(first) != 0
+        found = cls.reference(*cast)
+        return found if found.dtype == result else np.asarray(found).astype(result)
+
+    def forward(self, *arrays):
+        """One launch of the family's kernel."""
+        compute, result = self.types(arrays[1:] if self.condition else arrays)
+        return launch_pointwise(self.op_name, self.value, arrays, compute, result, self.condition)
+
+    def backward(self, grad):
+        """grad * slope for each argument that wants it: composed of ops when recorded itself, else one launch."""
+        return tuple(
+            self._gradient(name, grad) if self.edges[position] is not None and name in self.slopes else None
+            for position, name in enumerate(self.arguments)
+        )
+
+    def _gradient(self, name, grad):
+        slope = self.slopes[name]
+        needed = [self.output if each == "output" else self.inputs[self.arguments.index(each)]
+                  for each in _parameters(slope)]  # fmt: skip
+        if self.recording:
+            return grad * slope.fn(*needed)
+        return self.gradients[name].apply(grad, *needed)
+
+
+def _as(value, compute):
+    return value.astype(compute, copy=False) if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def _parameters(slope):
+    code = slope.fn.__code__
+    return code.co_varnames[: code.co_argcount]
+
+
+class PointwiseGradient(Pointwise, abstract=True):
+    """grad * slope(...): the gradient of a pointwise op by one of its arguments."""
+
+    slope_formula: Formula
+
+    backward = Op.backward  # a gradient that is itself recorded is composed of ops, so this one is never recorded
+
+
+def make_gradient(member, name, slope):
+    """The op that multiplies a gradient by `slope`, as a class beside `member`."""
+    parameters = _parameters(slope)
+    product = _PRODUCTS[len(parameters)](slope)
+
+    def reference(grad, *arrays):
+        return grad * slope.fn(*arrays)
+
+    def samples(draw):
+        for sample in member.samples(draw):
+            sample = sample if isinstance(sample, tuple) else (sample,)
+            output = np.asarray(member.host(*sample))
+            named = dict(zip(member.arguments, sample, strict=False), output=output)
+            if output.dtype.kind in "fV":
+                yield (draw(*output.shape).astype(output.dtype), *(named[each] for each in parameters))
+
+    suffix = "" if len(member.arguments) == 1 else f"_{name}"
+    return type(
+        f"{member.__name__}Gradient{suffix}",
+        (PointwiseGradient,),
+        {
+            "__doc__": f"grad * d {member.op_name} / d {name}.",
+            "__module__": member.__module__,
+            "op_name": f"{member.op_name}_gradient{suffix}",
+            "arguments": ("grad", *parameters),
+            "value": product,
+            "reference": staticmethod(reference),
+            "samples": staticmethod(samples),
+            "saves": (),
+        },
+    )
+
+
+def _product_0(slope):
+    @formula
+    def product(grad):
+        return grad * slope()
+
+    return product
+
+
+def _product_1(slope):
+    @formula
+    def product(grad, a):
+        return grad * slope(a)
+
+    return product
+
+
+def _product_2(slope):
+    @formula
+    def product(grad, a, b):
+        return grad * slope(a, b)
+
+    return product
+
+
+def _product_3(slope):
+    @formula
+    def product(grad, a, b, c):
+        return grad * slope(a, b, c)
+
+    return product
+
+
+_PRODUCTS = (_product_0, _product_1, _product_2, _product_3)
+
+
+# ---------------------------------------------------------------- the families
+
+
+def straddling():
+    """Shapes that straddle the kernel's blocks: a scalar, one, none, odd, one past a block."""
+    return (), (1,), (0, 3), (5, 7), (1025,)
+
+
+class Unary(Pointwise, abstract=True):
+    """One argument."""
+
+    arguments = ("input",)
+
+    @staticmethod
+    def samples(draw):
+        for shape in straddling():
+            yield (draw(*shape),)
+        yield (draw(6, 4).T,)
+        yield (draw(9)[::-2],)
+        yield (np.broadcast_to(draw(3, 1), (3, 4)),)
+
+
+class Floating(Unary, abstract=True):
+    """One argument; integers become floating point."""
+
+    types = staticmethod(floating)
+
+
+class Binary(Pointwise, abstract=True):
+    """Two arguments, broadcast and promoted."""
+
+    arguments = ("input", "other")
+
+    @staticmethod
+    def samples(draw):
+        for shape in straddling():
+            yield draw(*shape), draw(*shape)
+        yield draw(5, 1, 4), draw(3, 1)
+        yield draw(4, 6).T, draw(6, 4)[::-1]
+        yield draw(7), 2.5
+
+
+class Comparison(Binary, abstract=True):
+    """Two arguments, compared in their common dtype; the result is bool."""
+
+    types = staticmethod(predicate)

@@ -1,0 +1,23 @@
+"""What all tiers share: a known default device, a seed, and the tests' own modules on the path."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(autouse=True)
+def _known_start():
+    import tritorch
+
+    tritorch.set_default_device("cpu")
+    if hasattr(tritorch, "manual_seed"):
+        tritorch.manual_seed(0)
+    yield
+    tritorch.set_default_device(None)

@@ -1,0 +1,26 @@
+"""Interpret tier: every kernel's numbers, forward and backward, against the reference; no GPU, no compiler."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tritorch.ops.base import TABLE
+from tritorch.runtime import dtypes
+from tritorch.validation import check_op
+
+
+def report(findings):
+    wrong = [str(finding) for finding in findings if not finding.ok]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_kernel_against_reference(name):
+    report(check_op(name, "interpreter", np.float32))
+
+
+@pytest.mark.parametrize("kind", [dtypes.bfloat16.numpy, dtypes.float64.numpy], ids=str)
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_kernel_in_other_dtypes(name, kind):
+    report(check_op(name, "interpreter", kind, gradients=False))

@@ -1,0 +1,106 @@
+"""Kernel launches on device arrays: through the driver as far as the stub goes, and by the bridge to their numbers."""
+
+from __future__ import annotations
+
+import bridge
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tritorch.runtime.cuda import array as device
+from tritorch.runtime.cuda import driver, memory
+from tritorch.runtime.cuda import stream as streams
+from tritorch.runtime.kernel import Kernel
+from tritorch.runtime.language import tl, triton_missing
+from tritorch.runtime.launcher import entries, set_launch_hook
+
+if triton_missing():
+    pytest.skip(triton_missing(), allow_module_level=True)
+
+
+@Kernel
+def scale(
+    x,  # what is scaled: (n,) by its stride
+    out,  # the results: (n,)
+    factor,
+    n,
+    stride,
+    BLOCK: tl.constexpr,
+):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    value = tl.load(x + i * stride, mask=i < n).to(tl.float32) * factor
+    tl.store(out + i, value.to(out.dtype.element_ty), mask=i < n)
+
+
+@Kernel
+def total(
+    inputs,  # tuple of arrays: (BLOCK,) each
+    out,  # their sum: (BLOCK,)
+    BLOCK: tl.constexpr,
+):
+    i = tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(inputs[0] + i) + tl.load(inputs[1] + i))
+
+
+@pytest.fixture
+def interpreted(stub):
+    before = set_launch_hook(bridge.interpret_launch)
+    yield
+    set_launch_hook(before)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, np.int32])
+def test_numbers(interpreted, dtype):
+    host = np.arange(1000).astype(dtype)
+    x, out = device.from_host(host), device.empty((334,), dtype)
+    view = x[::-3]
+    scale[(2,)](view, out, 0.5, 334, view.strides[0] // view.itemsize, BLOCK=256, num_warps=2)
+    np.testing.assert_array_equal(device.to_host(out), (host[::-3].astype(np.float32) * np.float32(0.5)).astype(dtype))
+
+
+def test_tuples_of_arrays(interpreted):
+    host = np.arange(64, dtype=np.float32)
+    out = device.empty((32,), np.float32)
+    total[(1,)]((device.from_host(host[:32]), device.from_host(host)[32:]), out, BLOCK=32)
+    np.testing.assert_array_equal(device.to_host(out), host[:32] + host[32:])
+
+
+def test_the_driver_gets_the_launch(stub):
+    x = device.from_host(np.ones(1000, np.float32))
+    launches = stub.count("launches")
+    scale[(7,)](x, x, 2.0, 1000, 1, BLOCK=128)
+    scale[(0,)](x, x, 2.0, 1000, 1, BLOCK=128)
+    other = streams.Stream()
+    with streams.stream(other):
+        scale[(5,)](x, x, 2.0, 1000, 1, BLOCK=128)
+    assert stub.count("launches") == launches + 2
+    assert stub.count("grid") == 5
+
+
+def test_alignment_and_dtype_choose_the_compiled_version(stub):
+    x, wide = device.from_host(np.ones(64, np.float32)), device.from_host(np.ones(64, np.float64))
+    before = len(entries(scale))
+    for each in (x, x[4:], x[1:], wide, wide[2:], wide[1:]):
+        scale[(1,)](each, each, 3.0, 60, 1, BLOCK=64, num_warps=1)
+    assert len(entries(scale)) == before + 4  # two dtypes, each aligned to 16 bytes and not
+
+
+def test_a_failing_launch_raises(stub, monkeypatch):
+    monkeypatch.setattr(driver, "_fatal", None)
+    x = device.from_host(np.ones(8, np.float32))
+    scale[(1,)](x, x, 2.0, 8, 1, BLOCK=64)
+    stub.fail(700)
+    try:
+        with pytest.raises(Exception, match="CUDA_ERROR_ILLEGAL_ADDRESS"):
+            scale[(1,)](x, x, 2.0, 8, 1, BLOCK=64)
+    finally:
+        stub.fail(0)
+
+
+def test_a_launch_keeps_no_memory(interpreted):
+    memory.empty_cache()
+    x = device.from_host(np.ones(100, np.float32))
+    held = memory.memory_allocated()
+    for _ in range(5):
+        scale[(1,)](x, device.empty((100,), np.float32), 2.0, 100, 1, BLOCK=128)
+    assert memory.memory_allocated() == held

@@ -1,0 +1,64 @@
+"""The whole of device="cuda" except the hardware, in processes whose CUDA driver is a stub."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CHECKS = sorted(each.name for each in HERE.glob("check_*.py"))
+ROOT = HERE.parent.parent
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_check(name, stub_environment):
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", str(HERE / name)]
+    done = subprocess.run(command, env=stub_environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+
+
+def ask(environment, text):
+    """What a small program prints, run with the stub driver."""
+    command = [sys.executable, "-c", "from tritorch.runtime.cuda import driver\n" + text]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        (
+            {"STUB_DEVICES": "0"},
+            "the NVIDIA driver shows no GPU (is one there, and does CUDA_VISIBLE_DEVICES allow it?).",
+        ),
+        ({"STUB_VERSION": "11080"}, "the NVIDIA driver is too old: it supports CUDA 11.8, and cuda-bindings"),
+    ],
+)
+def test_why_there_is_no_gpu(setting, reason, stub_environment):
+    text = "print(driver.device_count(), driver.is_available(), driver.why_not())"
+    assert ask(stub_environment | setting, text).startswith(f"0 False {reason}")
+
+
+def test_counting_devices_makes_no_context_and_imports_no_bindings(stub_environment):
+    text = (
+        "import ctypes, os, sys\n"
+        "print(driver.device_count(), ctypes.CDLL(os.environ['STUB_DRIVER']).stub_counter(b'context'),"
+        " [name for name in sys.modules if name.startswith('cuda.')])"
+    )
+    assert ask(stub_environment | {"STUB_DEVICES": "3"}, text) == "3 0 []\n"
+
+
+def test_arrays_may_outlive_everything_at_exit(stub_environment):
+    """Collection at interpreter shutdown is silent, whatever is left: arrays, events, pinned memory, a cycle."""
+    text = (
+        "import numpy as np\n"
+        "from tritorch.runtime.cuda import array, pinned, stream\n"
+        "kept = [array.from_host(np.arange(5)), stream.Stream().record_event(), pinned.empty((3,), np.int8)]\n"
+        "kept.append(kept)\n"
+    )
+    command = [sys.executable, "-X", "dev", "-c", text]
+    done = subprocess.run(command, env=stub_environment, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,31 @@
+"""tritorch: a GPU-first deep-learning runtime. Every op is a Triton kernel; the API is PyTorch's; PyTorch is not needed."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+from tritorch import autograd as autograd
+from tritorch import creation as creation
+from tritorch import functional as functional
+from tritorch import ops as ops
+from tritorch.autograd import enable_grad as enable_grad
+from tritorch.autograd import inference_mode as inference_mode
+from tritorch.autograd import is_grad_enabled as is_grad_enabled
+from tritorch.autograd import is_inference_mode_enabled as is_inference_mode_enabled
+from tritorch.autograd import no_grad as no_grad
+from tritorch.autograd import set_grad_enabled as set_grad_enabled
+from tritorch.namespaces import bind_tensor, exported
+from tritorch.runtime import dtypes as _dtypes
+from tritorch.runtime.device import Device as device
+from tritorch.runtime.device import get_default_device as get_default_device
+from tritorch.runtime.device import set_default_device as set_default_device
+from tritorch.runtime.dtypes import dtype as dtype
+from tritorch.runtime.dtypes import get_default_dtype as get_default_dtype
+from tritorch.runtime.dtypes import promote_types as promote_types
+from tritorch.runtime.dtypes import set_default_dtype as set_default_dtype
+from tritorch.tensor import Size as Size
+from tritorch.tensor import Tensor as Tensor
+
+bind_tensor(Tensor)
+globals().update(exported(""))
+globals().update(_dtypes.NAMES)

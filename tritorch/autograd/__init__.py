@@ -1,0 +1,105 @@
+"""The dynamic graph: recorded while the code runs, walked backwards by an iterative engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tritorch.autograd import engine
+from tritorch.autograd.apply import apply as apply
+from tritorch.autograd.anomaly import detect_anomaly as detect_anomaly
+from tritorch.autograd.anomaly import is_anomaly_enabled as is_anomaly_enabled
+from tritorch.autograd.anomaly import set_detect_anomaly as set_detect_anomaly
+from tritorch.autograd.function import Function as Function
+from tritorch.autograd.grad_mode import enable_grad as enable_grad
+from tritorch.autograd.grad_mode import inference_mode as inference_mode
+from tritorch.autograd.grad_mode import is_grad_enabled as is_grad_enabled
+from tritorch.autograd.grad_mode import is_inference_mode_enabled as is_inference_mode_enabled
+from tritorch.autograd.grad_mode import no_grad as no_grad
+from tritorch.autograd.grad_mode import set_grad_enabled as set_grad_enabled
+from tritorch.autograd.gradcheck import gradcheck as gradcheck
+from tritorch.autograd.gradcheck import gradgradcheck as gradgradcheck
+from tritorch.autograd.variable import Variable
+
+
+def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None):
+    """Add the gradients of `tensors` to the `.grad` of the leaves, or only of `inputs`."""
+    tensors = _as_tuple(tensors)
+    seeds = _seeds(tensors, grad_tensors)
+    retain = create_graph if retain_graph is None else retain_graph
+    if inputs is None:
+        engine.run(tensors, seeds, None, retain, create_graph)
+        return
+    inputs = _as_tuple(inputs)
+    if not inputs:
+        raise RuntimeError("'inputs' argument to backward() cannot be empty.")
+    found = _gradients(tensors, seeds, inputs, retain, create_graph)
+    for tensor, gradient in zip(inputs, found, strict=True):
+        if gradient is not None:
+            engine.accumulate(tensor, gradient, create_graph)
+
+
+def grad(
+    outputs,
+    inputs,
+    grad_outputs=None,
+    retain_graph=None,
+    create_graph=False,
+    only_inputs=True,
+    allow_unused=None,
+    is_grads_batched=False,
+    materialize_grads=False,
+):
+    """The gradients of the sum of `outputs` by each of `inputs`; nothing is written to `.grad`."""
+    outputs, inputs = _as_tuple(outputs), _as_tuple(inputs)
+    if not only_inputs:
+        raise ValueError("only_inputs argument is deprecated and cannot be False")
+    if is_grads_batched:
+        raise NotImplementedError("grad(): is_grads_batched=True is not supported; loop over the gradients")
+    for tensor in inputs:
+        if not tensor.requires_grad:
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+    seeds = _seeds(outputs, grad_outputs)
+    retain = create_graph if retain_graph is None else retain_graph
+    found = _gradients(outputs, seeds, inputs, retain, create_graph)
+    if materialize_grads:
+        return tuple(t.new_zeros(t.shape) if g is None else g for t, g in zip(inputs, found, strict=True))
+    if not allow_unused and any(gradient is None for gradient in found):
+        raise RuntimeError(
+            "One of the differentiated Tensors appears to not have been used in the graph. "
+            "Set allow_unused=True if this is the desired behavior."
+        )
+    return tuple(found)
+
+
+def _gradients(outputs, seeds, inputs, retain_graph, create_graph):
+    places = [tensor.gradient_edge() for tensor in inputs]
+    targets = {place: engine.Target() for place in places}
+    engine.run(outputs, seeds, targets, retain_graph, create_graph)
+    return [targets[place].gradient for place in places]
+
+
+def _as_tuple(value):
+    return (value,) if isinstance(value, Variable) else tuple(value)
+
+
+def _seeds(tensors, given):
+    given = _as_tuple(given) if isinstance(given, (Variable, Sequence)) else (given,) * len(tensors)
+    if len(given) != len(tensors):
+        raise RuntimeError(f"got {len(tensors)} tensors and {len(given)} gradients")
+    return [_seed(tensor, gradient) for tensor, gradient in zip(tensors, given, strict=True)]
+
+
+def _seed(tensor, gradient):
+    if not tensor.requires_grad:
+        raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
+    if gradient is None:
+        if tensor.array.size != 1:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        return tensor.detach().new_ones(tensor.array.shape)
+    if not isinstance(gradient, Variable):
+        raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
+    if gradient.array.shape != tensor.array.shape:
+        raise RuntimeError(
+            f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of {tensor.shape}."
+        )
+    return gradient

@@ -1,0 +1,176 @@
+"""The one dispatch point: every op call passes `apply` once, which runs it on its device and records it."""
+
+from __future__ import annotations
+
+from numpy import asarray as _asarray
+from numpy import generic as _generic
+from numpy import ndarray as _ndarray
+
+from tritorch.autograd.anomaly import remember
+from tritorch.autograd.anomaly import state as anomaly
+from tritorch.autograd.grad_mode import state
+from tritorch.autograd.variable import Variable, View, next_sequence
+from tritorch.ops.base import Op
+from tritorch.runtime.device import CPU
+from tritorch.runtime.quiet import restore, silence
+
+
+def apply(cls, *args):
+    """Run op `cls` on `args` (Tensors, numbers, anything else it takes) and record the call if a gradient may be asked for.
+
+    Tensors must share a device, except that zero-dimensional CPU tensors go anywhere, as numbers do.
+    """
+    arrays, device, record = [], None, False
+    for arg in args:
+        if isinstance(arg, Variable):
+            if arg.device is not device:
+                device = arg.device if device is None else _common_device(cls, args)
+            if arg.requires:
+                record = True
+            arrays.append(arg.array)
+        else:
+            arrays.append(arg)
+    if device is None:
+        return _create(cls, args)
+    if device is CPU:
+        before = silence()
+        try:
+            results = cls.host(*arrays)
+        finally:
+            restore(before)
+    else:
+        results = _run_kernels(cls, args, arrays, device)
+    if type(results) is tuple:
+        outputs = tuple(_wrap(result, device) for result in results)
+    else:
+        outputs = _wrap(results, device)
+    if cls.views:
+        _mark_view(cls, args, outputs)
+    if record and state.recording:
+        _record(cls, args, outputs)
+    return outputs
+
+
+def _wrap(array, device):
+    if type(array) is not _ndarray and isinstance(array, _generic):
+        array = _asarray(array)  # NumPy gives scalars where arrays have no dimensions
+    made_as = Variable.made_as
+    tensor = made_as.__new__(made_as)
+    tensor.array = array
+    tensor.device = device
+    return tensor
+
+
+def _create(cls, args):
+    if not cls.creates:
+        raise _no_tensor(cls, args)
+    device = args[-1]
+    return _wrap(cls.host(*args[:-1]) if device is CPU else cls().forward(*args), device)
+
+
+def _run_kernels(cls, args, arrays, device):
+    if cls.views:  # launches nothing, and arrays of every device have the same words
+        return cls.reference(*arrays)
+    for position, arg in enumerate(args):
+        if isinstance(arg, Variable) and arg.device is not device:
+            arrays[position] = arg.array.item()
+    return cls().forward(*arrays)
+
+
+def _common_device(cls, args):
+    tensors = [arg for arg in args if isinstance(arg, Variable)]
+    devices = list(dict.fromkeys(t.device for t in tensors if not (t.device is CPU and t.array.ndim == 0)))
+    if len(devices) > 1:
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but found at least two devices, "
+            f"{devices[0]} and {devices[1]}! (when checking argument for {cls.op_name})"
+        )
+    return devices[0]
+
+
+def _no_tensor(cls, args):
+    name = cls.names[0] if cls.names else "tensors"
+    got = type(args[0]).__name__ if args else "nothing"
+    return TypeError(f"{cls.op_name}(): argument '{name}' (position 1) must be Tensor, not {got}")
+
+
+def _mark_view(cls, args, outputs):
+    parent, rest = args[0], args[1:]
+    if parent.version is None:
+        parent.version = [0]
+    if type(outputs) is tuple:
+        raise TypeError(f"{cls.op_name}: a view op has one result")
+    outputs.version = parent.version
+    outputs.view = View(parent, cls, rest)
+
+
+def _record(cls, args, outputs):
+    """Make the call a node: its edges, and only what `backward` reads of its arguments and results."""
+    op = cls()
+    edges = []
+    for arg in args:
+        if isinstance(arg, Variable) and arg.requires:
+            array = arg.array
+            if arg.node is not None and arg.view is None:
+                edges.append((arg.node, arg.slot, array.shape, array.dtype, arg.device))
+            else:
+                edges.append((*arg.gradient_edge(), array.shape, array.dtype, arg.device))
+        else:
+            edges.append(None)
+    op.edges, op.hooks, op.recording, op.sequence = edges, None, False, next_sequence()
+    if anomaly.enabled:
+        remember(op)
+    saved = cls.saved_arguments
+    op.versions = None
+    if saved or cls.saves_output:
+        _save(op, args, saved)
+    else:
+        op.inputs = tuple([None if isinstance(arg, Variable) else arg for arg in args])
+    op.results = ()
+    if type(outputs) is tuple:
+        for slot, output in enumerate(outputs):
+            if output.array.dtype.kind in _FLOATING:
+                output.node, output.slot, output.requires = op, slot, True
+    elif outputs.array.dtype.kind in _FLOATING:
+        outputs.node, outputs.requires = op, True
+    if cls.saves_output:
+        each = outputs if type(outputs) is tuple else (outputs,)
+        op.results = tuple([SavedOutput(output, op) for output in each])
+
+
+_FLOATING = frozenset("fV")  # ml_dtypes' bfloat16 and float8 are of kind V
+
+
+def _save(op, args, saved):
+    inputs, versions = [], []
+    for position, arg in enumerate(args):
+        if not isinstance(arg, Variable):
+            inputs.append(arg)
+        elif position in saved or (position >= len(op.names) and len(op.names) - 1 in saved):
+            inputs.append(arg)
+            versions.append((arg, 0 if arg.version is None else arg.version[0]))
+        else:
+            inputs.append(None)
+    op.inputs, op.versions = tuple(inputs), versions
+
+
+class SavedOutput:
+    """A result kept for `backward`: its array and not the Tensor, which holds the node (no cycle)."""
+
+    __slots__ = ("array", "device", "slot", "version", "written")
+
+    def __init__(self, output, op):
+        self.array, self.device, self.slot = output.array, output.device, output.slot
+        self.version = output.counter()
+        self.written = self.version[0]
+
+    def unpack(self, op):
+        """The result as a Tensor that continues the graph from `op`."""
+        tensor = _wrap(self.array, self.device)
+        tensor.version = self.version
+        if self.array.dtype.kind in _FLOATING:
+            tensor.node, tensor.slot, tensor.requires = op, self.slot, True
+        return tensor
+
+
+Op.apply = classmethod(apply)

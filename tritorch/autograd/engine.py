@@ -1,0 +1,213 @@
+"""The engine: walks the recorded ops from newest to oldest and hands each its gradient. No recursion.
+
+A node's number is larger than those of all nodes it depends on, so popping the largest number from a heap runs every
+node after everything that feeds it. Gradients are reduced to the shape and cast to the dtype of what they belong to
+here, once, so that no op has to think of broadcasting in its backward.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+
+from tritorch.autograd import anomaly
+from tritorch.autograd.grad_mode import state
+from tritorch.autograd.variable import AccumulateGrad
+from tritorch.runtime import dtypes
+
+
+class Target:
+    """A place whose gradient `grad()` was asked for: an output of a node."""
+
+    __slots__ = ("gradient",)
+
+    def __init__(self):
+        self.gradient = None
+
+
+def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
+    """Propagate `gradients` of the tensors `roots`; fill `targets` ((node, slot) -> Target), or else leaves' `.grad`."""
+    pending, heap = {}, []  # node -> gradients of its outputs
+    needed = None if targets is None else _nodes_leading_to(roots, targets)
+    for root, gradient in zip(roots, gradients, strict=True):
+        node, slot = root.gradient_edge()
+        _deliver(pending, heap, node, slot, gradient)
+    before, state.recording = state.recording, create_graph
+    try:
+        while heap:
+            node = heapq.heappop(heap)[1]
+            received = pending.pop(node)
+            _run_node(node, received, pending, heap, targets, needed, retain_graph, create_graph)
+    finally:
+        state.recording = before
+
+
+def _run_node(node, received, pending, heap, targets, needed, retain_graph, create_graph):
+    if node.hooks:
+        received = _run_pre_hooks(node, received)
+    if targets is not None:
+        for slot, gradient in received.items():
+            target = targets.get((node, slot))
+            if target is not None:
+                target.gradient = gradient
+        if node not in needed:
+            return
+    if type(node) is AccumulateGrad:
+        if targets is None:
+            accumulate(node.variable, received[0], create_graph)
+        return
+    if len(received) == 1 and 0 in received:
+        gradients = _call(node, create_graph, received[0])
+    else:
+        last = max(received)
+        gradients = _call(node, create_graph, *(received.get(slot) for slot in range(last + 1)))
+    if type(gradients) is not tuple:
+        gradients = (gradients,)
+    if anomaly.state.enabled:
+        anomaly.check(node, gradients)
+    if node.hooks:
+        _run_post_hooks(node, gradients, received)
+    for edge, gradient in zip(node.edges, gradients, strict=False):
+        if edge is not None and gradient is not None:
+            array = gradient.array
+            if array.shape != edge[2] or array.dtype != edge[3]:
+                gradient = _fit(gradient, edge, node)
+            _deliver(pending, heap, edge[0], edge[1], gradient)
+    if not retain_graph:
+        release(node)
+
+
+def _call(node, create_graph, *received):
+    if node.versions is not None or node.results:
+        _check_saved(node)
+    node.recording = create_graph
+    return node.backward(*received)
+
+
+def _deliver(pending, heap, node, slot, gradient):
+    received = pending.get(node)
+    if received is None:
+        pending[node] = {slot: gradient}
+        heapq.heappush(heap, (-node.sequence, node))
+        return
+    present = received.get(slot)
+    received[slot] = gradient if present is None else present + gradient
+
+
+def _fit(gradient, edge, node):
+    """The gradient summed to the shape and cast to the dtype of what it belongs to."""
+    shape, dtype = edge[2], edge[3]
+    if gradient.array.shape != shape:
+        own = gradient.array.shape
+        extra = len(own) - len(shape)
+        if extra < 0 or any(a != b and b != 1 for a, b in zip(own[extra:], shape, strict=True)):
+            raise RuntimeError(
+                f"Function {node.name()} returned an invalid gradient at index {node.edges.index(edge)} - "
+                f"got {list(own)} but expected shape compatible with {list(shape)}"
+            )
+        gradient = gradient.sum_to_size(shape)
+    if gradient.array.dtype != dtype:
+        gradient = gradient.to(dtypes.of(dtype))
+    return gradient
+
+
+def accumulate(variable, gradient, create_graph):
+    """Add to a leaf's `.grad`: take the array over where nobody else holds it, add in place where there is one."""
+    for hook in tuple((variable.hooks or {}).values()):
+        replaced = hook(gradient)
+        if replaced is not None:
+            gradient = replaced
+    present = variable._grad
+    if present is None:
+        variable._grad = gradient if create_graph else _own(gradient)
+    elif create_graph:
+        variable._grad = present + gradient
+    else:
+        present.add_(gradient.detach() if gradient.requires else gradient)
+    for hook in tuple(variable.__dict__.get("post_accumulate_hooks", {}).values()):
+        hook(variable)
+
+
+def _own(gradient):
+    """A tensor whose array is the leaf's alone: a later in-place write must not reach anybody else's gradient."""
+    array = gradient.array
+    base = getattr(array, "base", None)
+    # Held by `gradient`, by `array` here, and by the call's argument: one more means somebody shares it.
+    if base is None and sys.getrefcount(array) <= 3 and sys.getrefcount(gradient) <= 5 and not gradient.requires:
+        return gradient
+    return gradient.detach().clone()
+
+
+def release(node):
+    """Let go of what a node saved; a second backward through it is an error."""
+    if node.versions is not None or node.results:
+        node.inputs = node.versions = None
+        node.results = FREED
+
+
+FREED = ("freed",)
+
+
+def _check_saved(node):
+    if node.results is FREED:
+        raise RuntimeError(
+            "Trying to backward through the graph a second time (or directly access saved tensors after they have "
+            "already been freed). Saved intermediate values of the graph are freed when you call .backward() or "
+            "autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or if "
+            f"you need to access saved tensors after calling backward. (in {node.name()})"
+        )
+    for variable, version in node.versions or ():
+        if variable.version is not None and variable.version[0] != version:
+            raise _version_error(variable, variable.version[0], version, node)
+    for saved in node.results:
+        if saved.version[0] != saved.written:
+            raise _version_error(saved, saved.version[0], saved.written, node)
+
+
+def _version_error(what, actual, expected, node):
+    kind = dtypes.of(what.array.dtype).name
+    maker = getattr(what, "node", node)
+    of = f", which is output {what.slot} of {maker.name()}," if maker is not None else ""
+    return RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"[{kind} {list(what.array.shape)}]{of} is at version {actual}; expected version {expected} instead "
+        f"(saved by {node.name()}). Hint: the backtrace of the failing operation is shown with "
+        "torch.autograd.set_detect_anomaly(True)."
+    )
+
+
+def _nodes_leading_to(roots, targets):
+    """The nodes whose gradient is needed to reach a target, found without recursion in order of their numbers."""
+    wanted = {node for node, _ in targets}
+    oldest = min((node.sequence for node in wanted), default=0)
+    order, stack, seen = [], [root.gradient_edge()[0] for root in roots], set()
+    while stack:
+        node = stack.pop()
+        if node in seen or node.sequence < oldest:
+            continue
+        seen.add(node)
+        order.append(node)
+        stack.extend(edge[0] for edge in node.edges if edge is not None)
+    order.sort(key=lambda node: node.sequence)
+    needed = set()
+    for node in order:
+        if any(edge is not None and (edge[0] in needed or edge[0] in wanted) for edge in node.edges):
+            needed.add(node)
+    return needed
+
+
+def _run_pre_hooks(node, received):
+    for slot, hooks in node.hooks.items():
+        if slot == "post" or slot not in received:
+            continue
+        for hook in tuple(hooks.values()):
+            replaced = hook(received[slot])
+            if replaced is not None:
+                received[slot] = replaced
+    return received
+
+
+def _run_post_hooks(node, gradients, received):
+    for hook in tuple(node.hooks.get("post", {}).values()):
+        hook(gradients, tuple(received.get(slot) for slot in range(max(received) + 1)))
+

@@ -1,0 +1,65 @@
+"""Hooks on tensors: called with the gradient when it is computed."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections import OrderedDict
+
+_numbers = itertools.count()
+
+
+class RemovableHandle:
+    """Takes a hook off again with `remove()`."""
+
+    def __init__(self, hooks):
+        self.hooks, self.id = weakref.ref(hooks), next(_numbers)
+
+    def remove(self):
+        """Take the hook off; a second call does nothing."""
+        hooks = self.hooks()
+        if hooks is not None:
+            hooks.pop(self.id, None)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.remove()
+
+
+def add_hook(hooks, hook):
+    """Enter a hook in an OrderedDict and return its handle."""
+    handle = RemovableHandle(hooks)
+    hooks[handle.id] = hook
+    return handle
+
+
+def register_tensor_hook(tensor, hook):
+    """On a leaf the hook runs before the gradient is added; elsewhere before the node that made the tensor runs."""
+    if not tensor.requires_grad:
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    if tensor.grad_fn is None:
+        if tensor.hooks is None:
+            tensor.hooks = OrderedDict()
+        return add_hook(tensor.hooks, hook)
+    node = tensor.node
+    if node.hooks is None:
+        node.hooks = {}
+    return add_hook(node.hooks.setdefault(tensor.slot, OrderedDict()), hook)
+
+
+def register_post_accumulate_hook(tensor, hook):
+    """Call `hook(tensor)` each time a gradient was added to the leaf `tensor`."""
+    if not tensor.requires_grad:
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    if tensor.grad_fn is not None:
+        raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+    return add_hook(tensor.__dict__.setdefault("post_accumulate_hooks", OrderedDict()), hook)
+
+
+def register_node_hook(node, hook):
+    """Call `hook(grad_inputs, grad_outputs)` after a node's backward ran."""
+    if node.hooks is None:
+        node.hooks = {}
+    return add_hook(node.hooks.setdefault("post", OrderedDict()), hook)

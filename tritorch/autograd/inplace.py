@@ -1,0 +1,140 @@
+"""In-place writes: `x.add_(y)`, `x[key] = y`, `x.copy_(y)`.
+
+The op runs as always and its result is written over `x`, whose version rises, so that whoever saved the old value for a
+gradient notices. A write through a view is a write to its root: the root's history becomes "what it was, with the view's
+region replaced", and other views of it are recorded again when they are next used.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.autograd.apply import apply
+from tritorch.autograd.grad_mode import state
+from tritorch.autograd.variable import Variable, next_sequence
+from tritorch.ops.base import Node
+from tritorch.runtime import dtypes
+
+
+def apply_inplace(function, name, tensor, *args, **kwargs):
+    """Write `function(tensor, *args)` over `tensor` and make it the result, for gradients too; returns `tensor`."""
+    recorded = state.recording
+    check_writable(tensor, name, recorded)
+    before = alias(tensor)
+    result = function(before, *args, **kwargs)
+    _check_fits(tensor, result, name)
+    if result.array.dtype != tensor.array.dtype:
+        result = result.to(dtypes.of(tensor.array.dtype))
+    write(tensor.array, result.array)
+    bump(tensor)
+    if result.requires and recorded:
+        rebase(tensor, before, result)
+    return tensor
+
+
+def check_writable(tensor, name, recorded=True):
+    """Refuse what PyTorch refuses: leaves that require a gradient, views of them, and expanded memory."""
+    if recorded and tensor.requires:
+        view = tensor.view
+        if view is not None:
+            if view.root.node is None and view.root.requires:
+                raise RuntimeError(
+                    "a view of a leaf Variable that requires grad is being used in an in-place operation."
+                )
+        elif tensor.node is None:
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+    array = tensor.array
+    if 0 in array.strides and any(
+        stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True)
+    ):
+        raise RuntimeError(
+            f"{name}: unsupported operation: more than one element of the written-to tensor refers to a single memory "
+            "location. Please clone() the tensor before performing the operation."
+        )
+
+
+def _check_fits(tensor, result, name):
+    if result.array.shape != tensor.array.shape:
+        raise RuntimeError(
+            f"output with shape {list(tensor.array.shape)} doesn't match the broadcast shape {list(result.array.shape)}"
+            f" (in {name})"
+        )
+    if dtypes.of(result.array.dtype).category > dtypes.of(tensor.array.dtype).category:
+        kinds = [_KIND_NAMES[dtypes.of(each.array.dtype).name] for each in (result, tensor)]
+        raise RuntimeError(f"result type {kinds[0]} can't be cast to the desired output type {kinds[1]}")
+
+
+_KIND_NAMES = {
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+    "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
+    "float8_e4m3fn": "Float8_e4m3fn", "float8_e5m2": "Float8_e5m2",
+}  # fmt: skip
+
+
+def write(destination, source):
+    """Copy an array's elements over another's, on whichever device both are."""
+    if isinstance(destination, np.ndarray):
+        destination[...] = source
+    else:
+        destination.copy_from(source)
+
+
+def bump(tensor):
+    """Raise the version of the memory that `tensor` stands in."""
+    tensor.counter()[0] += 1
+
+
+def alias(tensor):
+    """The same array with the same history, unmoved by what happens to `tensor`."""
+    other = Variable.made_as.__new__(Variable.made_as)
+    other.array, other.device, other.version = tensor.array, tensor.device, tensor.counter()
+    if tensor.requires:
+        other.node, other.slot = tensor.gradient_edge()
+        other.requires = tensor.requires
+    return other
+
+
+def rebase(tensor, before, result):
+    """Make `result`'s history that of `tensor`, and of the root it views."""
+    view = tensor.view
+    if view is None:
+        tensor.node, tensor.slot, tensor.requires = result.node, result.slot, True
+        tensor.generation_of_views += 1
+        return
+    root = view.root
+    node = ReplaceRegion(view.path(), alias(root), result)
+    root.node, root.slot, root.requires = node, 0, True
+    root.generation_of_views += 1
+    tensor.refresh_view()
+
+
+class ReplaceRegion(Node):
+    """The history of a tensor one of whose views was written: gradients of the region go to what was written."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path, root, written):
+        self.path = [(step.op, step.rest) for step in path]
+        self.edges = [
+            (*each.gradient_edge(), each.array.shape, each.array.dtype, each.device) if each.requires else None
+            for each in (root, written)
+        ]
+        self.hooks, self.sequence, self.recording = None, next_sequence(), False
+        self.inputs, self.versions, self.results = (), None, ()
+
+    def name(self):
+        return "CopySlices"
+
+    def backward(self, grad):
+        """The gradient with the region zeroed, and the region's gradient."""
+        region = self._view(grad)
+        rest = None
+        if self.edges[0] is not None:
+            rest = grad.clone()
+            self._view(rest).zero_()
+        return rest, region
+
+    def _view(self, tensor):
+        for op, rest in self.path:
+            tensor = apply(op, tensor, *rest)
+        return tensor

@@ -1,0 +1,113 @@
+"""Hold every op's kernels against its reference on a device, every sample, forward and gradient."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import tritorch
+from tritorch.cli.main import FAILED, GOOD, NO_DEVICE, USAGE, device_of
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+def add_arguments(parser):
+    """--device, --op, --dtype, --json."""
+    parser.add_argument("--device", help="cpu, interpreter or cuda; the default device if not given")
+    parser.add_argument("--op", action="append", metavar="NAME", help="only this op; may be given again")
+    parser.add_argument("--dtype", action="append", choices=DTYPES, help="dtype of the samples (default float32)")
+    parser.add_argument("--json", metavar="FILE", help="write all findings to FILE")
+    parser.add_argument("--verbose", "-v", action="store_true", help="a row for every op, not only for those that fail")
+
+
+def run(options):
+    """Check, show the table, write the JSON; 1 if anything disagrees."""
+    from tritorch.ops.base import TABLE
+    from tritorch.runtime import dtypes
+
+    names = options.op or sorted(TABLE)
+    unknown = [name for name in names if name not in TABLE]
+    if unknown:
+        import difflib
+
+        close = difflib.get_close_matches(unknown[0], TABLE)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        print(f"tritorch validate: no op named {unknown[0]!r}{hint}", file=sys.stderr)
+        return USAGE
+    device = device_of(options)
+    if device is None:
+        return NO_DEVICE
+    kinds = [dtypes.NAMES[name].numpy for name in options.dtype or ["float32"]]
+    started = time.perf_counter()
+    findings = _check_all(names, str(device), kinds)
+    seconds = time.perf_counter() - started
+    failed = [finding for finding in findings if not finding.ok]
+    _show(findings, failed, names, device, seconds, options.verbose)
+    if options.json:
+        _write(options.json, findings, device, seconds)
+    return FAILED if failed else GOOD
+
+
+def _check_all(names, device, kinds):
+    from tritorch.validation import check_op
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    findings = []
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(names) * len(kinds))
+        for name in names:
+            for kind in kinds:
+                progress.update(task, description=name)
+                findings.extend(check_op(name, device, kind))
+                progress.advance(task)
+    return findings
+
+
+def _show(findings, failed, names, device, seconds, verbose):
+    console = Console()
+    shown = {finding.op for finding in findings} if verbose else {finding.op for finding in failed}
+    if shown:
+        table = Table("op", "forward", "gradient", "largest error / allowed", "what differs", title=f"validate on {device}")
+        for name in sorted(shown):
+            mine = [finding for finding in findings if finding.op == name]
+            worst = max(mine, key=lambda finding: finding.error)
+            wrong = next((finding for finding in mine if not finding.ok), None)
+            why = "" if wrong is None else f"{wrong.what}, sample {wrong.sample}, {wrong.dtype}: {wrong.message}"
+            table.add_row(name, _ratio(mine, "forward"), _ratio(mine, "gradient"), f"{worst.error:.2g}", why)
+        console.print(table)
+    style = "red" if failed else "green"
+    console.print(
+        f"[{style}]{len(names)} ops, {len(findings)} checks on {device}, {len(failed)} failed[/], {seconds:.1f} s"
+    )
+
+
+def _ratio(findings, what):
+    mine = [finding for finding in findings if finding.what == what]
+    good = sum(finding.ok for finding in mine)
+    return f"[{'green' if good == len(mine) else 'red'}]{good}/{len(mine)}[/]" if mine else "-"
+
+
+def _write(path, findings, device, seconds):
+    rows = [{**asdict(each), "error": each.error if np.isfinite(each.error) else None} for each in findings]
+    from tritorch.cli.doctor import environment
+
+    report = {
+        "command": "validate",
+        "tritorch": tritorch.__version__,
+        "device": str(device),
+        "seconds": round(seconds, 2),
+        "environment": environment(),
+        "failed": sum(not each.ok for each in findings),
+        "findings": rows,
+    }
+    with open(path, "w") as file:
+        json.dump(report, file, indent=1)
+        file.write("\n")

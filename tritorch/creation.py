@@ -1,0 +1,263 @@
+"""Tensors from data: `tensor`, `as_tensor`, `from_numpy`, and the factories that fill or count."""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+import numpy as np
+
+from tritorch.autograd.variable import Variable
+from tritorch.ops.base import TABLE, export
+from tritorch.runtime import device as devices
+from tritorch.runtime import dtypes, transfer
+
+
+def wrap(array, device, requires_grad=False):
+    """A tensor of an array that is on `device` already."""
+    made = Variable.made_as.__new__(Variable.made_as)
+    made.array, made.device = array, device
+    if requires_grad:
+        made.requires_grad_()
+    return made
+
+
+@export("tensor")
+def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
+    """A new tensor with a copy of `data`: numbers, nested sequences, arrays, tensors."""
+    dtype = None if dtype is None else dtypes.as_dtype(dtype, "tensor")
+    if isinstance(data, Variable):
+        made = data.detach().clone().to(device=device or data.device, dtype=dtype)
+        return made.requires_grad_() if requires_grad else made
+    device = devices.resolve(device)
+    return wrap(transfer.from_host(_to_array(data, dtype), device), device, requires_grad)
+
+
+def _to_array(data, dtype):
+    if isinstance(data, (np.ndarray, np.generic)):
+        return np.array(data, dtype=(dtype or dtypes.of(data.dtype)).numpy, order="C")
+    data = _without_tensors(data)
+    try:
+        found = np.array(data)
+    except ValueError as error:
+        raise ValueError(f"expected sequence of equal length at every dimension ({error})") from None
+    if found.dtype == object or found.dtype.kind in "USM":
+        bad = next((each for each in found.reshape(-1) if not isinstance(each, numbers.Number)), data)
+        if isinstance(bad, int) or (isinstance(bad, numbers.Integral)):
+            raise RuntimeError("Overflow when unpacking long")
+        raise TypeError(f"new(): invalid data type '{type(bad).__name__}'")
+    if dtype is None:
+        dtype = _inferred(found)
+    if found.dtype.kind == "f" and not dtype.is_floating_point and dtype is not dtypes.bool_:
+        found = np.trunc(found)
+    return np.ascontiguousarray(found.astype(dtype.numpy)).reshape(found.shape)
+
+
+def _inferred(found):
+    if found.dtype.kind == "f":
+        return dtypes.get_default_dtype()
+    if found.dtype.kind == "b":
+        return dtypes.bool_
+    if found.dtype.kind in "iu":
+        return dtypes.int64
+    if found.dtype.kind == "c":
+        raise TypeError("tensor(): complex numbers are not supported")
+    return dtypes.of(found.dtype)
+
+
+def _without_tensors(data):
+    if isinstance(data, Variable):
+        return data.item() if data.array.ndim == 0 else transfer.to_host(data.array)
+    if isinstance(data, (list, tuple)) and any(isinstance(each, (Variable, list, tuple)) for each in data):
+        return [_without_tensors(each) for each in data]
+    return data
+
+
+@export("as_tensor", "asarray")
+def as_tensor(data, dtype=None, device=None):
+    """`data` as a tensor, sharing memory where dtype and device allow."""
+    if isinstance(data, Variable):
+        return data.to(device=device or data.device, dtype=dtype)
+    if isinstance(data, np.ndarray):
+        made = from_numpy(data)
+        return made.to(device=devices.resolve(device), dtype=dtype)
+    return tensor(data, dtype=dtype, device=device)
+
+
+@export("from_numpy")
+def from_numpy(ndarray):
+    """A tensor of a NumPy array: the same memory on a host device, a copy where the default device is a GPU."""
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    kind = dtypes.of(ndarray.dtype)
+    if ndarray.dtype != kind.numpy or not ndarray.dtype.isnative:
+        raise ValueError("given numpy array has byte order different from the native byte order. Conversion is unsupported.")
+    device = devices.get_default_device()
+    return wrap(transfer.from_host(ndarray, device), device)
+
+
+def size_of(op, sizes, names=("size",)):
+    """The shape given as separate ints, as one sequence, or by keyword."""
+    if len(sizes) == 1 and not isinstance(sizes[0], numbers.Integral) and not (
+        isinstance(sizes[0], Variable) and sizes[0].array.ndim == 0
+    ):  # fmt: skip
+        sizes = sizes[0]
+    shape = []
+    for position, each in enumerate(sizes):
+        if isinstance(each, (float, str)) or each is None:
+            raise TypeError(
+                f"{op}(): argument '{names[0]}' (position 1) must be tuple of ints, "
+                f"but found element of type {type(each).__name__} at pos {position}"
+            )
+        shape.append(int(each))
+    if any(each < 0 for each in shape):
+        bad = next(each for each in shape if each < 0)
+        raise RuntimeError(f"Trying to create tensor with negative dimension {bad}: {shape}")
+    return tuple(shape)
+
+
+def full_of(op, size, value, dtype, device, requires_grad=False):
+    """A filled tensor of a given shape."""
+    kind = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype, op)
+    made = TABLE["full"].apply(size, value, kind.numpy, devices.resolve(device))
+    return made.requires_grad_() if requires_grad else made
+
+
+def _filled(op, value):
+    def create(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False, **named):
+        size = size_of(op, size or (named.pop("size"),))
+        if named:
+            raise TypeError(f"{op}() got an unexpected keyword argument '{next(iter(named))}'")
+        made = full_of(op, size, value, dtype, device, requires_grad)
+        return made if out is None else out.resize_(size).copy_(made)
+
+    create.__name__ = op
+    create.__doc__ = f"A tensor of the given size filled with {value}."
+    return export(op)(create)
+
+
+zeros = _filled("zeros", 0)
+ones = _filled("ones", 1)
+empty = _filled("empty", 0)
+
+
+@export("full")
+def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
+    """A tensor of `size` filled with `fill_value`; integers and bools keep their dtype."""
+    if isinstance(fill_value, Variable):
+        fill_value = fill_value.item()
+    if dtype is None:
+        dtype = dtypes.of_scalar(fill_value)
+    made = full_of("full", size_of("full", (size,)), fill_value, dtype, device, requires_grad)
+    return made if out is None else out.resize_(made.shape).copy_(made)
+
+
+def like(op, input, value, dtype, device, requires_grad):
+    """A tensor filled with `value`, of the size, dtype and device of `input` unless told otherwise."""
+    if not isinstance(input, Variable):
+        raise TypeError(f"{op}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    return full_of(op, input.array.shape, value, dtype or input.dtype, device or input.device, requires_grad)
+
+
+@export("zeros_like")
+def zeros_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+    """Zeros of the size of `input`."""
+    return like("zeros_like", input, 0, dtype, device, requires_grad)
+
+
+@export("ones_like")
+def ones_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+    """Ones of the size of `input`."""
+    return like("ones_like", input, 1, dtype, device, requires_grad)
+
+
+@export("empty_like")
+def empty_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+    """A tensor of the size of `input` whose elements are not set."""
+    return like("empty_like", input, 0, dtype, device, requires_grad)
+
+
+@export("full_like")
+def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+    """A tensor of the size of `input` filled with `fill_value`."""
+    return like("full_like", input, fill_value, dtype, device, requires_grad)
+
+
+def _new(op, value):
+    def create(self, *size, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False, **named):
+        size = size_of(op, size or (named.pop("size"),))
+        return full_of(op, size, value, dtype or self.dtype, device or self.device, requires_grad)
+
+    create.__name__ = op
+    create.__doc__ = f"A tensor of the given size and this one's dtype and device, filled with {value}."
+    return export(f"Tensor.{op}")(create)
+
+
+new_zeros = _new("new_zeros", 0)
+new_ones = _new("new_ones", 1)
+new_empty = _new("new_empty", 0)
+
+
+@export("Tensor.new_full")
+def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False):
+    """A tensor of `size`, filled, with this one's dtype and device."""
+    return full_of("new_full", size_of("new_full", (size,)), fill_value, dtype or self.dtype, device or self.device,
+                   requires_grad)  # fmt: skip
+
+
+@export("Tensor.new_tensor")
+def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
+    """A copy of `data` with this tensor's dtype and device."""
+    return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
+
+
+@export("arange")
+def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
+    """The numbers start, start + step, ... below `end`."""
+    if end is None:
+        start, end = 0, start
+    start, end, step = (each.item() if isinstance(each, Variable) else each for each in (start, end, step))
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (step > 0 and start > end) or (step < 0 and start < end):
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    if dtype is None:
+        whole = all(isinstance(each, numbers.Integral) for each in (start, end, step))
+        dtype = dtypes.int64 if whole else dtypes.get_default_dtype()
+    count = math.ceil((end - start) / step)
+    kind = dtypes.as_dtype(dtype, "arange").numpy
+    made = TABLE["arange"].apply(start, step, count, kind, devices.resolve(device))
+    return made.requires_grad_() if requires_grad else made
+
+
+@export("linspace")
+def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
+    """`steps` numbers from `start` to `end`, both included, at equal distances."""
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    start, end = (each.item() if isinstance(each, Variable) else each for each in (start, end))
+    kind = dtypes.as_dtype(dtype or dtypes.get_default_dtype(), "linspace").numpy
+    step = (end - start) / (steps - 1) if steps > 1 else 0.0
+    made = TABLE["arange"].apply(float(start), step, steps, kind, devices.resolve(device))
+    if steps > 1:
+        made[-1] = end
+    return made.requires_grad_() if requires_grad else made
+
+
+@export("eye")
+def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
+    """An n by m matrix with ones on its diagonal."""
+    m = n if m is None else m
+    made = zeros(n, m, dtype=dtype, device=device)
+    if n and m:
+        made.diagonal().fill_(1)
+    return made.requires_grad_() if requires_grad else made
+
+
+def legacy_tensor(cls, *args, device=None):
+    """`Tensor(sizes)` or `Tensor(data)`: the old constructor, float32."""
+    if all(isinstance(each, numbers.Integral) for each in args):
+        return empty(*args, device=device)
+    if len(args) == 1 and isinstance(args[0], Variable):
+        return args[0].detach()
+    return tensor(args[0], dtype=dtypes.get_default_dtype(), device=device)

@@ -1,0 +1,198 @@
+"""Tensors of another dtype or on another device: `to` and its short forms; and filling in place."""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+from tritorch import creation
+from tritorch.autograd.inplace import apply_inplace, bump, check_writable
+from tritorch.autograd.move import ToDevice
+from tritorch.autograd.variable import Variable
+from tritorch.ops.base import EXPORTS, TABLE, export
+from tritorch.runtime import device as devices
+from tritorch.runtime import dtypes
+from tritorch.runtime.device import CPU, Device
+
+Cast, Clone = TABLE["cast"], TABLE["clone"]
+
+
+@export("Tensor.to")
+def to(self, *args, **kwargs):
+    """The tensor with another dtype, on another device, or like another tensor; itself where nothing changes.
+
+    to(dtype, non_blocking=False, copy=False), to(device=None, dtype=None, non_blocking=False, copy=False) and
+    to(other, non_blocking=False, copy=False); `memory_format` is taken and has no effect.
+    """
+    if len(args) == 1 and not kwargs:  # the usual case, without parsing
+        only = args[0]
+        if type(only) is dtypes.dtype:
+            return self if self.array.dtype == only.numpy else Cast.apply(self, only.numpy)
+        if only is self.device:
+            return self
+    device, dtype, non_blocking, copy = _parse(args, kwargs)
+    return convert(self, device, dtype, non_blocking, copy)
+
+
+def _parse(args, kwargs):
+    """The overloads of `to`: what comes first says which one it is."""
+    kwargs = dict(kwargs)
+    kwargs.pop("memory_format", None)
+    first = args[0] if args else kwargs.pop("other", None)
+    names = ("non_blocking", "copy")
+    device = dtype = None
+    if isinstance(first, Variable):
+        device, dtype = first.device, first.dtype
+    elif type(first) is dtypes.dtype or isinstance(first, type):
+        dtype = dtypes.as_dtype(first, "to")
+    else:
+        device, names = first, ("dtype", *names)
+    if len(args) > len(names) + 1:
+        raise TypeError(f"to() takes at most {len(names) + 1} positional arguments but {len(args)} were given")
+    given = dict(zip(names, args[1:], strict=False))
+    for name, value in kwargs.items():
+        if name not in ("device", "dtype", "non_blocking", "copy") or name in given:
+            raise TypeError(f"to() got an unexpected or repeated keyword argument '{name}'")
+        given[name] = value
+    device = given.get("device", device)
+    return device, given.get("dtype") or dtype, given.get("non_blocking", False), given.get("copy", False)
+
+
+def convert(tensor, device, dtype, non_blocking=False, copy=False):
+    """`tensor` on `device` (None: its own) as `dtype` (None: its own): cast where fewer bytes then move."""
+    device = tensor.device if device is None else devices.resolve(device)
+    kind = tensor.array.dtype if dtype is None else dtypes.as_dtype(dtype, "to").numpy
+    made = tensor
+    if kind.itemsize < tensor.array.dtype.itemsize:
+        made = Cast.apply(made, kind)
+    if device is not made.device:
+        made = ToDevice.apply(made, device, non_blocking)
+    if kind != made.array.dtype:
+        made = Cast.apply(made, kind)
+    return Clone.apply(made) if copy and made is tensor else made
+
+
+@export("Tensor.type_as")
+def type_as(self, other):
+    """The tensor with the dtype and on the device of `other`."""
+    return convert(self, other.device, other.dtype)
+
+
+def _named(method, name):
+    numpy = dtypes.NAMES[name].numpy
+
+    def cast(self, memory_format=None):
+        return self if self.array.dtype == numpy else Cast.apply(self, numpy)
+
+    cast.__name__ = cast.__qualname__ = method
+    cast.__doc__ = f"The tensor as {name}; itself if it is already."
+    export(f"Tensor.{method}")(cast)
+
+
+for _method, _name in {
+    "float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16", "long": "int64", "int": "int32",
+    "short": "int16", "char": "int8", "byte": "uint8", "bool": "bool",
+}.items():  # fmt: skip
+    _named(_method, _name)
+
+
+LEGACY_TYPES = {
+    "FloatTensor": dtypes.float32, "DoubleTensor": dtypes.float64, "HalfTensor": dtypes.float16,
+    "BFloat16Tensor": dtypes.bfloat16, "LongTensor": dtypes.int64, "IntTensor": dtypes.int32,
+    "ShortTensor": dtypes.int16, "CharTensor": dtypes.int8, "ByteTensor": dtypes.uint8, "BoolTensor": dtypes.bool_,
+}  # fmt: skip
+_LEGACY_NAMES = {dtype: name for name, dtype in LEGACY_TYPES.items()}
+
+
+@export("Tensor.type")
+def type_(self, dtype=None, non_blocking=False):
+    """The old name of the tensor's type, such as "torch.FloatTensor"; with an argument, the tensor as that type."""
+    if dtype is None:
+        name = _LEGACY_NAMES.get(self.dtype)
+        if name is None:
+            raise TypeError(f"type(): {self.dtype!r} has no tensor type of its own; use .dtype")
+        return f"torch.cuda.{name}" if self.is_cuda else f"torch.{name}"
+    device = None
+    if isinstance(dtype, str):
+        room, _, name = dtype.rpartition(".")
+        if name not in LEGACY_TYPES or room not in ("torch", "torch.cuda"):
+            raise ValueError(f"invalid type: '{dtype}'")
+        device, dtype = Device("cuda") if room == "torch.cuda" else CPU, LEGACY_TYPES[name]
+    return convert(self, device, dtype, non_blocking)
+
+
+@export("Tensor.cpu")
+def cpu(self, memory_format=None):
+    """The tensor on the CPU; itself if it is there."""
+    return convert(self, CPU, None)
+
+
+@export("Tensor.cuda")
+def cuda(self, device=None, non_blocking=False, memory_format=None):
+    """The tensor on a GPU, by default the current one; itself if it is there."""
+    return convert(self, Device("cuda") if device is None else Device(device), None, non_blocking)
+
+
+@export("Tensor.pin_memory")
+def pin_memory(self, device=None):
+    """The tensor in page-locked memory, from which copies to a GPU are asynchronous; itself if it is there."""
+    from tritorch.runtime.cuda import pinned
+
+    if self.is_cuda:
+        raise RuntimeError(f"cannot pin '{self.type()}' only dense CPU tensors can be pinned")
+    return self if pinned.is_pinned(self.array) else creation.wrap(pinned.pin_memory(self.array), self.device)
+
+
+# ---------------------------------------------------------------- filled in place
+
+
+@export("Tensor.fill_")
+def fill_(self, value):
+    """Write `value`, a number or a tensor without dimensions, to every element."""
+    if isinstance(value, Variable):
+        if value.array.ndim:
+            raise RuntimeError(
+                f"fill_ only supports 0-dimension value tensor but got tensor with {value.array.ndim} dimensions."
+            )
+        return self.copy_(value)
+    if not isinstance(value, numbers.Number):
+        raise TypeError(f"fill_(): argument 'value' (position 1) must be Number, not {type(value).__name__}")
+    number = number_for(value, self.dtype)
+    if self.requires:  # the history of what is overwritten must go
+        made = creation.full_of("fill_", (), number, self.dtype, self.device)
+        return apply_inplace(EXPORTS["Tensor._overwritten_by"], "fill_", self, made)
+    check_writable(self, "fill_")
+    self.array.fill(number)
+    bump(self)
+    return self
+
+
+@export("Tensor.zero_")
+def zero_(self):
+    """Write zero to every element."""
+    return fill_(self, 0)
+
+
+def number_for(value, dtype):
+    """`value` as `dtype` holds it; PyTorch's error where it does not fit."""
+    if dtype is dtypes.bool_:
+        return bool(value)
+    if dtype.is_floating_point:
+        largest = float(dtypes.finfo(dtype).max)
+        if math.isfinite(value) and abs(value) > largest:
+            raise _overflow(dtype)
+        return float(value)
+    if not math.isfinite(value):
+        raise _overflow(dtype)
+    whole, bits = int(value), 8 * dtype.itemsize
+    if not -(1 << (bits - (1 if dtype.is_signed else 0))) <= whole < 1 << (bits - dtype.is_signed):
+        raise _overflow(dtype)
+    return whole % (1 << bits) if whole < 0 and not dtype.is_signed else whole
+
+
+_C_NAMES = {dtypes.float16: "c10::Half", dtypes.bfloat16: "c10::BFloat16", dtypes.float32: "float"}
+
+
+def _overflow(dtype):
+    name = _C_NAMES.get(dtype, f"{dtype.name}_t")
+    return RuntimeError(f"value cannot be converted to type {name} without overflow")

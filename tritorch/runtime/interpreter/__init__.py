@@ -1,0 +1,28 @@
+"""Runs kernels on NumPy arrays, program after program, in the process that also compiles them; see README.md."""
+
+from __future__ import annotations
+
+import threading
+
+
+class _State(threading.local):
+    """Whether this thread is inside an interpreted kernel."""
+
+    depth = 0
+
+
+state = _State()
+
+
+def interpret(kernel, grid, args, keywords):
+    """Run every program of `grid` of a materialised kernel on arrays of the host, in place."""
+    from tritorch.runtime.interpreter import run
+
+    run.interpret(kernel, grid, args, keywords)
+
+
+def body_of(kernel):
+    """The Python function that an interpreted kernel runs when it is called from another one."""
+    from tritorch.runtime.interpreter import rewrite
+
+    return rewrite.body_of(kernel)

@@ -1,0 +1,50 @@
+"""Runs the programs of a launch one after the other."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from triton.runtime import interpreter as stock
+
+from tritorch.runtime.binding import binder_of, checked_grid
+from tritorch.runtime.interpreter.arguments import convert
+from tritorch.runtime.interpreter.rewrite import body_of
+from tritorch.runtime.interpreter.scope import scope
+
+
+class KernelError(RuntimeError):
+    """An exception inside an interpreted kernel, with the kernel's name and the program that raised it."""
+
+
+def interpret(kernel, grid, args, keywords):
+    """Run every program of `grid` on arrays of the host, in place."""
+    values, _ = binder_of(kernel)(*args, **keywords)
+    grid = checked_grid(kernel, grid)
+    if 0 in grid:
+        return
+    body, builder = body_of(kernel), stock.interpreter_builder
+    # A kernel computes what hardware computes: infinities and NaNs without warnings.
+    with scope, np.errstate(all="ignore"):
+        converted = _converted(kernel, values)
+        builder.set_grid_dim(*grid)
+        for index in itertools.product(*map(range, grid)):
+            builder.grid_idx = index
+            try:
+                body(*converted)
+            except Exception as error:
+                raise KernelError(
+                    f"kernel {kernel.__name__}, program {index} of grid {grid}: {type(error).__name__}: {error}"
+                ) from error
+
+
+def _converted(kernel, values):
+    converted = []
+    for parameter, value in zip(kernel.params, values, strict=True):
+        if not parameter.is_constexpr:
+            try:
+                value = convert(value, parameter.annotation_type)
+            except (TypeError, OverflowError) as error:
+                raise type(error)(f"kernel {kernel.__name__}: argument {parameter.name!r}: {error}") from None
+        converted.append(value)
+    return converted

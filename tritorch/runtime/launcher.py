@@ -1,0 +1,352 @@
+"""Launches compiled kernels on a GPU: per kernel one generated function that goes from arguments to a queued launch.
+
+The function computes a key from all that compiled code depends on: the dtype and alignment of arrays, the class of
+integers, the types of other numbers, constants with their types, options. The key leads to an `Entry`, whose own
+generated function packs the parameters. A launch that is already known costs one or two microseconds.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from tritorch.runtime import interpreter
+from tritorch.runtime.binding import OPTIONS, binder_of, checked_grid, parameters
+from tritorch.runtime.language import triton_lock
+
+_LARGEST_CONFIGS = 4096  # grids remembered per entry
+_DEFAULT_SHARED_MEMORY = 48 * 1024  # more has to be asked for
+_holds_pointer: dict[type, bool] = {}  # whether values of a type are device arrays
+_hooks: list = []  # none or one
+
+
+def set_launch_hook(function):
+    """Call `function(kernel, grid, args, constants, options)` in the place of the driver's launch; None ends that.
+
+    Binding, compiling, loading and packing still run. `args` are the values of the parameters that are no constants, in
+    order; `constants` and `options` are by name. Gives the hook that was there before.
+    """
+    before = _hooks[0] if _hooks else None
+    _hooks[:] = [] if function is None else [function]
+    return before
+
+
+def interpret_instead(kernel, grid, args, constants, options):
+    """A launch hook for a driver whose device memory is the host's: every launch is interpreted on that memory."""
+    names = [each.name for each in kernel.params if not each.is_constexpr]
+    interpreter.interpret(kernel, grid, (), {**dict(zip(names, args, strict=True)), **constants, **options})
+
+
+def find_device_array(values):
+    """The first array of a GPU among arguments of a launch, also in tuples, or None."""
+    for value in values:
+        kind = type(value)
+        if kind is tuple:
+            found = find_device_array(value)
+            if found is not None:
+                return found
+            continue
+        known = _holds_pointer.get(kind)
+        if known is None:
+            known = _holds_pointer[kind] = hasattr(kind, "pointer") and hasattr(kind, "device")
+        if known:
+            return value
+    return None
+
+
+def launcher_of(kernel, device_index, args, keywords):
+    """The launcher of a materialised kernel for a GPU; the arguments are those of the first launch, if it is one."""
+    launchers = kernel.__dict__.get("_launchers")
+    if launchers is None:
+        launchers = kernel._launchers = {}
+    launcher = launchers.get(device_index)
+    if launcher is None:
+        values, _ = binder_of(kernel)(*args, **keywords)
+        launcher = launchers[device_index] = Launcher(kernel, device_index, values)
+    return launcher
+
+
+def entries(kernel):
+    """All compiled and loaded versions of a kernel in this process, for looking at their resources."""
+    return [each for launcher in kernel.__dict__.get("_launchers", {}).values() for each in launcher.entries.values()]
+
+
+class Launcher:
+    """A kernel on one device: its generated function `run(grid, *args, **keywords)` and the entries it leads to.
+
+    The function is fastest for arguments of the types that `values`, those of the first launch, have.
+    """
+
+    def __init__(self, kernel, device_index, values):
+        self.kernel, self.device_index = kernel, device_index
+        self.entries: dict = {}
+        self.run = self._generate(values)
+
+    def _generate(self, expected):
+        from tritorch.runtime.cuda.stream import current_stream
+
+        text, names = parameters(self.kernel)
+        values = "".join(f"{each.name}, " for each in self.kernel.params)
+        pairs = zip(self.kernel.params, expected, strict=True)
+        key = "".join(f"{_key_text(each, value, names)}, " for each, value in pairs)
+        source = (
+            f"def {self.kernel.__name__}(_grid, {text}):\n"
+            f"    _key = ({key}{', '.join(OPTIONS)})\n"
+            f"    _entry = _find(_key) or _miss(_key, ({values}), ({', '.join(OPTIONS)}))\n"
+            f"    _config = _entry.config(_grid)\n"
+            f"    if _config is None:\n"
+            f"        return\n"
+            f"    if _hooks:\n"
+            f"        _entry.hand_over(_stream({self.device_index}), _config, _grid, {values})\n"
+            f"    else:\n"
+            f"        _entry.call(_launch, _stream({self.device_index}), _config, {values})\n"
+        )
+        names |= {"_find": self.entries.get, "_miss": self._miss, "_stream": current_stream, "_hooks": _hooks}
+        names |= {"_class": class_of, "_type": type_of, "_tag": tag_of, "_launch": _core_launch()}
+        exec(source, names)
+        return names[self.kernel.__name__]
+
+    def _miss(self, key, values, options):
+        for parameter, value in zip(self.kernel.params, values, strict=True):
+            if isinstance(value, np.ndarray):
+                raise TypeError(
+                    f"kernel {self.kernel.__name__}: argument {parameter.name!r} is a NumPy array on the host, others "
+                    f"are on cuda:{self.device_index}; a launch takes arrays of one device"
+                )
+        with triton_lock:
+            entry = self.entries.get(key)
+            if entry is None:
+                entry = self.entries[key] = Entry(
+                    self.kernel, values, dict(zip(OPTIONS, options, strict=True)), self.device_index
+                )
+        return entry
+
+
+def _key_text(parameter, expected, names):
+    """The expression by which a parameter's value enters the key; what `expected` is like is worked out in place."""
+    name, kind = parameter.name, type(expected)
+    if parameter.is_constexpr:
+        return f"{name}, (int if {name}.__class__ is int else _tag({name}))"
+    fixed = parameter.annotation_type
+    aligned = not parameter.do_not_specialize_on_alignment
+    if parameter.do_not_specialize or (fixed and (fixed == "u1" or fixed[:2] in ("fp", "bf"))):
+        return f"_type({name})"
+    general = f"_class({name}, {aligned})"
+    if kind is int and aligned:
+        text = f"(1 if {name} == 1 else 3 if {name} & 15 else 2)"
+        return f"({text} if {name}.__class__ is int and -0x80000000 <= {name} <= 0x7FFFFFFF else {general})"
+    if _holds_pointer.get(kind) and aligned:
+        names[f"_kind_{name}"] = kind
+        text = f"({name}.code * 2 + (16 if {name}.pointer & 15 else 17))"
+        return f"({text} if {name}.__class__ is _kind_{name} else {general})"
+    return general
+
+
+def class_of(value, aligned=True):
+    """What compiled code knows of an argument: the dtype and alignment of an array, the class of a number."""
+    kind = type(value)
+    if kind is int:
+        if value == 1:
+            return 1
+        divisible = aligned and not value & 15
+        if -0x80000000 <= value <= 0x7FFFFFFF:
+            return 2 if divisible else 3
+        if -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
+            return 4 if divisible else 5
+        return 6 if divisible else 7
+    if kind is tuple:
+        return tuple(map(class_of, value))
+    if _holds_pointer.get(kind):
+        return 16 + 2 * value.code + (not value.pointer & 15 and aligned)
+    return kind
+
+
+def type_of(value):
+    """The same for a parameter that is not specialised: the type only."""
+    kind = type(value)
+    if kind is int:
+        return 3 if -0x80000000 <= value <= 0x7FFFFFFF else 5 if -(1 << 63) <= value < 1 << 63 else 7
+    if kind is tuple:
+        return tuple(map(class_of, value))
+    if _holds_pointer.get(kind):
+        return 16 + 2 * value.code
+    return kind
+
+
+def tag_of(value):
+    """What tells constants apart that compare equal: 1, True and 1.0, or 0.0 and -0.0."""
+    kind = type(value)
+    if kind is tuple:
+        return tuple(map(tag_of, value))
+    return value.hex() if kind is float else kind
+
+
+class Entry:
+    """A compiled kernel, loaded on a device, for one key.
+
+    `registers` per thread, `spills` (bytes of local memory per thread) and `shared_memory` (bytes per block) are what
+    it takes, `constants` and `options` what it was compiled for; `call(launch, stream, config, *values)` launches it.
+    """
+
+    def __init__(self, kernel, values, options, device_index):
+        from tritorch.runtime.compile import compile_values, resources
+        from tritorch.runtime.cuda import driver
+
+        self.kernel, self.device_index = kernel, device_index
+        self.options = {name: value for name, value in options.items() if value is not None}
+        self.constants = {
+            each.name: value for each, value in zip(kernel.params, values, strict=True) if each.is_constexpr
+        }
+        properties = driver.device_properties(device_index)
+        major, minor = properties.capability
+        compiled = compile_values(kernel, values, options, 10 * major + minor)
+        self.metadata = compiled.metadata
+        self.shared_memory = self.metadata.shared
+        available = properties.shared_memory_per_block_optin
+        if self.shared_memory > available:
+            raise OutOfResources(
+                f"kernel {kernel.__name__} with {self.options} and {self.constants} needs {self.shared_memory} bytes "
+                f"of shared memory per block, the device has {available}"
+            )
+        used = resources(compiled)
+        self.registers, self.spills = used.registers, used.spills
+        self.core = self._load(compiled, driver)
+        self.call = _generate_call(kernel, compiled.src.signature, self.metadata, self.core, device_index)
+        self._configs: dict = {}
+
+    def _load(self, compiled, driver):
+        from cuda.core import ObjectCode
+
+        driver.activate(self.device_index)
+        with driver.core_errors(f"loading kernel {self.kernel.__name__}"):
+            self._object = ObjectCode.from_cubin(compiled.asm["cubin"])
+            core = self._object.get_kernel(self.metadata.name)
+        if self.shared_memory > _DEFAULT_SHARED_MEMORY:
+            api = driver.api()
+            attribute = api.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            driver.call(api.cuKernelSetAttribute, attribute, self.shared_memory, core.handle, self.device_index)
+        return core
+
+    def config(self, grid):
+        """cuda-core's LaunchConfig of a grid, or None for a grid without programs."""
+        found = self._configs.get(grid, self)
+        if found is not self:
+            return found
+        if len(self._configs) >= _LARGEST_CONFIGS:
+            self._configs.clear()
+        found = self._configs[grid] = self._new_config(checked_grid(self.kernel, grid))
+        return found
+
+    def _new_config(self, grid):
+        if 0 in grid:
+            return None
+        from cuda.core import LaunchConfig
+
+        metadata = self.metadata
+        return LaunchConfig(
+            grid=grid,
+            block=32 * metadata.num_warps,
+            cluster=(metadata.num_ctas, 1, 1) if metadata.num_ctas > 1 else None,  # the grid counts clusters then
+            shmem_size=metadata.shared,
+            is_cooperative=bool(metadata.launch_cooperative_grid),
+            programmatic_stream_serialization=bool(metadata.launch_pdl),
+        )
+
+    def hand_over(self, stream, config, grid, *values):
+        """Pack the parameters as for the driver, then give the launch to the hook."""
+        self.call(_check_packed, stream, config, *values)
+        named = zip(self.kernel.params, values, strict=True)
+        args = tuple(value for each, value in named if not each.is_constexpr)
+        _hooks[0](self.kernel, grid, args, self.constants, self.options)
+
+
+class OutOfResources(RuntimeError):
+    """A compiled kernel needs more of something than the device has; another configuration may fit."""
+
+
+def _core_launch():
+    from cuda.core import launch
+
+    return launch
+
+
+def _check_packed(_stream, _config, core, *packed):
+    """What cuda-core would refuse or cut: a slot takes a bool or an integer of 64 bits with its sign."""
+    for each in packed:
+        if type(each) is not bool and not (type(each) is int and -(1 << 63) <= each < 1 << 63):
+            raise TypeError(f"kernel parameter {each!r} of {core} is neither a bool nor a signed 64-bit integer")
+
+
+def _generate_call(kernel, signature, metadata, core, device_index):
+    """The function that packs a launch: pointers as integers, floats as raw bits, then two scratch pointers."""
+    texts = []
+    for name, type in signature.items():
+        _pack_texts(name, type, texts)
+    values = ", ".join(each.name for each in kernel.params)
+    scratch = metadata.global_scratch_size * metadata.num_ctas
+    lines = [f"def call(_launch, _stream, _config, {values}):"]
+    if scratch:  # of every program; the allocator orders its reuse behind this launch
+        lines += ["    _x, _y, _z = _config.grid", f"    _scratch = _allocate({scratch} * _x * _y * _z, _stream)"]
+    texts += ["_scratch.pointer" if scratch else "0", "0"]  # the second is the profiler's, which we do not use
+    lines.append(f"    _launch(_stream.core, _config, _core, {', '.join(texts)})")
+    names = {"_core": core, "_signed": _signed} | {f"_bits_{type}": pack for type, pack in _BITS.items()}
+    if scratch:
+        from tritorch.runtime.cuda.memory import allocator
+
+        names["_allocate"] = allocator(device_index).allocate
+    exec("\n".join(lines), names)
+    return names["call"]
+
+
+def _pack_texts(name, type, texts):
+    if isinstance(type, tuple):
+        for at, each in enumerate(type):
+            _pack_texts(f"{name}[{at}]", each, texts)
+    elif type[0] == "*":
+        texts.append(f"{name}.pointer")
+    elif type in _BITS:
+        texts.append(f"_bits_{type}({name})")
+    elif type == "u64":
+        texts.append(f"_signed({name})")
+    elif type != "constexpr":
+        texts.append(name)
+
+
+_float, _double, _half = struct.Struct("<f").pack, struct.Struct("<d").pack, struct.Struct("<e").pack
+_unsigned32, _signed64 = struct.Struct("<I").unpack, struct.Struct("<q").unpack
+_unsigned16 = struct.Struct("<H").unpack
+
+
+def _signed(value):
+    """cuda-core keeps an integer in a signed 64-bit slot."""
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _bits_of_single(value):
+    try:
+        return _unsigned32(_float(value))[0]
+    except OverflowError:  # too large for float32: what a conversion on the GPU gives
+        return 0x7F800000 if value > 0 else 0xFF800000
+
+
+def _bits_of_bfloat16(value):
+    bits = _bits_of_single(value)
+    if value != value:
+        return 0x7FC0
+    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16  # to nearest even
+
+
+def _bits_of_half(value):
+    try:
+        return _unsigned16(_half(value))[0]
+    except OverflowError:
+        return 0x7C00 if value > 0 else 0xFC00
+
+
+_BITS = {
+    "fp32": _bits_of_single,
+    "fp64": lambda value: _signed64(_double(value))[0],
+    "fp16": _bits_of_half,
+    "bf16": _bits_of_bfloat16,
+}

@@ -1,0 +1,45 @@
+"""Arrays between host and devices, by one set of words for all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.runtime.device import Device
+
+
+def _cuda():
+    from tritorch.runtime.cuda import array
+
+    return array
+
+
+def empty(shape, dtype, device: Device):
+    """An array whose elements are not set; `dtype` is a NumPy dtype."""
+    return _cuda().empty(shape, dtype, device.index) if device.is_cuda else np.empty(shape, dtype)
+
+
+def from_host(array, device: Device, non_blocking=False):
+    """A host array's elements on `device`: the same memory on a host device, a copy on a GPU."""
+    return _cuda().from_host(array, device.index, non_blocking=non_blocking) if device.is_cuda else array
+
+
+def to_host(array):
+    """The elements as a NumPy array: the array itself on a host device, a copy from a GPU."""
+    return array if isinstance(array, np.ndarray) else _cuda().to_host(array)
+
+
+def is_contiguous(array):
+    """Whether the elements lie in memory in the order of their indices."""
+    return array.flags.c_contiguous if isinstance(array, np.ndarray) else array.is_contiguous
+
+
+def is_pinned(array):
+    """Whether a host array lies in page-locked memory."""
+    from tritorch.runtime import pinned
+
+    return isinstance(array, np.ndarray) and pinned.is_pinned(array)
+
+
+def pointer(array):
+    """The address of the first element."""
+    return array.ctypes.data if isinstance(array, np.ndarray) else array.pointer

@@ -1,0 +1,410 @@
+"""Tensor: a Variable with everything people call. Most methods come from the op table; here are the rest.
+
+Operators and methods are bound once, when the package is imported, from the names under which ops and compositions are
+exported ("Tensor.add" and, by rule, `add_` and `__iadd__`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch import creation
+from tritorch.autograd import backward as run_backward
+from tritorch.autograd.inplace import apply_inplace, bump, check_writable, write
+from tritorch.autograd.variable import Variable
+from tritorch.runtime import device as devices
+from tritorch.runtime import dtypes, transfer
+
+
+class Size(tuple):
+    """The sizes of a tensor's dimensions: a tuple that prints as torch.Size."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return f"torch.Size({list(self)})"
+
+    def numel(self):
+        """The number of elements of a tensor of this size."""
+        count = 1
+        for size in self:
+            count *= size
+        return count
+
+    def __getitem__(self, key):
+        found = tuple.__getitem__(self, key)
+        return Size(found) if isinstance(key, slice) else found
+
+
+class Tensor(Variable):
+    """A multi-dimensional array of one dtype on one device, whose gradient can be asked for."""
+
+    __array_priority__ = 1000  # NumPy arrays leave mixed arithmetic to us
+    is_sparse = is_quantized = is_complex_tensor = is_xpu = is_mps = is_meta = False
+    layout = "torch.strided"
+    names = None
+
+    def __new__(cls, *args, **kwargs):
+        if args or kwargs:
+            return creation.legacy_tensor(cls, *args, **kwargs)
+        return object.__new__(cls)
+
+    def __init__(self, *args, **kwargs):
+        if not args and "array" not in self.__dict__:
+            self.array, self.device = np.empty(0, np.float32), devices.CPU
+
+    # ---------------------------------------------------------------------------------------- what it is
+
+    @property
+    def shape(self):
+        return Size(self.array.shape)
+
+    @property
+    def dtype(self):
+        return dtypes.of(self.array.dtype)
+
+    @property
+    def ndim(self):
+        return self.array.ndim
+
+    @property
+    def itemsize(self):
+        return self.array.itemsize
+
+    @property
+    def nbytes(self):
+        return self.array.nbytes
+
+    @property
+    def is_cuda(self):
+        return self.device.is_cuda
+
+    @property
+    def is_cpu(self):
+        return not self.device.is_cuda
+
+    def size(self, dim=None):
+        """The sizes of all dimensions, or of dimension `dim`."""
+        if dim is None:
+            return Size(self.array.shape)
+        if not -self.array.ndim <= dim < self.array.ndim:
+            low, high = (-self.array.ndim, self.array.ndim - 1) if self.array.ndim else (-1, 0)
+            raise IndexError(f"Dimension out of range (expected to be in range of [{low}, {high}], but got {dim})")
+        return self.array.shape[dim]
+
+    def stride(self, dim=None):
+        """The steps, in elements, between neighbours along each dimension, or along `dim`."""
+        steps = tuple(step // self.array.itemsize for step in self.array.strides)
+        return steps if dim is None else steps[dim]
+
+    def storage_offset(self):
+        """The number of elements before this tensor's first in the memory it views."""
+        root = self.view.root if self.view is not None else self
+        return (transfer.pointer(self.array) - transfer.pointer(root.array)) // self.array.itemsize
+
+    def dim(self):
+        """The number of dimensions."""
+        return self.array.ndim
+
+    ndimension = dim
+
+    def numel(self):
+        """The number of elements."""
+        return self.array.size
+
+    nelement = numel
+
+    def element_size(self):
+        """The bytes an element takes."""
+        return self.array.itemsize
+
+    def data_ptr(self):
+        """The address of the first element."""
+        return transfer.pointer(self.array)
+
+    def is_contiguous(self, memory_format=None):
+        """Whether the elements lie in memory in the order of their indices."""
+        return transfer.is_contiguous(self.array)
+
+    def is_floating_point(self):
+        """Whether the dtype is a floating-point one."""
+        return self.dtype.is_floating_point
+
+    def is_complex(self):
+        """Whether the dtype is complex: never, yet."""
+        return False
+
+    def is_pinned(self, device=None):
+        """Whether the memory is page-locked host memory."""
+        return transfer.is_pinned(self.array)
+
+    def get_device(self):
+        """The index of the GPU, -1 on a host device."""
+        return self.device.index if self.is_cuda else -1
+
+    # ---------------------------------------------------------------------------------------- its gradient
+
+    @property
+    def requires_grad(self):
+        if self.view is not None:
+            self.gradient_edge()
+        return self.requires
+
+    @requires_grad.setter
+    def requires_grad(self, value):
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad=True):
+        """Say whether gradients of this leaf are wanted."""
+        if requires_grad and not self.dtype.is_floating_point:
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        if not requires_grad and not self.is_leaf:
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in "
+                "a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+            )
+        self.requires = bool(requires_grad)
+        return self
+
+    @property
+    def grad_fn(self):
+        if self.view is not None and self.requires:
+            self.gradient_edge()
+        return self.node
+
+    @property
+    def is_leaf(self):
+        return self.grad_fn is None
+
+    @property
+    def output_nr(self):
+        return self.slot
+
+    @property
+    def _version(self):
+        return 0 if self.version is None else self.version[0]
+
+    @property
+    def _base(self):
+        return None if self.view is None else self.view.root
+
+    def _is_view(self):
+        return self.view is not None
+
+    @property
+    def grad(self):
+        return self._grad
+
+    @grad.setter
+    def grad(self, value):
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of {type(value)}")
+            if value.array.shape != self.array.shape:
+                raise RuntimeError(
+                    "assigned grad has data of a different size: "
+                    f"the tensor is {list(self.shape)}, the grad {list(value.shape)}"
+                )
+            if value.array.dtype != self.array.dtype:
+                raise RuntimeError(
+                    f"assigned grad has data of a different type: the tensor is {self.dtype!r}, the grad {value.dtype!r}"
+                )
+            if value.device is not self.device:
+                raise RuntimeError(
+                    f"assigned grad has data located on a different device: {value.device}, not {self.device}"
+                )
+        self._grad = value
+
+    @grad.deleter
+    def grad(self):
+        self._grad = None
+
+    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+        """Add the gradient of this tensor to the `.grad` of the leaves it was computed from."""
+        run_backward((self,), gradient, retain_graph, create_graph, inputs)
+
+    def detach(self):
+        """The same memory without the history."""
+        other = Tensor.__new__(Tensor)
+        other.array, other.device, other.version = self.array, self.device, self.counter()
+        return other
+
+    def detach_(self):
+        """Forget the history."""
+        if self.view is not None:
+            raise RuntimeError("Can't detach views in-place. Use detach() instead")
+        self.node, self.slot, self.requires = None, 0, False
+        return self
+
+    @property
+    def data(self):
+        other = Tensor.__new__(Tensor)
+        other.array, other.device = self.array, self.device
+        return other
+
+    @data.setter
+    def data(self, value):
+        self.array, self.device = value.array, value.device
+
+    def retain_grad(self):
+        """Keep the gradient of this tensor although it is not a leaf."""
+        if not self.requires:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if not self.is_leaf and not self.retains:
+            self.retains = True
+            self.register_hook(self._keep_grad)
+
+    def _keep_grad(self, gradient):
+        self._grad = gradient if self._grad is None else self._grad + gradient
+
+    @property
+    def retains_grad(self):
+        return self.retains
+
+    def register_hook(self, hook):
+        """Call `hook(grad)` when this tensor's gradient is computed; what it returns replaces the gradient."""
+        from tritorch.autograd.hooks import register_tensor_hook
+
+        return register_tensor_hook(self, hook)
+
+    def register_post_accumulate_grad_hook(self, hook):
+        """Call `hook(tensor)` after a gradient was added to this leaf's `.grad`."""
+        from tritorch.autograd.hooks import register_post_accumulate_hook
+
+        return register_post_accumulate_hook(self, hook)
+
+    # ---------------------------------------------------------------------------------------- out to Python and NumPy
+
+    def numpy(self, *, force=False):
+        """The elements as a NumPy array: the same memory on a host device, a copy from a GPU."""
+        if self.requires and not force:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+            )
+        return transfer.to_host(self.array)
+
+    def __array__(self, dtype=None, copy=None):
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def item(self):
+        """The only element, as a Python number."""
+        if self.array.size != 1:
+            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
+        return _python_number(transfer.to_host(self.array).item())
+
+    def tolist(self):
+        """The elements as nested lists, or a number for a tensor without dimensions."""
+        array = transfer.to_host(self.array)
+        if array.dtype.kind == "V":
+            array = array.astype(np.float32)
+        return array.tolist()
+
+    def __float__(self):
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __bool__(self):
+        if self.array.size != 1:
+            many = "more than one" if self.array.size else "no"
+            raise RuntimeError(f"Boolean value of Tensor with {many} value{'s' if self.array.size else ''} is ambiguous")
+        return bool(self.item())
+
+    def __index__(self):
+        if self.dtype.is_floating_point or self.array.size != 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __len__(self):
+        if self.array.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return self.array.shape[0]
+
+    def __iter__(self):
+        if self.array.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))
+
+    def __contains__(self, value):
+        return bool((self == value).any().item())
+
+    def __hash__(self):
+        return id(self)
+
+    def __repr__(self):
+        from tritorch.printing import tensor_text
+
+        return tensor_text(self)
+
+    def __format__(self, spec):
+        if self.array.ndim == 0 and not self.requires:
+            return format(self.item(), spec)
+        return format(repr(self), spec) if not spec else object.__format__(self, spec)
+
+    def __deepcopy__(self, memo):
+        if not self.is_leaf:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment"
+            )
+        if id(self) in memo:
+            return memo[id(self)]
+        other = type(self).__new__(type(self))
+        memo[id(self)] = other
+        other.array, other.device, other.requires = self.array.copy(), self.device, self.requires
+        if self._grad is not None:
+            other._grad = self._grad.__deepcopy__(memo)
+        return other
+
+    def __reduce__(self):
+        if not self.is_leaf:
+            raise RuntimeError("a tensor with a history cannot be pickled: detach() it first")
+        return _rebuild, (type(self), transfer.to_host(self.array), str(self.device), self.requires)
+
+    # ---------------------------------------------------------------------------------------- writes
+
+    def copy_(self, source, non_blocking=False):
+        """Write `source`, broadcast and cast, over this tensor."""
+        if not isinstance(source, Tensor):
+            source = creation.tensor(source, device=self.device)
+        source = source.to(self.device)
+        return apply_inplace(Tensor._overwritten_by, "copy_", self, source)
+
+    def set_(self, source):
+        """Make this tensor the same memory as `source`."""
+        self.array, self.device = source.array, source.device
+        bump(self)
+        return self
+
+    def resize_(self, *sizes):
+        """Make the tensor of another size; elements keep their order, new ones are not set."""
+        shape = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
+        if shape != self.array.shape:
+            fresh = transfer.empty(shape, self.array.dtype, self.device)
+            count = min(fresh.size, self.array.size)
+            write(fresh.reshape(-1)[:count], self.array.reshape(-1)[:count])
+            self.array = fresh
+        return self
+
+    def __setitem__(self, key, value):
+        from tritorch.indexing import assign
+
+        check_writable(self, "__setitem__")
+        assign(self, key, value)
+
+
+def _python_number(value):
+    return float(value) if type(value).__module__ == "ml_dtypes" else value
+
+
+def _rebuild(cls, array, device, requires):
+    tensor = cls.__new__(cls)
+    tensor.array, tensor.device = array, devices.CPU
+    tensor.requires = requires
+    return tensor if device == "cpu" else tensor.to(device)
+
+
+Variable.made_as = Tensor

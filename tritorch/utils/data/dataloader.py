@@ -1,0 +1,189 @@
+"""DataLoader: batches of a dataset, in an order, collated, on the default device, read ahead by worker processes."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+from multiprocessing.context import BaseContext
+
+from tritorch.utils.data.collate import default_collate as default_collate
+from tritorch.utils.data.collate import default_convert as default_convert
+from tritorch.utils.data.dataset import IterableDataset
+from tritorch.utils.data.fetch import Loading
+from tritorch.utils.data.iterators import LocalIterator, WorkerIterator
+from tritorch.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
+from tritorch.utils.data.worker import get_worker_info as get_worker_info
+
+FIXED = frozenset(("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"))
+
+
+class _Forever:
+    """The index sampler of an iterable dataset: there are no indices, only how many samples to take."""
+
+    def __init__(self, indices):
+        self.indices = indices
+
+    def __iter__(self):
+        return itertools.repeat(self.indices)
+
+
+class DataLoader:
+    """An iterable of the batches of `dataset`.
+
+    The order is that of `sampler` or `batch_sampler`, random with `shuffle`, else the dataset's. `collate_fn` makes a
+    batch of a list of samples; with `batch_size=None` it converts single ones. With `num_workers`, processes read
+    `prefetch_factor` batches each ahead, on the CPU; they are kept between passes if `persistent_workers`. A batch
+    lands on the default device, by a pinned asynchronous copy where `pin_memory`. `timeout` is in seconds, 0 for none.
+    """
+
+    _iterator = None
+    _initialised = False
+
+    def __init__(
+        self,
+        dataset,
+        batch_size=1,
+        shuffle=None,
+        sampler=None,
+        batch_sampler=None,
+        num_workers=0,
+        collate_fn=None,
+        pin_memory=False,
+        drop_last=False,
+        timeout=0,
+        worker_init_fn=None,
+        multiprocessing_context=None,
+        generator=None,
+        *,
+        prefetch_factor=None,
+        persistent_workers=False,
+        pin_memory_device="",
+        in_order=True,
+    ):
+        _check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
+        self._iterable = isinstance(dataset, IterableDataset)
+        if self._iterable:
+            _check_iterable(shuffle, sampler, batch_sampler)
+        batch_size, drop_last = _check_batching(batch_size, shuffle, sampler, batch_sampler, drop_last)
+        self.dataset, self.num_workers, self.timeout = dataset, num_workers, timeout
+        self.pin_memory, self.pin_memory_device = pin_memory, pin_memory_device
+        self.prefetch_factor = 2 if num_workers and prefetch_factor is None else prefetch_factor
+        self.persistent_workers, self.in_order = persistent_workers, in_order
+        self.worker_init_fn, self.generator = worker_init_fn, generator
+        self.multiprocessing_context = multiprocessing_context
+        if sampler is None and not self._iterable:
+            sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
+        elif sampler is None:
+            sampler = _Forever(None)
+        if batch_size is not None and batch_sampler is None:
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+        self.batch_size, self.drop_last = batch_size, drop_last
+        self.sampler, self.batch_sampler = sampler, batch_sampler
+        self.collate_fn = collate_fn or (default_convert if batch_sampler is None else default_collate)
+        self._initialised = True
+
+    def __setattr__(self, name, value):
+        if self._initialised and name in FIXED:
+            raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
+        super().__setattr__(name, value)
+
+    @property
+    def multiprocessing_context(self):
+        """How workers are started: a context of `multiprocessing`, or None for the default."""
+        return self._context
+
+    @multiprocessing_context.setter
+    def multiprocessing_context(self, context):
+        self._context = _check_context(context, self.num_workers)
+
+    @property
+    def index_sampler(self):
+        """The iterable of tasks: lists of indices, or single indices without batches."""
+        return self.sampler if self.batch_sampler is None else self.batch_sampler
+
+    def loading(self):
+        """What is read and how, for a fetcher here or in a worker."""
+        return Loading(self.dataset, self._iterable, self.batch_sampler is not None, self.collate_fn, self.drop_last)
+
+    def __iter__(self):
+        if not self.num_workers:
+            return LocalIterator(self)
+        if not self.persistent_workers:
+            return WorkerIterator(self)
+        if self._iterator is None or not self._iterator.pool.workers:
+            self._iterator = WorkerIterator(self)
+        else:
+            self._iterator.restart(self)
+        return self._iterator
+
+    def __len__(self):
+        if not self._iterable:
+            return len(self.index_sampler)
+        length = len(self.dataset)
+        if self.batch_size is None:
+            return length
+        return length // self.batch_size if self.drop_last else -(-length // self.batch_size)
+
+
+def _check_workers(num_workers, timeout, prefetch_factor, persistent_workers):
+    if num_workers < 0:
+        raise ValueError("num_workers option should be non-negative; use num_workers=0 to disable multiprocessing.")
+    if timeout < 0:
+        raise ValueError("timeout option should be non-negative")
+    if num_workers == 0 and prefetch_factor is not None:
+        raise ValueError(
+            "prefetch_factor option could only be specified in multiprocessing.let num_workers > 0 to enable "
+            "multiprocessing, otherwise set prefetch_factor to None."
+        )
+    if prefetch_factor is not None and prefetch_factor < 0:
+        raise ValueError("prefetch_factor option should be non-negative")
+    if persistent_workers and num_workers == 0:
+        raise ValueError("persistent_workers option needs num_workers > 0")
+
+
+def _check_iterable(shuffle, sampler, batch_sampler):
+    given = {"shuffle": shuffle or None, "sampler": sampler, "batch_sampler": batch_sampler}
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"DataLoader with IterableDataset: expected unspecified {name} option, but got {name}={value}"
+            )
+
+
+def _check_batching(batch_size, shuffle, sampler, batch_sampler, drop_last):
+    """The batch size and drop_last to use: both are the batch sampler's business where one is given."""
+    if sampler is not None and shuffle:
+        raise ValueError("sampler option is mutually exclusive with shuffle")
+    if batch_sampler is not None:
+        if batch_size != 1 or shuffle or sampler is not None or drop_last:
+            raise ValueError(
+                "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last"
+            )
+        return None, False
+    if batch_size is None and drop_last:
+        raise ValueError("batch_size=None option disables auto-batching and is mutually exclusive with drop_last")
+    return batch_size, drop_last
+
+
+def _check_context(context, num_workers):
+    if context is None:
+        return None
+    if num_workers == 0:
+        raise ValueError(
+            "multiprocessing_context can only be used with multi-process loading (num_workers > 0), but got "
+            f"num_workers={num_workers}"
+        )
+    if isinstance(context, str):
+        methods = multiprocessing.get_all_start_methods()
+        if context not in methods:
+            raise ValueError(
+                f"multiprocessing_context option should specify a valid start method in {methods!r}, but got "
+                f"multiprocessing_context={context!r}"
+            )
+        return multiprocessing.get_context(context)
+    if not isinstance(context, BaseContext):
+        raise TypeError(
+            "multiprocessing_context option should be a valid context object or a string specifying the start method, "
+            f"but got multiprocessing_context={context}"
+        )
+    return context

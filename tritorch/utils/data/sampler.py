@@ -1,0 +1,176 @@
+"""In which order samples are read: an iterable of indices, or of lists of indices (a batch sampler).
+
+All randomness comes from tritorch's generators, so that `tritorch.manual_seed` (or the `generator` given) fixes every
+order. Numbers are drawn on the CPU whatever the default device is: they are used on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+import numpy as np
+
+import tritorch
+
+Index = TypeVar("Index", covariant=True)
+DRAWN_AT_ONCE = 1024
+
+
+def draw_seed(generator=None):
+    """A random integer in [0, 2^63 - 1) from `generator`, or from the default one."""
+    return int(tritorch.randint(0, 2**63 - 1, (), generator=generator, device="cpu").item())
+
+
+def permutation(count, generator=None):
+    """The numbers below `count` in a random order, as a list."""
+    return tritorch.randperm(count, generator=generator, device="cpu").tolist()
+
+
+def _uniform(count, generator):
+    """`count` float64 numbers in (0, 1], as an array."""
+    return 1.0 - tritorch.rand(count, generator=generator, device="cpu", dtype=tritorch.float64).numpy()
+
+
+class Sampler(Generic[Index]):
+    """An iterable of the indices to read; subclasses write `__iter__`, and `__len__` where it is known."""
+
+    def __init__(self, data_source=None):
+        pass
+
+    def __iter__(self):
+        raise NotImplementedError("Subclasses of Sampler should implement __iter__.")
+
+
+class SequentialSampler(Sampler[int]):
+    """0, 1, 2, ... in this order."""
+
+    def __init__(self, data_source):
+        self.data_source = data_source
+
+    def __iter__(self):
+        return iter(range(len(self.data_source)))
+
+    def __len__(self):
+        return len(self.data_source)
+
+
+class RandomSampler(Sampler[int]):
+    """Indices in a random order; with `replacement`, `num_samples` independent draws, made as they are needed."""
+
+    def __init__(self, data_source, replacement=False, num_samples=None, generator=None):
+        self.data_source, self.replacement, self._num_samples = data_source, replacement, num_samples
+        self.generator = generator
+        if not isinstance(replacement, bool):
+            raise TypeError(f"replacement should be a boolean value, but got replacement={replacement}")
+        _check_count("num_samples", self.num_samples)
+
+    @property
+    def num_samples(self):
+        """How many indices one pass gives: by default as many as there are samples."""
+        return len(self.data_source) if self._num_samples is None else self._num_samples
+
+    def __iter__(self):
+        return self._draws() if self.replacement else self._permutations()
+
+    def _draws(self):
+        generator, left = self.generator, self.num_samples
+        if generator is None:  # one of our own: drawing lazily must not depend on what a training step draws
+            generator = tritorch.Generator()
+            generator.manual_seed(draw_seed())
+        while left > 0:
+            count = min(left, DRAWN_AT_ONCE)
+            yield from tritorch.randint(0, len(self.data_source), (count,), generator=generator, device="cpu").tolist()
+            left -= count
+
+    def _permutations(self):
+        left, size = self.num_samples, len(self.data_source)
+        while left > 0:
+            yield from permutation(size, self.generator)[:left]
+            left -= size
+
+    def __len__(self):
+        return self.num_samples
+
+
+class SubsetRandomSampler(Sampler[int]):
+    """The given indices in a random order, each once."""
+
+    def __init__(self, indices, generator=None):
+        self.indices, self.generator = indices, generator
+
+    def __iter__(self):
+        return (self.indices[position] for position in permutation(len(self.indices), self.generator))
+
+    def __len__(self):
+        return len(self.indices)
+
+
+class WeightedRandomSampler(Sampler[int]):
+    """`num_samples` indices, index i drawn with probability weights[i] / sum(weights).
+
+    Without replacement the indices with the smallest -log(u) / weight win, an exponential race: Efraimidis and
+    Spirakis, 2006.
+    """
+
+    def __init__(self, weights, num_samples, replacement=True, generator=None):
+        _check_count("num_samples", num_samples)
+        _check_bool("replacement", replacement)
+        self.weights = np.asarray(weights, dtype=np.float64)
+        if self.weights.ndim != 1:
+            raise ValueError(f"weights should be a 1d sequence but given weights have shape {self.weights.shape}")
+        if not np.isfinite(self.weights).all() or (self.weights < 0).any() or self.weights.sum() <= 0:
+            raise ValueError("weights should be finite, not negative, and not all zero")
+        if not replacement and num_samples > np.count_nonzero(self.weights):
+            raise ValueError(
+                f"num_samples={num_samples} without replacement needs as many weights above zero, but got "
+                f"{np.count_nonzero(self.weights)}"
+            )
+        self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
+
+    def __iter__(self):
+        if self.replacement:
+            ends = np.cumsum(self.weights)
+            drawn = np.searchsorted(ends, _uniform(self.num_samples, self.generator) * ends[-1], side="left")
+        else:
+            with np.errstate(divide="ignore"):
+                arrival = -np.log(_uniform(len(self.weights), self.generator)) / self.weights
+            arrival[self.weights == 0] = np.inf
+            drawn = np.argsort(arrival, kind="stable")[: self.num_samples]
+        return iter(drawn.tolist())
+
+    def __len__(self):
+        return self.num_samples
+
+
+class BatchSampler(Sampler[list[int]]):
+    """Lists of `batch_size` indices of another sampler; the last may be shorter, and is left out by `drop_last`."""
+
+    def __init__(self, sampler: Iterable, batch_size, drop_last):
+        _check_count("batch_size", batch_size)
+        _check_bool("drop_last", drop_last)
+        self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
+
+    def __iter__(self):
+        batch: list[int] = []
+        for index in self.sampler:
+            batch.append(index)
+            if len(batch) == self.batch_size:
+                yield batch
+                batch = []
+        if batch and not self.drop_last:
+            yield batch
+
+    def __len__(self):
+        count = len(self.sampler)  # type: ignore[arg-type]
+        return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
+
+
+def _check_bool(name, value):
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} should be a boolean value, but got {name}={value}")
+
+
+def _check_count(name, value):
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+        raise ValueError(f"{name} should be a positive integer value, but got {name}={value}")
