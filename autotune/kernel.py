@@ -29,12 +29,13 @@ def _cuda_info(index):
     from tritorch.runtime.cuda import driver
 
     found = driver.properties(index)
-    return DeviceInfo("cuda", found.sms, found.shared_memory, found.capability)
+    major, minor = found.capability
+    return DeviceInfo("cuda", found.sms, found.shared_memory, major * 10 + minor)
 
 
 def device_info(array):
     """The DeviceInfo of the device that `array` makes a kernel run on."""
-    return INTERPRETER if isinstance(array, np.ndarray) else _cuda_info(array.device)
+    return INTERPRETER if isinstance(array, np.ndarray) else _cuda_info(array.device.index)
 
 
 class TunableKernel(Kernel):

@@ -21,20 +21,30 @@ from tritorch.runtime.device import CPU
 TABLE: dict[str, type[Op]] = {}
 EXPORTS: dict[str, object] = {}  # "softmax", "Tensor.softmax", "nn.functional.softmax" -> what stands there
 
+MOST_TENSORS = 64  # how many tensors an op that takes any number of them may save
+
 
 class Node:
-    """A step of the recorded graph: where gradients go next (`edges`) and in which order (`sequence`)."""
+    """A step of the recorded graph.
 
-    __slots__ = ("__weakref__", "edges", "hooks", "inputs", "recording", "results", "sequence", "versions")
+    edges     for each argument, where its gradient goes: (node or leaf, number of its output, shape, NumPy dtype), or None
+    sequence  a number larger than those of all nodes before it
+    inputs    the arguments, without the tensors that `backward` does not read
+    versions  (tensor, version when saved) of those that it does read
+    results   the saved outputs
+    """
+
+    edges: list
+    sequence = 0
+    inputs: tuple = ()
+    versions: list | None = None
+    results: tuple = ()
+    hooks: dict | None = None
+    recording = False
 
     def name(self):
         """The node's name as PyTorch spells it, such as SoftmaxBackward0."""
         return f"{type(self).__name__}Backward0"
-
-    @property
-    def next_functions(self):
-        """The nodes that gradients flow to from here, each with the number of its output."""
-        return tuple((None, 0) if edge is None else edge[:2] for edge in self.edges)
 
     def __repr__(self):
         return f"<{self.name()}>"
@@ -44,7 +54,8 @@ class Op(Node):
     """Base of all ops; see the module's text. Class attributes that a member may set:
 
     exports   where its public function stands, such as ("softmax", "Tensor.softmax").
-    saves     which arguments `backward` reads, by name, and "output" if it reads the result. Others are let go of.
+    saves     which arguments `backward` reads, by name (`*tensors`: "tensors" for all of them), and "output" if it reads
+              the result. Others are let go of.
     views     True where the result shares memory with the first argument.
     creates   True where no argument is a tensor: the device comes last.
     widens    True where half-precision arrays are computed in float32 on the host and narrowed once at the end.
@@ -59,7 +70,7 @@ class Op(Node):
     names: tuple[str, ...] = ()  # the arguments' names, from `reference`
     defaults: tuple = ()
     saves_output = False
-    saved_arguments: tuple[int, ...] = ()
+    saved_arguments: frozenset[int] = frozenset()
 
     def __init_subclass__(cls, abstract=False, **rest):
         super().__init_subclass__(**rest)
@@ -84,7 +95,8 @@ class Op(Node):
         cls._read_signature()
         TABLE[cls.op_name] = cls
         for name in cls.exports:
-            export(name)(cls.function())
+            is_operator = name.startswith("Tensor.__") and len(cls.names) == 2
+            export(name)(cls.operator() if is_operator else cls.function())
 
     @classmethod
     def _read_signature(cls):
@@ -93,7 +105,11 @@ class Op(Node):
         cls.names = tuple(p.name for p in fixed)
         cls.defaults = tuple(p.default for p in fixed if p.default is not p.empty)
         cls.saves_output = "output" in cls.saves
-        cls.saved_arguments = tuple(cls.names.index(name) for name in cls.saves if name != "output")
+        variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+        saved = [cls.names.index(name) for name in cls.saves if name not in ("output", variadic)]
+        if variadic in cls.saves:  # more positions than any call has
+            saved.extend(range(len(cls.names), len(cls.names) + MOST_TENSORS))
+        cls.saved_arguments = frozenset(saved)
         if cls.widens and "host" not in cls.__dict__:
             cls.host = classmethod(widened_host)
         elif getattr(cls.host, "__func__", None) is Op.host.__func__:
@@ -109,6 +125,11 @@ class Op(Node):
     def backward(self, *grads):
         """The gradient of each argument, in order; None where there is none."""
         raise RuntimeError(f"derivative for {self.op_name} is not implemented")
+
+    @staticmethod
+    def differentiable_at(*sample):
+        """Whether the reference has a derivative at a sample, so that differences can check `backward`: no ties, no steps."""
+        return True
 
     @staticmethod
     def errors(draw):
@@ -137,14 +158,16 @@ class Op(Node):
     @classmethod
     def function(cls):
         """The public function: PyTorch's argument names, by position or keyword, then `apply`."""
-        call = getattr(cls, "call", None) or cls._plain_function()
+        call = getattr(cls, "call", None) or cls._plain_call()
 
         def function(*args, **kwargs):
-            out = kwargs.pop("out", None)
             try:
+                if not kwargs:
+                    return call(*args)
+                out = kwargs.pop("out", None)
                 result = call(*args, **kwargs)
             except TypeError as error:
-                raise cls.argument_error(error, args, kwargs) from None
+                raise cls.argument_error(error) from None
             return result if out is None else write_out(out, result)
 
         function.__name__ = function.__qualname__ = cls.op_name
@@ -153,14 +176,25 @@ class Op(Node):
         return function
 
     @classmethod
-    def _plain_function(cls):
+    def operator(cls):
+        """What stands for the op in an expression: both operands, nothing else, straight to dispatch."""
+
+        def operator(self, other):
+            return cls.apply(self, other)
+
+        operator.__name__ = operator.__qualname__ = cls.op_name
+        operator.__doc__ = cls.__doc__
+        return operator
+
+    @classmethod
+    def _plain_call(cls):
+        count = len(cls.names)
+
         def call(*args, **kwargs):
-            if kwargs or len(args) < len(cls.names):
+            if kwargs or len(args) < count:
                 args = cls.bind(args, kwargs)
-            elif len(args) > len(cls.names):
-                raise TypeError(
-                    f"{cls.op_name}() takes {len(cls.names)} positional arguments but {len(args)} were given"
-                )
+            elif len(args) > count:
+                raise TypeError(f"{cls.op_name}() takes {count} positional arguments but {len(args)} were given")
             return cls.apply(*args)
 
         call.__signature__ = cls.signature()
@@ -189,7 +223,7 @@ class Op(Node):
         return values
 
     @classmethod
-    def argument_error(cls, error, args, kwargs):
+    def argument_error(cls, error):
         """The TypeError a user gets: Python's own words about our inner functions, said about the op."""
         text = str(error)
         match = re.search(r"([\w.<>]*\()?.*?\(\) (missing|got|takes) (.*)$", text)

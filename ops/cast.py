@@ -82,6 +82,11 @@ class Cast(Op):
         return (grad,)
 
     @staticmethod
+    def differentiable_at(x, dtype):
+        """Only where nothing is rounded."""
+        return dtype.kind in "fV" and dtype.itemsize >= x.dtype.itemsize
+
+    @staticmethod
     def samples(draw):
         names = (np.float32, np.float64, np.float16, np.int64, np.int32, np.uint8, np.int8, np.bool_)
         for dtype in map(np.dtype, names):
@@ -134,7 +139,7 @@ def contiguous(self, memory_format=None):
 
 
 class OverwrittenBy(Op):
-    """`source`, broadcast to the shape and cast to the dtype of `self`: what `self.copy_(source)` writes over `self`."""
+    """`source`, broadcast to the shape and cast to the dtype of `self`: what `self.copy_(source)` writes."""
 
     exports = ("Tensor._overwritten_by",)
 

@@ -1,4 +1,4 @@
-"""Dimensions and sizes as people give them: negative, as separate numbers or one sequence, checked in PyTorch's words."""
+"""Dimensions and sizes as people give them: negative, as numbers or one sequence, checked in PyTorch's words."""
 
 from __future__ import annotations
 

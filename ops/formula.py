@@ -1,8 +1,8 @@
 """Formulas: one text, three lives.
 
-`@formula` makes a scalar function that Triton compiles inside kernels, that runs on NumPy arrays as it stands, and that is
-differentiable on Tensors, where each primitive it calls is the op of that name. A primitive (exp, where) gives what stands
-for it on the host; a composed formula needs nothing.
+`@formula` makes a scalar function that Triton compiles inside kernels, that runs on NumPy arrays as it stands, and that
+is differentiable on Tensors, where each primitive it calls is the op of that name. A primitive (exp, where) gives what
+stands for it on the host; a composed formula needs nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from tritorch.runtime import tl
 from tritorch.runtime.kernel import Kernel
+from tritorch.runtime.language import libdevice
 
 
 class Formula(Kernel):
@@ -41,7 +42,13 @@ def exp(x):
     return tl.exp(x)
 
 
-@formula(host=np.log)
+def _log_on_host(x):
+    if isinstance(x, (int, float)):  # stays a Python number, which does not take part in promotion
+        return math.log(x) if x > 0 else (-math.inf if x == 0 else math.nan)
+    return np.log(x)
+
+
+@formula(host=_log_on_host)
 def log(x):
     return tl.log(x)
 
@@ -71,23 +78,44 @@ def floor(x):
     return tl.floor(x)
 
 
-@formula(host=np.where)
+_BITS = {np.dtype(f"{kind}{size}"): np.dtype(f"i{size}") for kind in "fi" for size in (4, 8)}
+_SMALL = 4096  # elements, up to which NumPy's own `where` is the faster one
+
+
+def where_on_host(condition, x, y):
+    """np.where; for large arrays without its branch an element, which random masks make it mispredict half of the time."""
+    like = x if isinstance(x, np.ndarray) else y
+    if getattr(condition, "size", 0) <= _SMALL or like.shape != condition.shape or condition.dtype != np.bool_:
+        return np.where(condition, x, y)
+    bits = _BITS.get(like.dtype)
+    if bits is None or any(isinstance(each, np.ndarray) and each.dtype != like.dtype for each in (x, y)):
+        return np.where(condition, x, y)
+    mask = condition.view(np.int8)
+    if type(y) in (int, float) and y == 0:
+        return np.bitwise_and(-mask, x.view(bits)).view(like.dtype)
+    if type(x) in (int, float) and x == 0:
+        return np.bitwise_and(mask - 1, y.view(bits)).view(like.dtype)
+    x, y = (np.asarray(each, like.dtype).view(bits) for each in (x, y))
+    found = np.bitwise_xor(x, y)
+    found &= -mask
+    found ^= y
+    return found.view(like.dtype)
+
+
+@formula(host=where_on_host)
 def where(condition, x, y):
     return tl.where(condition, x, y)
 
 
 @formula(host=np.tanh)
 def tanh(x):
-    # 1 - 2 / (e^2x + 1), which neither overflows nor loses the sign; near zero the odd series keeps full precision.
-    square = x * x
-    series = x * (1 - square * (0.3333333333333333 - square * (0.13333333333333333 - square * 0.05396825396825397)))
-    return tl.where(tl.abs(x) < 0.05, series, 1 - 2 / (tl.exp(2 * x) + 1))
+    return libdevice.tanh(x)
 
 
 def _sigmoid_on_host(x):
-    # exp of a negative number only, so that neither end overflows.
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype)
+    found = np.exp(-x)  # inf far below zero, where 1 / inf is right
+    found += 1
+    return np.reciprocal(found)
 
 
 @formula(host=_sigmoid_on_host)
@@ -114,3 +142,47 @@ def maximum(x, y):
 @formula(host=np.minimum)
 def minimum(x, y):
     return tl.minimum(x, y, propagate_nan=tl.PropagateNan.ALL)
+
+
+def _sign_on_host(x):
+    return np.subtract(x > 0, x < 0, dtype=x.dtype)  # NumPy's own keeps NaN, PyTorch's does not
+
+
+@formula(host=_sign_on_host)
+def sign(x):
+    return tl.where(x > 0, 1, 0) - tl.where(x < 0, 1, 0)
+
+
+@formula(host=np.true_divide)
+def divide(x, y):
+    return tl.div_rn(x, y) if x.dtype == tl.float32 else x / y
+
+
+@formula(host=np.expm1)
+def expm1(x):
+    return libdevice.expm1(x)
+
+
+@formula(host=np.log1p)
+def log1p(x):
+    return libdevice.log1p(x)
+
+
+@formula(host=lambda x: np.reciprocal(np.sqrt(x)))
+def rsqrt(x):
+    return tl.rsqrt(x)
+
+
+@formula(host=np.tan)
+def tan(x):
+    return libdevice.tan(x)
+
+
+@formula(host=np.sinh)
+def sinh(x):
+    return libdevice.sinh(x)
+
+
+@formula(host=np.cosh)
+def cosh(x):
+    return libdevice.cosh(x)

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from tritorch.runtime import transfer
+
 
 def element_strides(array):
     """The strides of an array, in elements."""
@@ -77,7 +79,7 @@ def empty_like(array, shape=None, dtype=None):
     shape = array.shape if shape is None else shape
     dtype = array.dtype if dtype is None else dtype
     if isinstance(array, np.ndarray):
-        return np.empty(shape, dtype)
+        return transfer.empty_on_host(shape, dtype)
     return array.empty(shape, dtype)
 
 

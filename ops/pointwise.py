@@ -1,14 +1,15 @@
 """The pointwise family: one kernel for every op that works element by element, whatever its formula.
 
-A member gives a scalar `value` formula, a NumPy `reference` and, where it has a gradient, one slope per argument: a formula
-whose parameters name what it needs of the arguments and the `output`, which is therefore also what is saved. The family
-broadcasts, promotes by PyTorch's rules, reads any strides and widens half precision to float32; the gradient,
-`grad * slope(...)`, is one launch of the same kernel, and an op of its own.
+A member gives a scalar `value` formula, a NumPy `reference` and, where it has a gradient, one slope per argument: a
+formula whose parameters name what it needs of the arguments and the `output`, which is therefore also what is saved.
+The family broadcasts, promotes by PyTorch's rules, reads any strides and widens half precision to float32; the
+gradient, `grad * slope(...)`, is one launch of the same kernel, and an op of its own.
 """
 
 from __future__ import annotations
 
 import inspect
+import numbers
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, pow
 from tritorch.ops.base import Op
 from tritorch.ops.formula import Formula, formula
 from tritorch.ops.layout import broadcast_shape, broadcast_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.promotion import arithmetic, as_computed, floating, predicate, straight_dtypes
 from tritorch.runtime import dtypes, tl
 
 
@@ -69,15 +71,15 @@ def pointwise_kernel(
     for i in tl.static_range(ARITY):
         if NUMBERS & (1 << i):
             if BITS:
-                values = (*values, tl.full([BLOCK], inputs[i], tl.int64).to(tl.float64, bitcast=True))
+                value = tl.full([BLOCK], inputs[i], tl.int64).to(tl.float64, bitcast=True)
             else:
-                values = (*values, tl.full([BLOCK], inputs[i], COMPUTE))
+                value = tl.full([BLOCK], inputs[i], COMPUTE)
         else:
-            place = inputs[i] + offsets_of(index, shape, strides, i * RANK, RANK)
-            if CONDITION and i == 0:
-                values = (*values, tl.load(place, mask=inside, other=0) != 0)
-            else:
-                values = (*values, tl.load(place, mask=inside, other=0).to(COMPUTE))
+            value = tl.load(inputs[i] + offsets_of(index, shape, strides, i * RANK, RANK), mask=inside, other=0)
+        if CONDITION and i == 0:  # noqa: SIM108, the two have different types
+            values = values + (value != 0,)  # noqa: RUF005, Triton takes no starred tuples
+        else:
+            values = values + (value.to(COMPUTE),)  # noqa: RUF005
     result = FORMULA(*values)
     tl.store(out + index, result.to(out.dtype.element_ty), mask=inside)
 
@@ -129,62 +131,60 @@ _TRITON_NAMES = {
 }
 
 
-# ---------------------------------------------------------------- what is computed in what, by PyTorch's promotion rules
-
-
-def arithmetic(arrays):
-    """The common dtype of the arguments, computed in float32 where it is a half type."""
-    common = dtypes.result_type(*arrays)
-    return common.compute, common.numpy
-
-
-def floating(arrays):
-    """As arithmetic, but integers and bools become the default floating dtype."""
-    common = dtypes.result_type(*arrays)
-    if not common.is_floating_point:
-        common = dtypes.get_default_dtype()
-    return common.compute, common.numpy
-
-
-def predicate(arrays):
-    """Computed in the common dtype; the result is bool."""
-    return dtypes.result_type(*arrays).compute, np.dtype(np.bool_)
-
-
-_PLAIN = frozenset(np.dtype(kind) for kind in (np.float32, np.float64))
+# ---------------------------------------------------------------- an op that works element by element
 
 
 class Pointwise(Op, abstract=True):
-    """An op that works element by element; see the module's text."""
+    """An op that works element by element; see the module's text.
+
+    types       the promotion rule, from ops/promotion.py
+    value       the formula of the result
+    slope       the formula of its derivative (`slope_NAME` for the argument NAME), by which the gradient is multiplied; or
+    gradient    a formula of the gradient itself, its first parameter (`gradient_NAME`), where a product would not do:
+                one that masks keeps inf out of 0 * inf
+    quick       what gives the same as `reference`, faster; `quick_gradient` (`quick_gradient_NAME`) likewise
+    condition   whether the first argument is a condition, which takes no part in promotion
+    """
 
     arguments: tuple[str, ...] = ()
     types = staticmethod(arithmetic)
     value: Formula
-    slopes: dict[str, Formula] = {}
-    condition = False  # the first argument is a condition, which does not take part in promotion
-    gradients: dict
+    condition = False
+    straight: dict
+    gradients: tuple = ()  # for each argument: the gradient's op, its formula, the arguments that needs (-1: output)
 
     @classmethod
     def register(cls):
-        """Derive what is saved from what the slopes need, and make each slope's gradient an op."""
-        cls.slopes = {
-            name: cls.__dict__[f"slope_{name}"] for name in cls.arguments if f"slope_{name}" in cls.__dict__
-        }
-        if "slope" in cls.__dict__:
-            cls.slopes = {cls.arguments[0]: cls.slope}
-        needs = {name for slope in cls.slopes.values() for name in _parameters(slope)}
+        """Derive what is saved from what the gradients need, and make each argument's gradient an op."""
+        needs = {name for _, names in map(cls.gradient_formula, cls.arguments) for name in names}
         if "saves" not in cls.__dict__:
             cls.saves = tuple(name for name in (*cls.arguments, "output") if name in needs)
+        cls.straight = straight_dtypes(cls.types)
+        if "quick" not in cls.__dict__:
+            cls.quick = staticmethod(cls.reference)
         super().register()
-        if cls.value.op is None:
+        if "value" in cls.__dict__ and cls.value.op is None:
             cls.value.op = cls
-        cls.gradients = {name: make_gradient(cls, name, slope) for name, slope in cls.slopes.items()}
+        cls.gradients = tuple(make_gradient(cls, name) for name in cls.arguments)
+
+    @classmethod
+    def gradient_formula(cls, name):
+        """The formula of the gradient by argument `name`, and the names of what it needs beside the gradient."""
+        suffixes = ("", f"_{name}") if name == cls.arguments[0] else (f"_{name}",)
+        for suffix in suffixes:
+            if f"slope{suffix}" in cls.__dict__:
+                slope = cls.__dict__[f"slope{suffix}"]
+                return product_of(slope), _parameters(slope)
+            if f"gradient{suffix}" in cls.__dict__:
+                found = cls.__dict__[f"gradient{suffix}"]
+                return found, _parameters(found)[1:]
+        return None, ()
 
     @classmethod
     def _read_signature(cls):
         cls.names, cls.defaults = cls.arguments, cls.__dict__.get("argument_defaults", ())
         cls.saves_output = "output" in cls.saves
-        cls.saved_arguments = tuple(cls.arguments.index(name) for name in cls.saves if name != "output")
+        cls.saved_arguments = frozenset(cls.arguments.index(name) for name in cls.saves if name != "output")
 
     @classmethod
     def signature(cls):
@@ -202,20 +202,24 @@ class Pointwise(Op, abstract=True):
     @classmethod
     def host(cls, *arrays):
         """The reference under the family's rules for dtypes; the usual case, all alike, goes straight through."""
-        first = arrays[0]
-        kind = getattr(first, "dtype", None)
-        if kind in _PLAIN and not cls.condition:
-            for other in arrays[1:]:
-                if getattr(other, "dtype", None) is not kind and type(other) not in (int, float):
+        kind = getattr(arrays[-1], "dtype", None) or getattr(arrays[0], "dtype", None)
+        plain = cls.straight.get(kind)
+        if plain is not None and not cls.condition:
+            for each in arrays:
+                if getattr(each, "dtype", None) is not kind and type(each) not in plain:
                     break
             else:
-                return cls.reference(*arrays)
+                return cls.quick(*arrays)
+        return cls._host_by_rule(arrays)
+
+    @classmethod
+    def _host_by_rule(cls, arrays):
         compute, result = cls.types(arrays[1:] if cls.condition else arrays)
-        cast = [_as(a, compute) for a in arrays]
+        cast = [as_computed(each, compute) for each in arrays]
         if cls.condition:
-            cast[0] = np.asarray(first) != 0
-        found = cls.reference(*cast)
-        return found if found.dtype == result else np.asarray(found).astype(result)
+            cast[0] = np.asarray(arrays[0]).astype(np.bool_, copy=False)
+        found = np.asarray(cls.quick(*cast))
+        return found if found.dtype == result else found.astype(result)
 
     def forward(self, *arrays):
         """One launch of the family's kernel."""
@@ -223,69 +227,73 @@ class Pointwise(Op, abstract=True):
         return launch_pointwise(self.op_name, self.value, arrays, compute, result, self.condition)
 
     def backward(self, grad):
-        """grad * slope for each argument that wants it: composed of ops when recorded itself, else one launch."""
-        return tuple(
-            self._gradient(name, grad) if self.edges[position] is not None and name in self.slopes else None
-            for position, name in enumerate(self.arguments)
-        )
+        """The gradient for each argument that wants it: composed of ops when recorded itself, else one launch."""
+        return tuple([
+            None if edge is None or plan is None else self._gradient(grad, *plan)
+            for edge, plan in zip(self.edges, self.gradients, strict=True)
+        ])  # fmt: skip
 
-    def _gradient(self, name, grad):
-        slope = self.slopes[name]
-        needed = [self.output if each == "output" else self.inputs[self.arguments.index(each)]
-                  for each in _parameters(slope)]  # fmt: skip
-        if self.recording:
-            return grad * slope.fn(*needed)
-        return self.gradients[name].apply(grad, *needed)
+    @classmethod
+    def argument_error(cls, error, args, kwargs):
+        """The TypeError for an argument that is neither a tensor nor a number."""
+        for position, (name, value) in enumerate(zip(cls.names, args, strict=False)):
+            if not isinstance(value, numbers.Number) and not hasattr(value, "requires_grad"):
+                return TypeError(
+                    f"{cls.op_name}(): argument '{name}' (position {position + 1}) must be Tensor, "
+                    f"not {type(value).__name__}"
+                )
+        return super().argument_error(error, args, kwargs)
+
+    def _gradient(self, grad, op, value, needs):
+        needed = [self.output if at < 0 else self.inputs[at] for at in needs]
+        return value.fn(grad, *needed) if self.recording else op.apply(grad, *needed)
 
 
-def _as(value, compute):
-    return value.astype(compute, copy=False) if isinstance(value, (np.ndarray, np.generic)) else value
-
-
-def _parameters(slope):
-    code = slope.fn.__code__
+def _parameters(value):
+    code = value.fn.__code__
     return code.co_varnames[: code.co_argcount]
 
 
 class PointwiseGradient(Pointwise, abstract=True):
-    """grad * slope(...): the gradient of a pointwise op by one of its arguments."""
-
-    slope_formula: Formula
+    """The gradient of a pointwise op by one of its arguments."""
 
     backward = Op.backward  # a gradient that is itself recorded is composed of ops, so this one is never recorded
 
 
-def make_gradient(member, name, slope):
-    """The op that multiplies a gradient by `slope`, as a class beside `member`."""
-    parameters = _parameters(slope)
-    product = _PRODUCTS[len(parameters)](slope)
-
-    def reference(grad, *arrays):
-        return grad * slope.fn(*arrays)
+def make_gradient(member, name):
+    """The op that gives the gradient by argument `name`, its formula and what that needs; None where there is none."""
+    value, parameters = member.gradient_formula(name)
+    if value is None:
+        return None
 
     def samples(draw):
         for sample in member.samples(draw):
-            sample = sample if isinstance(sample, tuple) else (sample,)
             output = np.asarray(member.host(*sample))
             named = dict(zip(member.arguments, sample, strict=False), output=output)
             if output.dtype.kind in "fV":
                 yield (draw(*output.shape).astype(output.dtype), *(named[each] for each in parameters))
 
     suffix = "" if len(member.arguments) == 1 else f"_{name}"
-    return type(
-        f"{member.__name__}Gradient{suffix}",
-        (PointwiseGradient,),
-        {
-            "__doc__": f"grad * d {member.op_name} / d {name}.",
-            "__module__": member.__module__,
-            "op_name": f"{member.op_name}_gradient{suffix}",
-            "arguments": ("grad", *parameters),
-            "value": product,
-            "reference": staticmethod(reference),
-            "samples": staticmethod(samples),
-            "saves": (),
-        },
-    )
+    parts = {
+        "__doc__": f"The gradient of {member.op_name} by {name}.",
+        "__module__": member.__module__,
+        "op_name": f"{member.op_name}_gradient{suffix}",
+        "arguments": ("grad", *parameters),
+        "value": value,
+        "reference": staticmethod(value.fn),
+        "samples": staticmethod(samples),
+        "saves": (),
+    }
+    quick = member.__dict__.get(f"quick_gradient{suffix}")
+    if quick is not None:
+        parts["quick"] = quick
+    op = type(f"{member.__name__}Gradient{suffix}", (PointwiseGradient,), parts)
+    return op, value, tuple(-1 if each == "output" else member.arguments.index(each) for each in parameters)
+
+
+def product_of(slope):
+    """The formula grad * slope(...)."""
+    return _PRODUCTS[len(_parameters(slope))](slope)
 
 
 def _product_0(slope):
@@ -349,6 +357,20 @@ class Floating(Unary, abstract=True):
     """One argument; integers become floating point."""
 
     types = staticmethod(floating)
+
+
+class Step(Unary, abstract=True):
+    """One argument; the result is constant almost everywhere, so that its gradient is zero."""
+
+    def backward(self, grad):
+        """Zero."""
+        return (grad.new_zeros(grad.shape),)
+
+    @staticmethod
+    def samples(draw):
+        for shape in straddling():  # between the steps, all of which are at multiples of a half
+            yield (draw.integers(-4, 4, *shape).astype(draw.dtype) + draw.uniform(0.1, 0.4, *shape),)
+        yield (draw.uniform(0.1, 0.4, 6, 4).T,)
 
 
 class Binary(Pointwise, abstract=True):

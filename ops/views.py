@@ -10,7 +10,9 @@ from operator import index as as_int
 
 import numpy as np
 
-from tritorch.ops.base import Op, export
+from tritorch.ops.base import Op, device_of, export
+from tritorch.ops.cast import copy_elements
+from tritorch.ops.creation import Full
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.runtime import strides, views
 from tritorch.runtime.dtypes import dtype as dtype_class
@@ -95,7 +97,7 @@ class ViewDtype(ViewOp):
 
     @staticmethod
     def samples(draw):
-        yield draw(3, 4).astype(np.float32), np.dtype(np.int32)
+        yield draw.integers(0, 9, 3, 4), np.dtype(np.float64)
 
     def backward(self, grad):
         """None: bits have no gradient."""
@@ -164,7 +166,8 @@ class Transpose(ViewOp):
 
     @staticmethod
     def errors(draw):
-        yield (draw(2, 3), 0, 2), {}, IndexError, "Dimension out of range (expected to be in range of [-2, 1], but got 2)"
+        message = "Dimension out of range (expected to be in range of [-2, 1], but got 2)"
+        yield (draw(2, 3), 0, 2), {}, IndexError, message
 
 
 class T(ViewOp):
@@ -250,7 +253,7 @@ class Expand(ViewOp):
             "The expanded size of the tensor (4) must match the existing size (2) at non-singleton dimension 0.  "
             "Target sizes: [4, 3].  Tensor sizes: [2, 3]"
         )
-        yield (draw(2, 3), 3), {}, RuntimeError, "must be greater or equal to the number of dimensions in the tensor (2)"
+        yield (draw(2, 3), 3), {}, RuntimeError, "must be greater or equal to the number of dimensions in the tensor"
         yield (draw(3), -1, 3), {}, RuntimeError, "isn't allowed in a leading, non-existing dimension 0"
 
 
@@ -371,8 +374,8 @@ class SliceBackward(Op):
 
     def forward(self, grad, shape, key):
         """One launch that fills, one that writes the region."""
-        result = zeros_like(grad, shape)
-        write_region(result[key], grad)
+        result = Full().forward(shape, 0, grad.dtype, device_of(grad))
+        copy_elements(grad, result[key])
         return result
 
     def backward(self, grad):

@@ -1,7 +1,8 @@
 """Puts what ops and compositions export where people look for it.
 
 A name is "softmax", "nn.functional.softmax" or "Tensor.softmax". A method brings its in-place form (`softmax_`) by rule
-where the op's result may be written over its first argument, and an arithmetic operator its in-place operator.
+where the op's result may be written over its first argument, and an arithmetic operator its in-place operator. A
+`property` object exported as "Tensor.T" becomes one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ def bind_tensor(cls):
         if room != "Tensor":
             continue
         setattr(cls, method, function)
+        if isinstance(function, property):
+            continue
         if not method.startswith("__") and not method.endswith("_") and not hasattr(cls, f"{method}_"):
             setattr(cls, f"{method}_", _in_place(method, function))
     for operator in IN_PLACE_OPERATORS:

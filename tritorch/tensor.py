@@ -99,7 +99,7 @@ class Tensor(Variable):
 
     def storage_offset(self):
         """The number of elements before this tensor's first in the memory it views."""
-        root = self.view.root if self.view is not None else self
+        root = self.view_of.root if self.view_of is not None else self
         return (transfer.pointer(self.array) - transfer.pointer(root.array)) // self.array.itemsize
 
     def dim(self):
@@ -146,7 +146,7 @@ class Tensor(Variable):
 
     @property
     def requires_grad(self):
-        if self.view is not None:
+        if self.view_of is not None:
             self.gradient_edge()
         return self.requires
 
@@ -168,7 +168,7 @@ class Tensor(Variable):
 
     @property
     def grad_fn(self):
-        if self.view is not None and self.requires:
+        if self.view_of is not None and self.requires:
             self.gradient_edge()
         return self.node
 
@@ -186,10 +186,10 @@ class Tensor(Variable):
 
     @property
     def _base(self):
-        return None if self.view is None else self.view.root
+        return None if self.view_of is None else self.view_of.root
 
     def _is_view(self):
-        return self.view is not None
+        return self.view_of is not None
 
     @property
     def grad(self):
@@ -231,7 +231,7 @@ class Tensor(Variable):
 
     def detach_(self):
         """Forget the history."""
-        if self.view is not None:
+        if self.view_of is not None:
             raise RuntimeError("Can't detach views in-place. Use detach() instead")
         self.node, self.slot, self.requires = None, 0, False
         return self
@@ -332,8 +332,7 @@ class Tensor(Variable):
     def __contains__(self, value):
         return bool((self == value).any().item())
 
-    def __hash__(self):
-        return id(self)
+    __hash__ = object.__hash__  # equality is by element, identity is by hash
 
     def __repr__(self):
         from tritorch.printing import tensor_text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, UserDict, defaultdict, namedtuple
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -81,8 +82,8 @@ def test_concat_chain_stack_and_subset():
         both[5]
     with pytest.raises(ValueError, match="absolute value of index should not exceed dataset length"):
         both[-6]
-    chain = Stream(2) + SizedStream(3)
-    assert isinstance(chain, ChainDataset) and list(chain) == [0, 1, 0, 1, 2]
+    joined = Stream(2) + SizedStream(3)
+    assert isinstance(joined, ChainDataset) and list(joined) == [0, 1, 0, 1, 2]
     assert StackDataset(a=[1, 2], b=[3, 4])[1] == {"a": 2, "b": 4} and StackDataset([1, 2], [3, 4])[0] == (1, 3)
     subset = Subset(Squares(9), [5, 3])
     assert len(subset) == 2 and subset[1][1] == 3 and [one for _, one in subset.__getitems__([1, 0])] == [3, 5]
@@ -170,7 +171,7 @@ def test_batch_sampler():
         (
             lambda: RandomSampler([]),
             ValueError,
-            "num_samples should be a positive integer value, but got num_samples=0",
+            "should be a positive integer value, but got num_samples=0",
         ),
         (lambda: RandomSampler([1], replacement=1), TypeError, "replacement should be a boolean value"),
         (lambda: RandomSampler([1], num_samples=-1), ValueError, "but got num_samples=-1"),
@@ -234,7 +235,7 @@ def test_collate_keeps_the_mapping_type():
         (
             [None, None],
             TypeError,
-            "batch must contain tensors, numpy arrays, numbers, dicts or lists; found <class 'None",
+            "batch must contain tensors, numpy arrays, numbers, dicts or lists; found <class",
         ),
         ([{1}, {2}], TypeError, "found <class 'set'>"),
         ([np.array(["s"])], TypeError, "found <U1"),
@@ -276,7 +277,7 @@ def test_shuffle_is_fixed_by_manual_seed_and_by_generator():
     first, second = ([index.tolist() for _, index in loader] for _ in range(2))
     torch.manual_seed(1)
     assert [index.tolist() for _, index in loader] == first != second
-    assert sorted(sum(first, [])) == list(range(40))
+    assert sorted(chain.from_iterable(first)) == list(range(40))
     orders = []
     for _ in range(2):
         torch.rand(3)  # what the default generator does is of no matter
@@ -315,14 +316,14 @@ def test_collate_fn_gets_the_list_of_samples():
 
 
 def test_getitems_is_used_where_there_is_one():
-    class Many(Squares):
-        calls: list = []
+    calls = []
 
+    class Many(Squares):
         def __getitems__(self, indices):
-            self.calls.append(indices)
+            calls.append(indices)
             return [self[index] for index in indices]
 
-    assert len(list(DataLoader(Many(5), batch_size=4))) == 2 and Many.calls == [[0, 1, 2, 3], [4]]
+    assert len(list(DataLoader(Many(5), batch_size=4))) == 2 and calls == [[0, 1, 2, 3], [4]]
 
 
 def test_tensor_datasets_are_read_by_the_batch_with_the_same_result():
@@ -385,7 +386,7 @@ def test_there_is_no_worker_here():
         (
             {"multiprocessing_context": "fork"},
             ValueError,
-            "multiprocessing_context can only be used with multi-process",
+            "can only be used with multi-process loading",
         ),
         ({"num_workers": 1, "multiprocessing_context": "x"}, ValueError, "should specify a valid start method in"),
         ({"num_workers": 1, "multiprocessing_context": 3}, TypeError, "should be a valid context object or a string"),
@@ -420,4 +421,4 @@ def test_old_import_paths():
     from tritorch.utils.data.sampler import Sampler as same_sampler
 
     assert (same, same_collate, same_dataset, same_sampler) == (DataLoader, default_collate, Dataset, Sampler)
-    assert Dataset[int] and Sampler[int]  # classes that people subscript in annotations
+    assert Dataset[int] and Sampler[int] and DataLoader[int]  # classes that people subscript in annotations

@@ -151,3 +151,8 @@ def test_a_class_that_is_not_whole_is_refused():
     whole = {name: staticmethod(lambda *args: ()) for name in ("reference", "forward", "samples")}
     with pytest.raises(TypeError, match="registered twice"):
         type("Mul", (Op,), {"__doc__": "Again.", "op_name": "mul", **whole})
+
+
+def test_stubs_are_fresh():
+    found = subprocess.run([sys.executable, "-m", "tritorch.stubs", "--check"], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr

@@ -30,18 +30,22 @@ def apply(cls, *args):
             arrays.append(arg.array)
         else:
             arrays.append(arg)
-    if device is None:
-        return _create(cls, args)
     if device is CPU:
         before = silence()
         try:
             results = cls.host(*arrays)
         finally:
             restore(before)
+    elif device is None:
+        return _create(cls, args)
     else:
         results = _run_kernels(cls, args, arrays, device)
-    if type(results) is tuple:
-        outputs = tuple(_wrap(result, device) for result in results)
+    if type(results) is _ndarray:  # the usual case, without calls
+        outputs = _new(Variable.made_as)
+        outputs.array = results
+        outputs.device = device
+    elif type(results) is tuple:
+        outputs = tuple([_wrap(result, device) for result in results])
     else:
         outputs = _wrap(results, device)
     if cls.views:
@@ -51,11 +55,13 @@ def apply(cls, *args):
     return outputs
 
 
+_new = object.__new__
+
+
 def _wrap(array, device):
-    if type(array) is not _ndarray and isinstance(array, _generic):
+    if isinstance(array, _generic):
         array = _asarray(array)  # NumPy gives scalars where arrays have no dimensions
-    made_as = Variable.made_as
-    tensor = made_as.__new__(made_as)
+    tensor = _new(Variable.made_as)
     tensor.array = array
     tensor.device = device
     return tensor
@@ -101,41 +107,41 @@ def _mark_view(cls, args, outputs):
     if type(outputs) is tuple:
         raise TypeError(f"{cls.op_name}: a view op has one result")
     outputs.version = parent.version
-    outputs.view = View(parent, cls, rest)
+    outputs.view_of = View(parent, cls, rest)
 
 
 def _record(cls, args, outputs):
     """Make the call a node: its edges, and only what `backward` reads of its arguments and results."""
-    op = cls()
+    op = _new(cls)
     edges = []
     for arg in args:
         if isinstance(arg, Variable) and arg.requires:
             array = arg.array
-            if arg.node is not None and arg.view is None:
-                edges.append((arg.node, arg.slot, array.shape, array.dtype, arg.device))
+            if arg.node is not None and arg.view_of is None:
+                edges.append((arg.node, arg.slot, array.shape, array.dtype))
             else:
-                edges.append((*arg.gradient_edge(), array.shape, array.dtype, arg.device))
+                edges.append((*arg.gradient_edge(), array.shape, array.dtype))
         else:
             edges.append(None)
-    op.edges, op.hooks, op.recording, op.sequence = edges, None, False, next_sequence()
-    if anomaly.enabled:
-        remember(op)
-    saved = cls.saved_arguments
-    op.versions = None
-    if saved or cls.saves_output:
-        _save(op, args, saved)
+    op.edges = edges
+    op.sequence = next_sequence()
+    if cls.saved_arguments:
+        _save(op, args, cls.saved_arguments)
     else:
         op.inputs = tuple([None if isinstance(arg, Variable) else arg for arg in args])
-    op.results = ()
-    if type(outputs) is tuple:
-        for slot, output in enumerate(outputs):
-            if output.array.dtype.kind in _FLOATING:
-                output.node, output.slot, output.requires = op, slot, True
-    elif outputs.array.dtype.kind in _FLOATING:
-        outputs.node, outputs.requires = op, True
+    if anomaly.enabled:
+        remember(op)
+    if type(outputs) is not tuple:
+        if outputs.array.dtype.kind in _FLOATING:
+            outputs.node, outputs.requires = op, True
+        if cls.saves_output:
+            op.results = (SavedOutput(outputs),)
+        return
+    for slot, output in enumerate(outputs):
+        if output.array.dtype.kind in _FLOATING:
+            output.node, output.slot, output.requires = op, slot, True
     if cls.saves_output:
-        each = outputs if type(outputs) is tuple else (outputs,)
-        op.results = tuple([SavedOutput(output, op) for output in each])
+        op.results = tuple([SavedOutput(output) for output in outputs])
 
 
 _FLOATING = frozenset("fV")  # ml_dtypes' bfloat16 and float8 are of kind V
@@ -146,7 +152,7 @@ def _save(op, args, saved):
     for position, arg in enumerate(args):
         if not isinstance(arg, Variable):
             inputs.append(arg)
-        elif position in saved or (position >= len(op.names) and len(op.names) - 1 in saved):
+        elif position in saved:
             inputs.append(arg)
             versions.append((arg, 0 if arg.version is None else arg.version[0]))
         else:
@@ -159,7 +165,7 @@ class SavedOutput:
 
     __slots__ = ("array", "device", "slot", "version", "written")
 
-    def __init__(self, output, op):
+    def __init__(self, output):
         self.array, self.device, self.slot = output.array, output.device, output.slot
         self.version = output.counter()
         self.written = self.version[0]

@@ -12,7 +12,7 @@ import sys
 
 from tritorch.autograd import anomaly
 from tritorch.autograd.grad_mode import state
-from tritorch.autograd.variable import AccumulateGrad
+from tritorch.autograd.variable import Variable, graphs
 from tritorch.runtime import dtypes
 
 
@@ -32,6 +32,7 @@ def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
     for root, gradient in zip(roots, gradients, strict=True):
         node, slot = root.gradient_edge()
         _deliver(pending, heap, node, slot, gradient)
+    graphs.run += 1
     before, state.recording = state.recording, create_graph
     try:
         while heap:
@@ -43,18 +44,18 @@ def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
 
 
 def _run_node(node, received, pending, heap, targets, needed, retain_graph, create_graph):
-    if node.hooks:
+    if node.hooks and not isinstance(node, Variable):
         received = _run_pre_hooks(node, received)
     if targets is not None:
         for slot, gradient in received.items():
             target = targets.get((node, slot))
             if target is not None:
-                target.gradient = gradient
+                target.gradient = gradient if target.gradient is None else target.gradient + gradient
         if node not in needed:
             return
-    if type(node) is AccumulateGrad:
+    if isinstance(node, Variable):
         if targets is None:
-            accumulate(node.variable, received[0], create_graph)
+            accumulate(node, received[0], create_graph)
         return
     if len(received) == 1 and 0 in received:
         gradients = _call(node, create_graph, received[0])

@@ -16,8 +16,7 @@ class FunctionContext(Node):
 
     def __init__(self, function, needs):
         self.function, self.needs_input_grad = function, needs
-        self.edges, self.hooks, self.sequence, self.recording = [], None, 0, False
-        self.inputs, self.versions, self.results = (), None, ()
+        self.edges = []
         self.materialize_grads = True
         self.not_differentiable, self.dirty, self.to_save, self.zeros = (), (), (), ()
 
@@ -127,7 +126,7 @@ def _output(each, args, ctx, record):
 
 def _record(ctx, args, outputs):
     for arg, needed in zip(args, ctx.needs_input_grad, strict=True):
-        edge = (*arg.gradient_edge(), arg.array.shape, arg.array.dtype, arg.device) if needed else None
+        edge = (*arg.gradient_edge(), arg.array.shape, arg.array.dtype) if needed else None
         ctx.edges.append(edge)
     ctx.sequence = next_sequence()
     # Sizes and not the outputs themselves, which hold this node.

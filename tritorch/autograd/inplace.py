@@ -35,7 +35,7 @@ def apply_inplace(function, name, tensor, *args, **kwargs):
 def check_writable(tensor, name, recorded=True):
     """Refuse what PyTorch refuses: leaves that require a gradient, views of them, and expanded memory."""
     if recorded and tensor.requires:
-        view = tensor.view
+        view = tensor.view_of
         if view is not None:
             if view.root.node is None and view.root.requires:
                 raise RuntimeError(
@@ -96,7 +96,7 @@ def alias(tensor):
 
 def rebase(tensor, before, result):
     """Make `result`'s history that of `tensor`, and of the root it views."""
-    view = tensor.view
+    view = tensor.view_of
     if view is None:
         tensor.node, tensor.slot, tensor.requires = result.node, result.slot, True
         tensor.generation_of_views += 1
@@ -111,16 +111,13 @@ def rebase(tensor, before, result):
 class ReplaceRegion(Node):
     """The history of a tensor one of whose views was written: gradients of the region go to what was written."""
 
-    __slots__ = ("path",)
-
     def __init__(self, path, root, written):
         self.path = [(step.op, step.rest) for step in path]
         self.edges = [
-            (*each.gradient_edge(), each.array.shape, each.array.dtype, each.device) if each.requires else None
+            (*each.gradient_edge(), each.array.shape, each.array.dtype) if each.requires else None
             for each in (root, written)
         ]
-        self.hooks, self.sequence, self.recording = None, next_sequence(), False
-        self.inputs, self.versions, self.results = (), None, ()
+        self.sequence = next_sequence()
 
     def name(self):
         return "CopySlices"

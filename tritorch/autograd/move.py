@@ -17,7 +17,7 @@ class ToDevice(Op):
     @staticmethod
     def reference(input, device, non_blocking=False):
         """A copy between host devices too, so that a write to one is not seen in the other."""
-        if not isinstance(input, np.ndarray):
+        if not isinstance(input, (np.ndarray, np.generic)):
             return _from_gpu(input, device)
         return transfer.from_host(input, device, non_blocking) if device.is_cuda else input.copy()
 

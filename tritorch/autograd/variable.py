@@ -5,9 +5,7 @@ Attributes that most tensors leave alone are class attributes, so that making a 
 
 from __future__ import annotations
 
-import weakref
-
-from tritorch.ops.base import Node
+import itertools
 
 
 class Variable:
@@ -17,7 +15,7 @@ class Variable:
     node, slot        the recorded call that made it, and which of its outputs this is
     requires          whether a gradient is wanted (leaf) or flows through (not a leaf)
     version           a counter shared by all that share memory, raised by every in-place write; made when needed
-    view              where it is a view: how to make it again from what it views
+    view_of           where it is a view: how to make it again from what it views
     """
 
     array: object
@@ -26,12 +24,15 @@ class Variable:
     slot = 0
     requires = False
     version = None
-    view = None
+    view_of = None
     _grad = None
     hooks = None
     retains = False
-    _accumulator = None
     made_as: type
+    # A leaf is a node of the graph itself: the last one, with a number given when a graph first uses it.
+    sequence = 0
+    graph = -1
+    edges = ()
 
     def counter(self):
         """The version counter, made on first need."""
@@ -41,27 +42,29 @@ class Variable:
 
     def gradient_edge(self):
         """The node and output number that gradients of this tensor go to."""
-        view = self.view
+        view = self.view_of
         if view is not None and view.generation != view.root.generation_of_views:
             self.refresh_view()
         if self.node is not None:
             return self.node, self.slot
-        accumulator = self._accumulator and self._accumulator()
-        if accumulator is None:
-            accumulator = AccumulateGrad(self)
-            self._accumulator = weakref.ref(accumulator)
-        return accumulator, 0
+        if self.graph != graphs.run:
+            self.sequence, self.graph = next_sequence(), graphs.run
+        return self, 0
+
+    def name(self):
+        """What stands for a leaf among the nodes."""
+        return "AccumulateGrad"
 
     generation_of_views = 0
 
     def refresh_view(self):
         """Record the view again, from its base as an in-place write through another view left it."""
         chain, tensor = [], self
-        while tensor.view is not None and tensor.view.generation != tensor.view.root.generation_of_views:
+        while tensor.view_of is not None and tensor.view_of.generation != tensor.view_of.root.generation_of_views:
             chain.append(tensor)
-            tensor = tensor.view.parent
+            tensor = tensor.view_of.parent
         for tensor in reversed(chain):
-            view = tensor.view
+            view = tensor.view_of
             fresh = view.again(view.parent)
             tensor.node, tensor.slot, tensor.requires = fresh.node, fresh.slot, fresh.requires
             view.generation = view.root.generation_of_views
@@ -74,7 +77,7 @@ class View:
 
     def __init__(self, parent, op, rest):
         self.parent, self.op, self.rest = parent, op, rest
-        self.root = parent if parent.view is None else parent.view.root
+        self.root = parent if parent.view_of is None else parent.view_of.root
         self.generation = self.root.generation_of_views
 
     def again(self, tensor):
@@ -86,27 +89,15 @@ class View:
         steps, view = [], self
         while view is not None:
             steps.append(view)
-            view = view.parent.view
+            view = view.parent.view_of
         return steps[::-1]
 
 
-_count = 0
+# A number larger than all before it: nodes made later have their gradients computed earlier.
+next_sequence = itertools.count(1).__next__
 
 
-def next_sequence():
-    """A number larger than all before it: nodes made later have their gradients computed earlier."""
-    global _count
-    _count += 1
-    return _count
+class graphs:
+    """How many backward passes there were: a leaf used after one belongs to a new graph."""
 
-
-class AccumulateGrad(Node):
-    """Where a gradient ends: adds it to a leaf's `.grad`."""
-
-    __slots__ = ("variable",)
-
-    def __init__(self, variable):
-        self.variable, self.edges, self.hooks, self.sequence = variable, (), None, next_sequence()
-
-    def name(self):
-        return "AccumulateGrad"
+    run = 0

@@ -79,7 +79,7 @@ def _devices():
         yield _try_device("interpreter")
     if driver.is_available():
         about = driver.properties(0)
-        yield "GPU", True, f"{about.name}, sm_{about.capability}, driver {driver.driver_version()}", ""
+        yield "GPU", True, f"{about.name}, sm_{about.major}{about.minor}, CUDA {driver.driver_version()}", ""
         yield _try_device("cuda")
     else:
         yield "device cuda", False, driver.why_not(), "cpu and interpreter work without it"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import numbers
 
+import ml_dtypes
+
 from tritorch import creation
 from tritorch.autograd.inplace import apply_inplace, bump, check_writable
 from tritorch.autograd.move import ToDevice
@@ -178,7 +180,7 @@ def number_for(value, dtype):
     if dtype is dtypes.bool_:
         return bool(value)
     if dtype.is_floating_point:
-        largest = float(dtypes.finfo(dtype).max)
+        largest = float(ml_dtypes.finfo(dtype.numpy).max)
         if math.isfinite(value) and abs(value) > largest:
             raise _overflow(dtype)
         return float(value)

@@ -7,13 +7,16 @@ made so far becomes, in place, an object that is a `triton.JITFunction` as well,
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from functools import partial
+from typing import NamedTuple
 
 from tritorch.runtime import interpreter, launcher
 from tritorch.runtime.language import LazyModule, constexpr, triton_lock, triton_missing
 
 _pending: list[Kernel] = []  # kernels that Triton has not seen yet
 _classes: dict[type, type] = {}  # a class of kernels -> the same class over JITFunction
+_recordings: list[Recording] = []  # what `recording_launches` blocks are open
 
 
 class Kernel:
@@ -58,6 +61,8 @@ class Kernel:
 
 def launch(kernel, grid, *args, **keywords):
     """Run `kernel` over `grid`, an int or up to three: compiled where an argument is on a GPU, else interpreted."""
+    if _recordings and not _record(kernel, grid, args, keywords):
+        return
     if _pending:
         materialise()
     array = launcher.find_device_array(args)
@@ -69,6 +74,44 @@ def launch(kernel, grid, *args, **keywords):
         interpreter.interpret(kernel, grid, args, keywords)
     else:
         launcher.launcher_of(kernel, array.device.index, args, keywords).run(grid, *args, **keywords)
+
+
+class Launch(NamedTuple):
+    """A launch as it was asked for: what `kernel[grid](*args, **keywords)` said."""
+
+    kernel: Kernel
+    grid: tuple
+    args: tuple
+    keywords: dict
+
+
+class Recording(NamedTuple):
+    """Where launches are noted, by its `append`, and whether they are carried out as well."""
+
+    launches: list
+    run: bool
+
+
+@contextmanager
+def recording_launches(run=True, launches=None):
+    """Append a `Launch` to `launches`, a new list by default, for each launch inside the block; gives that list.
+
+    With run=False nothing is carried out, so results stay unset and no GPU is needed. A list keeps every array alive:
+    for a long program give an object whose `append` keeps only what is wanted.
+    """
+    recording = Recording([] if launches is None else launches, run)
+    _recordings.append(recording)
+    try:
+        yield recording.launches
+    finally:
+        _recordings.remove(recording)
+
+
+def _record(kernel, grid, args, keywords):
+    """Note a launch in every recording; gives whether all of them want it carried out."""
+    for recording in _recordings:
+        recording.launches.append(Launch(kernel, grid, args, keywords))
+    return all(recording.run for recording in _recordings)
 
 
 def materialise():

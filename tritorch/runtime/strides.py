@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from operator import index as as_int
 
 
+@lru_cache(maxsize=4096)
 def contiguous_strides(shape, itemsize):
     """The strides of a row-major array of `shape`; an empty dimension counts as one, as in PyTorch and NumPy."""
     strides, step = [], itemsize

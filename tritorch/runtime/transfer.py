@@ -6,6 +6,8 @@ import numpy as np
 
 from tritorch.runtime.device import Device
 
+empty_on_host = np.empty  # what makes memory for results on the host; tests put guarded memory in its place
+
 
 def _cuda():
     from tritorch.runtime.cuda import array
@@ -15,12 +17,17 @@ def _cuda():
 
 def empty(shape, dtype, device: Device):
     """An array whose elements are not set; `dtype` is a NumPy dtype."""
-    return _cuda().empty(shape, dtype, device.index) if device.is_cuda else np.empty(shape, dtype)
+    return _cuda().empty(shape, dtype, device.index) if device.is_cuda else empty_on_host(shape, dtype)
 
 
 def from_host(array, device: Device, non_blocking=False):
     """A host array's elements on `device`: the same memory on a host device, a copy on a GPU."""
     return _cuda().from_host(array, device.index, non_blocking=non_blocking) if device.is_cuda else array
+
+
+def mirror(array, device: Device):
+    """A host array's elements on `device` with the same strides, gaps and all."""
+    return _cuda().mirror(array, device.index) if device.is_cuda else array
 
 
 def to_host(array):
@@ -35,7 +42,7 @@ def is_contiguous(array):
 
 def is_pinned(array):
     """Whether a host array lies in page-locked memory."""
-    from tritorch.runtime import pinned
+    from tritorch.runtime.cuda import pinned
 
     return isinstance(array, np.ndarray) and pinned.is_pinned(array)
 

@@ -27,7 +27,7 @@ def broadcast_to(array, shape):
 
 def as_strided(array, shape, steps, offset=0):
     """The view with this shape and these strides, starting `offset` bytes after the array's own first element."""
-    if not isinstance(array, np.ndarray):
+    if hasattr(array, "pointer"):
         return _cuda().as_strided(array, shape, steps, offset)
     owner, start = array, offset
     if not array.flags.c_contiguous and isinstance(array.base, np.ndarray):

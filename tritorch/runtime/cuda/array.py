@@ -17,7 +17,6 @@ from tritorch.runtime.cuda import copies
 from tritorch.runtime.cuda.copies import set_copy_kernel as set_copy_kernel
 from tritorch.runtime.cuda.memory import allocator
 from tritorch.runtime.cuda.stream import current_stream
-from tritorch.runtime.device import Device
 
 # A small number for each dtype, by which a launch tells argument types apart without hashing a dtype.
 _UNSIGNED = tuple(map(np.dtype, (np.uint16, np.uint32, np.uint64)))  # no tensors of these, but kernels may want them
@@ -149,15 +148,16 @@ class CudaArray:
 def empty(shape, dtype, device_index=None):
     """A contiguous array with uninitialised elements, allocated on the device's current stream."""
     shape = tuple(shape)
-    dtype = np.dtype(dtype)
-    if dtype not in CODES:
-        dtypes.of(dtype)  # raises, naming the dtype and what is taken
+    if dtype not in CODES:  # any spelling of a dtype that NumPy takes
+        dtype = np.dtype(dtype)
+        if dtype not in CODES:
+            dtypes.of(dtype)  # raises, naming the dtype and what is taken
     stream = current_stream(device_index)
     nbytes = math.prod(shape) * dtype.itemsize
     block = allocator(stream.device_index).allocate(nbytes, stream) if nbytes else None
     pointer = block.pointer if nbytes else 0
     found = strides.contiguous_strides(shape, dtype.itemsize)
-    return CudaArray(block, pointer, shape, found, dtype, Device("cuda", stream.device_index))
+    return CudaArray(block, pointer, shape, found, dtype, stream.device)
 
 
 def from_host(array, device_index=None, non_blocking=False):

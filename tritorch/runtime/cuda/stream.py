@@ -9,15 +9,17 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 from tritorch.runtime.cuda import driver
+from tritorch.runtime.device import Device
 
 
 class Stream:
     """A queue of work on one GPU. `.core` is cuda-core's stream, `.handle` the driver's, `.cuda_stream` its number."""
 
-    __slots__ = ("core", "cuda_stream", "device_index", "handle")
+    __slots__ = ("core", "cuda_stream", "device", "device_index", "handle")
 
     def __init__(self, device=None, priority=0):
         self.device_index = driver.index_of(device)
+        self.device = Device("cuda", self.device_index)
         driver.activate(self.device_index)
         from cuda.core import StreamOptions
 
@@ -139,7 +141,7 @@ def current_stream(index=None):
         index = state.device
     if state.active != index:
         driver.activate(index)
-    return state.streams.get(index) or default_stream(index)
+    return state.streams.get(index) or _defaults.get(index) or default_stream(index)
 
 
 def set_stream(stream):

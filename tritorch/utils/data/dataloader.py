@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 from multiprocessing.context import BaseContext
+from typing import Generic, TypeVar
 
 from tritorch.utils.data.collate import default_collate as default_collate
 from tritorch.utils.data.collate import default_convert as default_convert
@@ -14,20 +15,11 @@ from tritorch.utils.data.iterators import LocalIterator, WorkerIterator
 from tritorch.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 from tritorch.utils.data.worker import get_worker_info as get_worker_info
 
+Batch = TypeVar("Batch", covariant=True)
 FIXED = frozenset(("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"))
 
 
-class _Forever:
-    """The index sampler of an iterable dataset: there are no indices, only how many samples to take."""
-
-    def __init__(self, indices):
-        self.indices = indices
-
-    def __iter__(self):
-        return itertools.repeat(self.indices)
-
-
-class DataLoader:
+class DataLoader(Generic[Batch]):
     """An iterable of the batches of `dataset`.
 
     The order is that of `sampler` or `batch_sampler`, random with `shuffle`, else the dataset's. `collate_fn` makes a
@@ -71,16 +63,18 @@ class DataLoader:
         self.persistent_workers, self.in_order = persistent_workers, in_order
         self.worker_init_fn, self.generator = worker_init_fn, generator
         self.multiprocessing_context = multiprocessing_context
-        if sampler is None and not self._iterable:
-            sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
-        elif sampler is None:
-            sampler = _Forever(None)
+        sampler = self._default_sampler(shuffle) if sampler is None else sampler
         if batch_size is not None and batch_sampler is None:
             batch_sampler = BatchSampler(sampler, batch_size, drop_last)
         self.batch_size, self.drop_last = batch_size, drop_last
         self.sampler, self.batch_sampler = sampler, batch_sampler
         self.collate_fn = collate_fn or (default_convert if batch_sampler is None else default_collate)
         self._initialised = True
+
+    def _default_sampler(self, shuffle):
+        if self._iterable:
+            return itertools.repeat(None)  # no indices: a task is only a number of samples
+        return RandomSampler(self.dataset, generator=self.generator) if shuffle else SequentialSampler(self.dataset)
 
     def __setattr__(self, name, value):
         if self._initialised and name in FIXED:

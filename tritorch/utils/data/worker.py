@@ -137,15 +137,16 @@ class Inbox(threading.Thread):
         self.start()
 
     def run(self):
-        """Move messages from the pipe to `tasks` until the main process says stop (None) or is gone."""
+        """Move messages from the pipe to `tasks` until the last, which is None; end with the main process."""
         sentinel = parent_process().sentinel
+        watched = [self.connection, sentinel]
         while True:
-            ready = wait([self.connection, sentinel], PARENT_CHECK_SECONDS)
+            ready = wait(watched, PARENT_CHECK_SECONDS)
             # Siblings hold copies of the pipes' other ends, so their end alone does not show that the parent died.
             if sentinel in ready or (os.name == "posix" and os.getppid() != self.parent):
                 os._exit(1)
             if ready and not self._take():
-                return
+                watched = [sentinel]
 
     def _take(self):
         try:
@@ -196,7 +197,7 @@ def _prepare(plan):
     global _info
     for tensor, array in plan.host:
         _inherited.append(tensor.array)  # kept: freeing it would call a driver that is of no use here
-        tensor.array, tensor.device, tensor.node, tensor.view = array, CPU, None, None
+        tensor.array, tensor.device, tensor.node, tensor.view_of = array, CPU, None, None
     seed = plan.base_seed + plan.id
     random.seed(seed)
     tritorch.manual_seed(seed)

@@ -1,0 +1,111 @@
+"""What pointwise ops are computed in and give, by PyTorch's promotion rules.
+
+Each rule takes the arguments (arrays and Python numbers) and returns two NumPy dtypes: what the formula is computed in,
+and what the result is. Half types are computed in float32; bools in int8, where True + True is 2 and so True.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.runtime import dtypes
+
+_INT8, _BOOL = np.dtype(np.int8), np.dtype(np.bool_)
+
+
+def arithmetic(arrays):
+    """The common dtype of the arguments."""
+    common = dtypes.result_type(*arrays)
+    return _INT8 if common is dtypes.bool_ else common.compute, common.numpy
+
+
+def floating(arrays):
+    """As arithmetic, but integers and bools become the default floating dtype."""
+    common = dtypes.result_type(*arrays)
+    if not common.is_floating_point:
+        common = dtypes.get_default_dtype()
+    return common.compute, common.numpy
+
+
+def predicate(arrays):
+    """Computed in the common dtype; the result is bool."""
+    common = dtypes.result_type(*arrays)
+    return _INT8 if common is dtypes.bool_ else common.compute, _BOOL
+
+
+def bitwise(arrays):
+    """The common dtype, which must be of integers or bools."""
+    common = dtypes.result_type(*arrays)
+    if common.is_floating_point:
+        raise _not_implemented("bitwise_cpu", common)
+    return common.numpy, common.numpy
+
+
+def without_bool(name):
+    """As arithmetic, for an op that PyTorch does not have for bools; `name` is what its error calls it."""
+
+    def rule(arrays):
+        common = dtypes.result_type(*arrays)
+        if common is dtypes.bool_:
+            raise _not_implemented(name, common)
+        return common.compute, common.numpy
+
+    return rule
+
+
+def floating_only(name):
+    """As arithmetic, for an op that PyTorch only has for floating point; `name` is what its error calls it."""
+
+    def rule(arrays):
+        common = dtypes.result_type(*arrays)
+        if not common.is_floating_point:
+            raise _not_implemented(name, common)
+        return common.compute, common.numpy
+
+    return rule
+
+
+def refusing(kind, message):
+    """As arithmetic, but with `message` where an argument is of the NumPy kind `kind` ("b": bool)."""
+
+    def rule(arrays):
+        if any(_kind(each) == kind for each in arrays):
+            raise RuntimeError(message)
+        return arithmetic(arrays)
+
+    return rule
+
+
+def _kind(value):
+    return value.dtype.kind if hasattr(value, "dtype") else np.dtype(type(value)).kind
+
+
+KIND_NAMES = {
+    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
+    "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
+    "float8_e4m3fn": "Float8_e4m3fn", "float8_e5m2": "Float8_e5m2",
+}  # fmt: skip
+
+
+def _not_implemented(name, dtype):
+    return NotImplementedError(f"\"{name}\" not implemented for '{KIND_NAMES[dtype.name]}'")
+
+
+def as_computed(value, compute):
+    """An argument as the formula takes it on the host: arrays cast, integers wrapped to what `compute` holds."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.astype(compute, copy=False)
+    if compute.kind in "iu":
+        bits = 8 * compute.itemsize
+        wrapped = int(value) & ((1 << bits) - 1)
+        return wrapped - (1 << bits) if compute.kind == "i" and wrapped >> (bits - 1) else wrapped
+    return value
+
+
+_FLOATS = {np.dtype(np.float32): (float, int), np.dtype(np.float64): (float, int)}
+_INTEGERS = {np.dtype(np.int64): (int,), np.dtype(np.int32): ()}
+
+
+def straight_dtypes(rule):
+    """Dtypes that need no rule when all arguments have them, each with the Python numbers that keep it."""
+    return _FLOATS | _INTEGERS if rule in (arithmetic, predicate) else _FLOATS

@@ -1,0 +1,1 @@
+"""Compile tier: kernels built for GPUs that are not there."""

@@ -1,0 +1,1 @@
+"""GPU tier: skipped without a GPU."""

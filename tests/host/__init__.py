@@ -1,0 +1,1 @@
+"""Host tier: what needs neither Triton nor a GPU."""

@@ -1,0 +1,1 @@
+"""Interpret tier: kernels interpreted on NumPy arrays."""

@@ -1,0 +1,113 @@
+"""Pointwise functions that are made of others: addcmul, lerp, isclose, ..."""
+
+from __future__ import annotations
+
+import numbers
+
+from tritorch.autograd.grad_mode import no_grad
+from tritorch.autograd.variable import Variable
+from tritorch.ops.base import export
+from tritorch.ops.promotion import KIND_NAMES
+from tritorch.runtime import dtypes
+
+
+@export("addcmul", "Tensor.addcmul")
+def addcmul(input, tensor1, tensor2, *, value=1):
+    """input + value * tensor1 * tensor2."""
+    product = tensor1 * tensor2
+    return input + (product if value == 1 else product * value)
+
+
+@export("addcdiv", "Tensor.addcdiv")
+def addcdiv(input, tensor1, tensor2, *, value=1):
+    """input + value * tensor1 / tensor2."""
+    if not tensor1.dtype.is_floating_point and not tensor2.dtype.is_floating_point:
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true "
+            "division of tensor1 and tensor2."
+        )
+    numerator = tensor1 if value == 1 else tensor1 * value
+    return input + numerator / tensor2
+
+
+@export("lerp", "Tensor.lerp")
+def lerp(input, end, weight):
+    """input + weight * (end - input)."""
+    for name, each in (("end", end), ("weight", weight)):
+        if isinstance(each, Variable) and each.dtype is not input.dtype:
+            raise RuntimeError(f"expected dtype {input.dtype!r} for `{name}` but got dtype {each.dtype!r}")
+    return input + weight * (end - input)
+
+
+@export("float_power", "Tensor.float_power")
+def float_power(input, exponent):
+    """input to the power exponent, in float64."""
+    input, exponent = (each.double() if isinstance(each, Variable) else float(each) for each in (input, exponent))
+    return input**exponent
+
+
+@export("isclose", "Tensor.isclose")
+def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """|input - other| <= atol + rtol * |other|, element by element; infinities only match themselves."""
+    _same_dtype(input, other)
+    with no_grad():
+        close = input == other
+        if equal_nan:
+            close = close | (input.isnan() & other.isnan())
+        if rtol == 0 and atol == 0:
+            return close
+        if not input.dtype.is_floating_point:
+            input, other = input.to(dtypes.get_default_dtype()), other.to(dtypes.get_default_dtype())
+        distance = (input - other).abs()
+        return close | (distance.isfinite() & (distance <= atol + (rtol * other).abs()))
+
+
+@export("allclose", "Tensor.allclose")
+def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """Whether all elements are close; see isclose."""
+    return bool(isclose(input, other, rtol, atol, equal_nan).all().item())
+
+
+def _same_dtype(input, other):
+    if input.dtype is not other.dtype:
+        raise RuntimeError(f"{KIND_NAMES[input.dtype.name]} did not match {KIND_NAMES[other.dtype.name]}")
+
+
+@export("equal", "Tensor.equal")
+def equal(input, other):
+    """Whether both have the same shape and equal elements."""
+    if input.array.shape != other.array.shape:
+        return False
+    return bool((input == other).all().item())
+
+
+@export("is_nonzero", "Tensor.is_nonzero")
+def is_nonzero(input):
+    """Whether the only element is not zero."""
+    if input.numel() != 1:
+        many = "more than one value" if input.numel() else "no values"
+        raise RuntimeError(f"Boolean value of Tensor with {many} is ambiguous")
+    return bool(input.item() != 0)
+
+
+@export("is_tensor")
+def is_tensor(obj):
+    """Whether `obj` is a tensor."""
+    return isinstance(obj, Variable)
+
+
+@export("is_floating_point")
+def is_floating_point(input):
+    """Whether the dtype is a floating-point one."""
+    return input.is_floating_point()
+
+
+@export("result_type")
+def result_type(tensor1, tensor2):
+    """The dtype that arithmetic on both gives."""
+    operands = []
+    for each in (tensor1, tensor2):
+        if not isinstance(each, (Variable, numbers.Number)):
+            raise TypeError(f"result_type(): arguments must be Tensor or Number, not {type(each).__name__}")
+        operands.append(each.array if isinstance(each, Variable) else each)
+    return dtypes.result_type(*operands)
