@@ -125,9 +125,7 @@ class GeluTanh(Unary):
     """0.5 * input * (1 + tanh(sqrt(2 / pi) * (input + 0.044715 * input^3))): gelu, approximately."""
 
     types = staticmethod(floating_only("GeluKernelImpl"))
-    reference = staticmethod(
-        lambda x: 0.5 * x * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
-    )
+    reference = staticmethod(lambda x: 0.5 * x * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))))
 
     @formula
     def value(x):

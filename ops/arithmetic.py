@@ -189,7 +189,7 @@ class Reciprocal(Unary):
 
     @formula
     def value(x):
-        return divide(1.0, x)
+        return divide((x == x).to(x.dtype), x)  # 1, and NaN where x is
 
     @formula
     def slope(output):

@@ -136,6 +136,11 @@ class Op(Node):
         """Invalid inputs: yields (args, kwargs, exception class, part of the message)."""
         return ()
 
+    @classmethod
+    def saved_where(cls, edges):
+        """The positions of what `backward` reads where only some arguments (their edges are not None) want a gradient."""
+        return cls.saved_arguments
+
     # -------------------------------------------------------------------------------- what a member reads
 
     @property

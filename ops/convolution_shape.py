@@ -64,7 +64,7 @@ def check_convolution(x, weight, bias, stride, padding, dilation, groups, shown)
     if groups <= 0:
         raise RuntimeError("non-positive groups is not supported")
     _check_channels(x, weight, bias, groups, shown)
-    _check_types(x, weight, bias)
+    check_types(x, weight, bias)
     padded = (x.shape[2] + padding[0] + padding[1], x.shape[3] + padding[2] + padding[3])
     kernel = tuple(step * (taps - 1) + 1 for step, taps in zip(dilation, weight.shape[2:], strict=True))
     if kernel[0] > padded[0] or kernel[1] > padded[1]:
@@ -98,7 +98,8 @@ def _check_channels(x, weight, bias, groups, shown):
         )
 
 
-def _check_types(x, weight, bias):
+def check_types(x, weight, bias):
+    """Refuse images, weight and bias of different dtypes."""
     for name, other in (("weight", weight), ("bias", bias)):
         if other is not None and other.dtype != x.dtype:
             kinds = [_NAMES.get(dtypes.of(a.dtype).name, dtypes.of(a.dtype).name) for a in (x, other)]

@@ -189,9 +189,9 @@ class Extreme(Reduction, abstract=True):
 
 
 def _apart(draw, like):
-    """Numbers laid out as `like`, no two of which are equal, unless they are one in memory."""
+    """Numbers laid out as `like`, no two of which are equal along the last dimension."""
     if 0 in like.strides:
-        return np.broadcast_to(draw.apart(like.shape[0], 1), like.shape)
+        return np.broadcast_to(draw.apart(1, like.shape[1]), like.shape)
     values = draw.apart(*like.shape)
     return values if like.flags.c_contiguous else values.copy(order="F")
 

@@ -83,7 +83,7 @@ _SMALL = 4096  # elements, up to which NumPy's own `where` is the faster one
 
 
 def where_on_host(condition, x, y):
-    """np.where; for large arrays without its branch an element, which random masks make it mispredict half of the time."""
+    """np.where; large arrays without its branch an element, of which random masks make half mispredicted."""
     like = x if isinstance(x, np.ndarray) else y
     if getattr(condition, "size", 0) <= _SMALL or like.shape != condition.shape or condition.dtype != np.bool_:
         return np.where(condition, x, y)

@@ -106,6 +106,8 @@ class Step(Op, abstract=True):
                 results = cls.reference(*numbers, *[each.astype(np.float32) for each in row])
                 for each, result in zip(cls.written(row), results, strict=True):
                     each[...] = result
+            elif not row[0].ndim:  # NumPy computes with arrays without dimensions as with numbers, out of place
+                cls.update(*numbers, *[each.reshape(1) for each in row])
             elif row[0].size <= _PIECE or not all(each.flags.c_contiguous for each in row):
                 cls.update(*numbers, *row)
             else:

@@ -139,7 +139,7 @@ class Pointwise(Op, abstract=True):
 
     types       the promotion rule, from ops/promotion.py
     value       the formula of the result
-    slope       the formula of its derivative (`slope_NAME` for the argument NAME), by which the gradient is multiplied; or
+    slope       the formula of its derivative (`slope_NAME` for argument NAME), by which the gradient is multiplied; or
     gradient    a formula of the gradient itself, its first parameter (`gradient_NAME`), where a product would not do:
                 one that masks keeps inf out of 0 * inf
     quick       what gives the same as `reference`, faster; `quick_gradient` (`quick_gradient_NAME`) likewise
@@ -220,6 +220,14 @@ class Pointwise(Op, abstract=True):
             cast[0] = np.asarray(arrays[0]).astype(np.bool_, copy=False)
         found = np.asarray(cls.quick(*cast))
         return found if found.dtype == result else found.astype(result)
+
+    @classmethod
+    def saved_where(cls, edges):
+        """Only what the wanted gradients need: the rest may then be written over."""
+        if cls.backward is not Pointwise.backward:
+            return cls.saved_arguments
+        plans = [plan for edge, plan in zip(edges, cls.gradients, strict=True) if edge is not None and plan is not None]
+        return {at for _, _, needs in plans for at in needs}
 
     def forward(self, *arrays):
         """One launch of the family's kernel."""

@@ -214,12 +214,14 @@ class MaxPool2dBackward(Op):
     def fast(grad, indices, size, kernel_size, stride, padding, dilation):
         """Sums by index, a few planes at a time, so that they stay in the cache."""
         planes, area = grad.shape[0] * grad.shape[1], size[0] * size[1]
-        places, values = indices.reshape(planes, -1), grad.reshape(planes, -1)
+        windows = (planes, grad.shape[2] * grad.shape[3])
+        places, values = indices.reshape(windows), grad.reshape(windows)
         out = np.empty((planes, area), grad.dtype)
         step = max(1, _PIECE // area)
         begin = np.arange(step)[:, None] * area
         for start in range(0, planes, step):
-            target, here = out[start : start + step], slice(start, start + step)
+            here = slice(start, start + step)
+            target = out[here]
             flat = (places[here] + begin[: len(target)]).reshape(-1)
             target[...] = np.bincount(flat, values[here].reshape(-1), target.size).reshape(target.shape)
         return out.reshape(*grad.shape[:2], *size)

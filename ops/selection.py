@@ -62,9 +62,7 @@ class Where(Pointwise):
 def choose(condition, input=None, other=None):
     """input where condition is True, else other; with the condition alone, the indices where it is True."""
     if not hasattr(condition, "requires_grad"):
-        raise TypeError(
-            f"where(): argument 'condition' (position 1) must be Tensor, not {type(condition).__name__}"
-        )
+        raise TypeError(f"where(): argument 'condition' (position 1) must be Tensor, not {type(condition).__name__}")
     if input is None and other is None:
         return condition.nonzero(as_tuple=True)
     if input is None or other is None:

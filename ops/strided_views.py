@@ -120,7 +120,7 @@ class AsStrided(StridedView):
             raise RuntimeError("mismatch in length of strides and shape")
         own = input.storage_offset()
         offset = 0 if storage_offset is None else storage_offset - own
-        root = input if input.view is None else input.view.root
+        root = input if input.view_of is None else input.view_of.root
         reach = sum((length - 1) * step for length, step in zip(size, stride, strict=True)) + own + offset
         if 0 not in size and not 0 <= own + offset <= reach < max(root.array.size, 1):
             raise RuntimeError(

@@ -73,6 +73,9 @@ def resolve(shape, size):
     """`shape` with its -1 filled in, or PyTorch's error."""
     if math.prod(shape) == size and (not shape or min(shape) >= 0):
         return shape
+    for position, length in enumerate(shape):
+        if length < -1:
+            raise RuntimeError(f"invalid shape dimension {length} at index {position} of shape {list(shape)}")
     return strides.resolve_shape(shape, size)
 
 
@@ -264,7 +267,7 @@ class Unsqueeze(ViewOp):
 
     @staticmethod
     def reference(input, dim):
-        return input[(slice(None),) * dim + (None, ...)]
+        return input.reshape((*input.shape[:dim], 1, *input.shape[dim:]))
 
     @classmethod
     def call(cls, input, dim):

@@ -266,7 +266,7 @@ def _write_on_host(tensor, basic, advanced, value):
         indices = [index.array for index in indices]
         check_bounds(array.shape, dims, [_Shaped(index) for index in indices])
         if isinstance(value, Variable):
-            value = _puttable(value, tensor, pick(array, dims, indices).shape)
+            value = puttable(value, tensor, pick(array, dims, indices).shape)
             value = value.array
         array[numpy_key(array.ndim, dims, indices)] = value
     elif isinstance(value, Variable):
@@ -308,7 +308,8 @@ def _fitting(value, shape):
     return value
 
 
-def _puttable(value, tensor, shape):
+def puttable(value, tensor, shape):
+    """The value without superfluous leading dimensions, or the error that it cannot be written at the positions."""
     own = value.array.shape
     if value.array.dtype != tensor.array.dtype:
         names = [_LEGACY_NAMES.get(each.dtype.name, each.dtype.name) for each in (tensor, value)]
@@ -346,7 +347,7 @@ def _put(tensor, basic, advanced, value, recorded):
         return
     dims, indices = resolve(viewed, advanced)
     found = pick(viewed.array, dims, [index.array for index in indices])
-    value = _puttable(value, tensor, found.shape)
+    value = puttable(value, tensor, found.shape)
     if recorded:
         apply_inplace(IndexPut.apply, "index_put_", viewed, value, False, dims, *indices)
     else:

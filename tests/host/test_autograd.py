@@ -96,7 +96,7 @@ def test_in_place_on_a_leaf_is_an_error():
 def test_in_place_results_have_the_right_gradient():
     x = leaf(1.0, 2.0)
     y = x * 2
-    y.mul_(y.detach())
+    y.mul_(y.detach().clone())
     y += 1
     y.sum().backward()
     assert x.grad.tolist() == [4.0, 8.0]
@@ -320,3 +320,11 @@ def test_an_error_in_backward_leaves_no_half_written_gradient():
     (x * y).backward()
     assert x.grad.item() == 1
     assert torch.is_grad_enabled()
+
+
+def test_in_place_keeps_the_old_value_for_the_other_argument():
+    x, y = leaf(2.0, 3.0), leaf(5.0, 7.0)
+    z = x * 1
+    z.mul_(y)
+    z.sum().backward()
+    assert x.grad.tolist() == [5.0, 7.0] and y.grad.tolist() == [2.0, 3.0]

@@ -126,7 +126,7 @@ def _record(cls, args, outputs):
     op.edges = edges
     op.sequence = next_sequence()
     if cls.saved_arguments:
-        _save(op, args, cls.saved_arguments)
+        _save(op, args, cls.saved_where(edges) if None in edges else cls.saved_arguments)
     else:
         op.inputs = tuple([None if isinstance(arg, Variable) else arg for arg in args])
     if anomaly.enabled:

@@ -180,7 +180,8 @@ def _version_error(what, actual, expected, node):
 def _nodes_leading_to(roots, targets):
     """The nodes whose gradient is needed to reach a target, found without recursion in order of their numbers."""
     wanted = {node for node, _ in targets}
-    oldest = min((node.sequence for node in wanted), default=0)
+    # A leaf's number says when its newest graph began, so nothing can be left out by it.
+    oldest = min((0 if isinstance(node, Variable) else node.sequence for node in wanted), default=0)
     order, stack, seen = [], [root.gradient_edge()[0] for root in roots], set()
     while stack:
         node = stack.pop()

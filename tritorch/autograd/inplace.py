@@ -7,6 +7,8 @@ region replaced", and other views of it are recorded again when they are next us
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
 from tritorch.autograd.apply import apply
@@ -25,6 +27,8 @@ def apply_inplace(function, name, tensor, *args, **kwargs):
     _check_fits(tensor, result, name)
     if result.array.dtype != tensor.array.dtype:
         result = result.to(dtypes.of(tensor.array.dtype))
+    if sys.getrefcount(before) > 2:  # somebody saved the old value for a gradient: let it keep one
+        before.array, before.version = tensor.array.copy(), None
     write(tensor.array, result.array)
     bump(tensor)
     if result.requires and recorded:

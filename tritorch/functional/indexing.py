@@ -10,7 +10,7 @@ from tritorch.ops.base import TABLE, export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.embedding import Embedding
 from tritorch.ops.gathering import Scatter, at_least_one, check_index
-from tritorch.ops.indexing import Index, IndexPut
+from tritorch.ops.indexing import Index, IndexPut, pick
 from tritorch.ops.views import reshape
 from tritorch.runtime import dtypes
 
@@ -95,7 +95,8 @@ def index_put(input, indices, values, accumulate=False):
     if len(advanced) != len(indices):
         raise IndexError("index_put(): indices must be tensors of positions or masks")
     dims, found = indexing.resolve(input, advanced)
-    return IndexPut.apply(input, values, accumulate, dims, *found)
+    shape = pick(input.array, dims, [each.array for each in found]).shape
+    return IndexPut.apply(input, indexing.puttable(values, input, shape), accumulate, dims, *found)
 
 
 def _index_rows(op, input, dim, index, source):

@@ -1,0 +1,191 @@
+"""Module: a tree of parameters, buffers and modules, and the `forward` that uses them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from tritorch.nn import hooks
+from tritorch.nn.conversion import ModuleConversion
+from tritorch.nn.hooks import ModuleHooks
+from tritorch.nn.parameter import Parameter
+from tritorch.nn.state import ModuleState
+from tritorch.nn.tree import ModuleTree
+from tritorch.tensor import Tensor
+
+_ROOMS = ("_parameters", "_buffers", "_modules")
+_HOOKS = (
+    "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks", "_state_dict_pre_hooks",
+    "_state_dict_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
+)  # fmt: skip
+
+
+class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
+    """Base of all layers and networks: what is assigned to it and is a Parameter or a Module becomes part of it."""
+
+    training: bool
+    dump_patches = False
+    call_super_init = False
+
+    def __init__(self, *args, **kwargs):
+        if args or kwargs:
+            got = f"keyword argument '{next(iter(kwargs))}'" if kwargs else f"{len(args)} positional arguments"
+            raise TypeError(f"{type(self).__name__}.__init__() takes no arguments, got {got}")
+        state = self.__dict__
+        state["training"] = True
+        for name in (*_ROOMS, *_HOOKS):
+            state[name] = OrderedDict() if name in _HOOKS else {}
+        state["_non_persistent_buffers_set"] = set()
+
+    def __call__(self, *args, **kwargs):
+        if (
+            self._forward_pre_hooks or self._forward_hooks or self._backward_hooks or self._backward_pre_hooks
+            or hooks.everywhere
+        ):  # fmt: skip
+            return self._call_with_hooks(args, kwargs)
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args, **kwargs):
+        """What the module computes; every subclass writes its own."""
+        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+
+    # -------------------------------------------------------------------------------------------- registration
+
+    def __getattr__(self, name):  # only for what is not an ordinary attribute
+        state = self.__dict__
+        for room in _ROOMS:
+            members = state.get(room)
+            if members is not None and name in members:
+                return members[name]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __setattr__(self, name, value):
+        state = self.__dict__
+        if isinstance(value, Parameter):
+            self._forget(name)
+            self.register_parameter(name, value)
+        elif isinstance(value, Module):
+            if "_modules" not in state:
+                raise AttributeError("cannot assign module before Module.__init__() call")
+            self._forget(name, keep="_modules")
+            state["_modules"][name] = value
+        elif name in state.get("_parameters", ()):
+            if value is not None:
+                raise TypeError(
+                    f"cannot assign '{_type_name(value)}' as parameter '{name}' (torch.nn.Parameter or None expected)"
+                )
+            state["_parameters"][name] = None
+        elif name in state.get("_modules", ()):
+            if value is not None:
+                raise TypeError(
+                    f"cannot assign '{_type_name(value)}' as child module '{name}' (torch.nn.Module or None expected)"
+                )
+            state["_modules"][name] = None
+        elif name in state.get("_buffers", ()):
+            if value is not None and not isinstance(value, Tensor):
+                raise TypeError(
+                    f"cannot assign '{_type_name(value)}' as buffer '{name}' "
+                    "(torch.nn.Buffer, torch.Tensor or None expected)"
+                )
+            state["_buffers"][name] = value
+        else:
+            object.__setattr__(self, name, value)
+
+    def __delattr__(self, name):
+        for room in _ROOMS:
+            if name in self.__dict__[room]:
+                del self.__dict__[room][name]
+                self._non_persistent_buffers_set.discard(name)
+                return
+        object.__delattr__(self, name)
+
+    def _forget(self, name, keep="_parameters"):
+        """Take a name out of wherever it stands, except of the room it is about to be written in, which keeps its order."""
+        state = self.__dict__
+        state.pop(name, None)
+        for room in _ROOMS:
+            if room != keep:
+                state.get(room, {}).pop(name, None)
+        state.get("_non_persistent_buffers_set", set()).discard(name)
+
+    def register_parameter(self, name, param):
+        """Make a Parameter, or None for one that is not used, part of the module."""
+        if "_parameters" not in self.__dict__:
+            raise AttributeError("cannot assign parameter before Module.__init__() call")
+        self._check_name("parameter", name, self._parameters)
+        if param is not None and not isinstance(param, Parameter):
+            raise TypeError(
+                f"cannot assign '{_type_name(param)}' object to parameter '{name}' "
+                "(torch.nn.Parameter or None required)"
+            )
+        if param is not None and param.grad_fn is not None:
+            raise ValueError(
+                f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. To "
+                f"express '{name}' as a function of another Tensor, compute the value in the forward() method."
+            )
+        self._parameters[name] = param
+
+    def register_buffer(self, name, tensor, persistent=True):
+        """Make a tensor that is not learned part of the module; saved in `state_dict` if persistent."""
+        if "_buffers" not in self.__dict__:
+            raise AttributeError("cannot assign buffer before Module.__init__() call")
+        self._check_name("buffer", name, self._buffers)
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
+            )
+        self._buffers[name] = tensor
+        if persistent:
+            self._non_persistent_buffers_set.discard(name)
+        else:
+            self._non_persistent_buffers_set.add(name)
+
+    def add_module(self, name, module):
+        """Make a Module, or None, part of this one."""
+        if module is not None and not isinstance(module, Module):
+            raise TypeError(f"{_type_name(module)} is not a Module subclass")
+        self._check_name("module", name, self._modules)
+        self._modules[name] = module
+
+    register_module = add_module
+
+    def _check_name(self, kind, name, members):
+        if not isinstance(name, str):
+            raise TypeError(f"{kind} name should be a string. Got {_type_name(name)}")
+        if "." in name:
+            raise KeyError(f'{kind} name can\'t contain ".", got: "{name}"' if kind == "module" else
+                           f'{kind} name can\'t contain "."')  # fmt: skip
+        if name == "":
+            raise KeyError(f'{kind} name can\'t be empty string ""')
+        if name not in members and hasattr(self, name):
+            raise KeyError(f"attribute '{name}' already exists")
+
+    # -------------------------------------------------------------------------------------------- what it shows
+
+    def extra_repr(self):
+        """What the printed form shows in the parentheses."""
+        return ""
+
+    def _get_name(self):
+        return type(self).__name__
+
+    def __repr__(self):
+        extra = self.extra_repr()
+        lines = [f"({name}): {_indented(repr(module))}" for name, module in self._modules.items()]
+        if not lines and "\n" not in extra:
+            return f"{self._get_name()}({extra})"
+        return "\n  ".join([f"{self._get_name()}(", *(extra.split("\n") if extra else ()), *lines]) + "\n)"
+
+    def __dir__(self):
+        found = {*dir(type(self)), *self.__dict__, *self._parameters, *self._modules, *self._buffers}
+        return sorted(name for name in found if not name[0].isdigit())
+
+
+def _indented(text):
+    return text.replace("\n", "\n  ")
+
+
+def _type_name(value):
+    kind = type(value)
+    if isinstance(value, Tensor):
+        return value.type()
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
