@@ -173,6 +173,9 @@ class Op(Node):
                 result = call(*args, **kwargs)
             except TypeError as error:
                 raise cls.argument_error(error) from None
+            except AttributeError as error:
+                cls.check_first_is_tensor(args, kwargs)
+                raise error
             return result if out is None else write_out(out, result)
 
         function.__name__ = function.__qualname__ = cls.op_name
@@ -226,6 +229,20 @@ class Op(Node):
         if kwargs:
             raise TypeError(f"{cls.op_name}() got an unexpected keyword argument '{next(iter(kwargs))}'")
         return values
+
+    @classmethod
+    def check_first_is_tensor(cls, args, kwargs):
+        """Raise the TypeError a user gets who gave something else where the op takes a tensor, or a sequence of them."""
+        first = args[0] if args else next(iter(kwargs.values()), None)
+        name = next(iter(inspect.signature(getattr(cls, "call", cls.reference)).parameters))
+        if isinstance(first, (tuple, list)):
+            for position, each in enumerate(first):
+                if not hasattr(each, "requires_grad"):
+                    kind = type(each).__name__
+                    raise TypeError(f"expected Tensor as element {position} in argument 0, but got {kind}") from None
+        elif not hasattr(first, "requires_grad"):
+            kind = type(first).__name__
+            raise TypeError(f"{cls.op_name}(): argument '{name}' (position 1) must be Tensor, not {kind}") from None
 
     @classmethod
     def argument_error(cls, error):

@@ -1,7 +1,7 @@
 """Two-dimensional convolution and its two gradients: three ops whose gradients are each other.
 
-A convolution y = x * w is linear in x and in w, so its gradient by x takes (grad, w), its gradient by w takes (grad, x), and
-the gradients of those are again one of the three. `padding` is (top, bottom, left, right) in all of them.
+A convolution y = x * w is linear in x and in w, so its gradient by x takes (grad, w), its gradient by w takes
+(grad, x), and the gradients of those are again one of the three. `padding` is (top, bottom, left, right) in all of them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import numpy as np
 from tritorch.ops import convolution_host as on_host
 from tritorch.ops.base import Op
 from tritorch.ops.convolution_kernels import launch_forward, launch_input_gradient, launch_weight_gradient
-from tritorch.ops.convolution_shape import check_convolution, out_size, pair, padding_of
+from tritorch.ops.convolution_shape import check_convolution, out_size, padding_of, pair
 from tritorch.ops.matmul import need_tensors
 
 
 def _taps(padded, kernel, out, stride, dilation):
-    """For each tap of the kernel, (row, column, the view of the padded images it reads): (N, C, out height, out width)."""
+    """For each tap of the kernel: its row, its column, and the view of padded images it reads, of the output's size."""
     for i in range(kernel[0]):
         for j in range(kernel[1]):
             first, at = i * dilation[0], j * dilation[1]
@@ -35,7 +35,10 @@ def _grouped(x, groups):
 
 
 class Conv2d(Op):
-    """y[n, o, h, w] = bias[o] + sum over c, i, j of weight[o, c, i, j] * x[n, c, h * stride + i * dilation - padding, ...]."""
+    """Each output is the sum of a window of the input times a filter, plus a bias: cross-correlation, as PyTorch has it.
+
+    y[n, o, h, w] = bias[o] + sum over c, i, j of weight[o, c, i, j] * x[n, c, h*stride + i*dilation - padding, ...].
+    """
 
     exports = ("conv2d", "nn.functional.conv2d")
     saves = ("input", "weight")
@@ -54,7 +57,8 @@ class Conv2d(Op):
         padding = padding_of(padding, weight.array.shape[2:], stride, dilation)
         shown = input.array.shape
         batched = input if ndim == 4 else input.unsqueeze(0)
-        check_convolution(batched.array, weight.array, None if bias is None else bias.array, stride, padding, dilation, groups, shown)
+        arrays = batched.array, weight.array, None if bias is None else bias.array
+        check_convolution(*arrays, stride, padding, dilation, groups, shown)
         out = cls.apply(batched, weight, bias, stride, padding, dilation, groups)
         return out if ndim == 4 else out.squeeze(0)
 
@@ -97,15 +101,16 @@ class Conv2d(Op):
             yield draw(*shape), draw(*weight), None, *rest
         yield draw(2, 3, 5, 6), draw(4, 3, 3, 3), draw(4), (1, 1), (0, 0, 0, 0), (1, 1), 1
         yield draw(6, 2, 3, 5).transpose(3, 1, 0, 2), draw(3, 3, 2, 4).T, draw(8)[::2], (1, 1), (1, 1, 1, 1), (1, 1), 1
-        yield np.broadcast_to(draw(1, 1, 5, 1), (2, 3, 5, 6)), draw(4, 3, 3, 3), draw(4), (1, 2), (1, 0, 0, 1), (1, 1), 1
+        expanded = np.broadcast_to(draw(1, 1, 5, 1), (2, 3, 5, 6))
+        yield expanded, draw(4, 3, 3, 3), draw(4), (1, 2), (1, 0, 0, 1), (1, 1), 1
 
     @staticmethod
     def errors(draw):
         x, w = draw(1, 3, 8, 8), draw(16, 3, 3, 3)
-        yield (draw(32, 3), w), {}, RuntimeError, "3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [3"
-        yield (draw(1, 4, 8, 8), w), {}, RuntimeError, "input[1, 4, 8, 8] to have 3 channels, but got 4 channels instead"
-        yield (draw(1, 3, 2, 2), w), {}, RuntimeError, "size per channel: (2 x 2). Kernel size: (3 x 3). Kernel size can't be"
-        yield (x, w, draw(4)), {}, RuntimeError, "expected bias to be 1-dimensional with 16 elements, but got bias of size [4]"
+        yield (draw(32, 3), w), {}, RuntimeError, "3D (unbatched) or 4D (batched) input to conv2d, but got input of size"
+        yield (draw(1, 4, 8, 8), w), {}, RuntimeError, "input[1, 4, 8, 8] to have 3 channels, but got 4 channels"
+        yield (draw(1, 3, 2, 2), w), {}, RuntimeError, "size per channel: (2 x 2). Kernel size: (3 x 3). Kernel size"
+        yield (x, w, draw(4)), {}, RuntimeError, "to be 1-dimensional with 16 elements, but got bias of size [4]"
         yield (x, w), {"stride": 0}, RuntimeError, "non-positive stride is not supported"
         yield (x, w), {"padding": -1}, RuntimeError, "negative padding is not supported"
         yield (x, w), {"padding": "same", "stride": 2}, RuntimeError, "padding='same' is not supported for strided"

@@ -1,8 +1,8 @@
-"""Convolution on the CPU: patches laid out as columns, a few images at a time, and one matrix product for each such piece.
+"""Convolution on the CPU: patches laid out as columns, a few images at a time, and one matrix product for each piece.
 
-With stride 1 a tap of the kernel is one long run of each padded image, read on to the ends of its rows; the columns that
-belong to no output are cut off after the product. Copies are then as fast as memory, and a piece stays in the cache
-between its copy and its product.
+With stride 1 a tap of the kernel is one long run of each padded image, read on to the ends of its rows; the columns
+that belong to no output are cut off after the product. Copies are then as fast as memory, and a piece stays in the
+cache between its copy and its product.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The kernels of convolution: implicit matrix products, which gather their operands by address instead of copying patches.
+"""The kernels of convolution: implicit matrix products, which gather operands by address instead of copying patches.
 
-Forward and input gradient are one kernel. The input gradient of stride s falls into s * s phases (which rows and columns of
-the image, modulo s); in each of them only every so-many-th tap matters, and with those taps it is a convolution of
-stride 1 over the gradient, read backwards.
+Forward and input gradient are one kernel. The input gradient of stride s falls into s * s phases (which rows and
+columns of the image, modulo s); in each of them only every so-many-th tap matters, and with those taps it is a
+convolution of stride 1 over the gradient, read backwards.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def launch_input_gradient(grad, weight, size, stride, padding, dilation, groups)
 def _phase(phase, taps, stride, padding, dilation):
     """Which taps reach the image rows phase, phase + stride, ...: the first, every how many, and where they read.
 
-    Row phase + stride * q gets tap i from gradient row (phase + padding - dilation * i) / stride + q, where that divides.
+    Row phase + stride * q gets tap i from gradient row (phase + padding - dilation * i) / stride + q, if that divides.
     """
     by = stride // math.gcd(stride, dilation)
     first = next((i for i in range(min(by, taps)) if (phase + padding - dilation * i) % stride == 0), taps)

@@ -165,7 +165,7 @@ def check_pool(op, x, kernel, stride, padding, dilation, ceil_mode):
 
 
 def taps_of(image, out, kernel, stride, padding, dilation):
-    """For each tap of a window: the rows and columns of the image it reads, and the part of the places that read there."""
+    """For each tap of a window: the rows and columns of the image it reads, and which of the places read there."""
     for i in range(kernel[0]):
         for j in range(kernel[1]):
             (rows, down), (columns, across) = (

@@ -5,141 +5,23 @@ A NaN is larger and smaller than everything, and of equal elements the first is 
 
 from __future__ import annotations
 
-import math
 from collections import namedtuple
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import TABLE, Op, export, write_out
-from tritorch.ops.layout import broadcast_strides, element_strides, empty_like, merge, needs_64_bits
-from tritorch.ops.pointwise import offsets_of, pointwise_default, triton_dtype
-from tritorch.ops.reduce_kernel import (
-    REDUCE_SPACE,
-    as_dims,
-    computed_in,
-    is_wide,
-    kept_and_gone,
-    lies_along,
-    reduce_default,
-    reduced_shape,
-)
+from tritorch.ops.put_along import PutAlong
+from tritorch.ops.reduce_kernel import as_dims, reduced_shape
 from tritorch.ops.reduction import Reduction, dims_of, reduction_samples
-from tritorch.runtime import tl
-
-_INT64 = np.dtype(np.int64)
-
-
-@kernel
-def larger(a, b):
-    return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
-
-
-@kernel
-def smaller(a, b):
-    return tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)
-
-
-@kernel
-def first_larger(a, i, b, j):
-    nan_a, nan_b = a != a, b != b
-    equal = (a == b) | (nan_a & nan_b)
-    take = (nan_a & (nan_b == 0)) | ((nan_b == 0) & (a > b)) | (equal & (i < j))
-    return tl.where(take, a, b), tl.where(take, i, j)
-
-
-@kernel
-def first_smaller(a, i, b, j):
-    nan_a, nan_b = a != a, b != b
-    equal = (a == b) | (nan_a & nan_b)
-    take = (nan_a & (nan_b == 0)) | ((nan_b == 0) & (a < b)) | (equal & (i < j))
-    return tl.where(take, a, b), tl.where(take, i, j)
-
-
-def lowest(dtype):
-    """A number that no element of a NumPy dtype is below."""
-    return -math.inf if dtype.kind in "fV" else int(np.iinfo(computed_in(dtype)).min)
-
-
-def highest(dtype):
-    """A number that no element of a NumPy dtype is above."""
-    return math.inf if dtype.kind in "fV" else int(np.iinfo(computed_in(dtype)).max)
-
-
-@kernel(space=REDUCE_SPACE, default=reduce_default)
-def select_kernel(
-    x,  # what is searched: rows by `kept`, columns by `gone` strides
-    numbers,  # which column of the first stage a value comes from, laid out as x; None in the first stage
-    values,  # the chosen elements: (SPLITS, rows), or None
-    places,  # the column each comes from: (SPLITS, rows)
-    rows,
-    columns,
-    kept,
-    kept_strides,
-    gone,
-    gone_strides,
-    CHOOSE: tl.constexpr,  # of two values with their columns, one
-    IDENTITY: tl.constexpr,
-    COMPUTE: tl.constexpr,
-    KEPT_RANK: tl.constexpr,
-    GONE_RANK: tl.constexpr,
-    WIDE: tl.constexpr,  # 64-bit indices
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    SPLITS: tl.constexpr,
-):
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    part = tl.program_id(1)
-    if WIDE:
-        row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-        part = part.to(tl.int64)
-    line = offsets_of(row, kept, kept_strides, 0, KEPT_RANK)[:, None]
-    share = tl.cdiv(tl.cdiv(columns, COLUMNS), SPLITS) * COLUMNS
-    first = part * share
-    last = tl.minimum(first + share, columns)
-    best = tl.full([ROWS, COLUMNS], IDENTITY, COMPUTE)
-    at = tl.full([ROWS, COLUMNS], 9223372036854775807, tl.int64)
-    for start in range(first, last, COLUMNS):
-        column = start + tl.arange(0, COLUMNS)
-        inside = (row < rows)[:, None] & (column < last)[None, :]
-        offset = line + offsets_of(column, gone, gone_strides, 0, GONE_RANK)[None, :]
-        value = tl.where(inside, tl.load(x + offset, mask=inside, other=0).to(COMPUTE), IDENTITY).to(COMPUTE)
-        if numbers is None:
-            number = column.to(tl.int64)[None, :] + tl.zeros([ROWS, COLUMNS], tl.int64)
-        else:
-            number = tl.load(numbers + offset, mask=inside, other=0)
-        number = tl.where(inside, number, 9223372036854775807)
-        best, at = CHOOSE(best, at, value, number)
-    best, at = tl.reduce((best, at), 1, CHOOSE)
-    if values is not None:
-        tl.store(values + part * rows + row, best.to(values.dtype.element_ty), mask=row < rows)
-    tl.store(places + part * rows + row, at, mask=row < rows)
-
-
-def launch_select(x, dim, choose, identity, want_values=True):
-    """The chosen element along `dim` and its number, as flat arrays; `dim` None numbers all elements in order."""
-    kept, gone = kept_and_gone(x, dim, ordered=True)
-    rows, columns = math.prod(kept[0]), math.prod(gone[0])
-    config = select_kernel.config(x, rows=rows, columns=columns, along=lies_along(kept, gone))
-    splits, compute = config["SPLITS"], computed_in(x.dtype)
-    values = empty_like(x, (rows * splits,), x.dtype) if want_values or splits > 1 else None
-    places = empty_like(x, (rows * splits,), _INT64)
-    if rows == 0:
-        return values, places
-    fixed = {"CHOOSE": choose, "IDENTITY": identity, "COMPUTE": triton_dtype(compute)}
-    select_kernel[(cdiv(rows, config["ROWS"]), splits)](
-        x, None, values, places, rows, columns, *kept, *gone,
-        KEPT_RANK=len(kept[0]), GONE_RANK=len(gone[0]), WIDE=is_wide(kept, gone), **fixed, **config,
-    )  # fmt: skip
-    if splits == 1:
-        return values, places
-    chosen, at = empty_like(x, (rows,)), empty_like(x, (rows,), _INT64)
-    config = select_kernel.config(x, rows=rows, columns=splits, along=rows == 1) | {"SPLITS": 1}
-    select_kernel[(cdiv(rows, config["ROWS"]), 1)](
-        values, places, chosen, at, rows, splits, (rows,), (1,), (splits,), (rows,),
-        KEPT_RANK=1, GONE_RANK=1, WIDE=rows * splits >= 2**31, **fixed, **config,
-    )  # fmt: skip
-    return chosen, at
+from tritorch.ops.select_kernel import (
+    first_larger,
+    first_smaller,
+    highest,
+    larger,
+    launch_select,
+    lowest,
+    smaller,
+)
 
 
 class Extreme(Reduction, abstract=True):
@@ -284,67 +166,6 @@ class MinAlong(Selection):
         if dim == ():
             return input, np.zeros((), np.int64)
         return np.min(input, axis=dim, keepdims=keepdim), np.argmin(input, axis=dim, keepdims=keepdim)
-
-
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
-def _put_along(
-    out,  # contiguous: (outer, SIZE, inner)
-    x,  # what is put: `shape`, one along the middle, by the first RANK strides
-    index,  # where along the middle: `shape` by the last RANK strides
-    count,
-    size,
-    inner,
-    shape,
-    strides,
-    RANK: tl.constexpr,
-    WIDE: tl.constexpr,  # 64-bit indices
-    BLOCK: tl.constexpr,
-):
-    number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    if WIDE:
-        number = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = number < count
-    source = (number // (size * inner)) * inner + number % inner
-    place = tl.load(index + offsets_of(source, shape, strides, RANK, RANK), mask=inside, other=0)
-    value = tl.load(x + offsets_of(source, shape, strides, 0, RANK), mask=inside, other=0)
-    here = place == (number // inner) % size
-    tl.store(out + number, tl.where(here, value, 0).to(out.dtype.element_ty), mask=inside)
-
-
-class PutAlong(Op):
-    """Zeros of `size` along `dim`, but `input` at `index`: the gradient of choosing one element."""
-
-    saves = ("index",)
-
-    @staticmethod
-    def reference(input, index, dim, size):
-        shape = list(input.shape)
-        shape[dim] = size
-        out = np.zeros(shape, input.dtype)
-        np.put_along_axis(out, index, input, dim)
-        return out
-
-    def forward(self, input, index, dim, size):
-        """One launch that writes every element."""
-        out = empty_like(input, (*input.shape[:dim], size, *input.shape[dim + 1 :]))
-        if out.size:
-            shape, strides = merge(input.shape, [element_strides(input), broadcast_strides(index, input.shape)])
-            config = _put_along.config(out, count=out.size)
-            _put_along[(cdiv(out.size, config["BLOCK"]),)](
-                out, input, index, out.size, size, math.prod(input.shape[dim + 1 :]), shape, (*strides[0], *strides[1]),
-                RANK=len(shape), WIDE=out.size >= 2**31 or needs_64_bits(shape, strides), **config,
-            )  # fmt: skip
-        return out
-
-    def backward(self, grad):
-        """The gradient at the index."""
-        return grad.gather(self.inputs[2], self.inputs[1]), None
-
-    @staticmethod
-    def samples(draw):
-        yield draw(3, 1, 5), draw.integers(0, 4, 3, 1, 5), 1, 4
-        yield draw(1, 7), draw.integers(0, 9, 1, 7), 0, 9
-        yield draw(7, 1), draw.integers(0, 1025, 7, 1), 1, 1025
 
 
 class Arg(Op, abstract=True):

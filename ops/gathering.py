@@ -15,12 +15,17 @@ from tritorch.runtime.dtypes import of
 
 def key_along(shape, dim, index):
     """The key that says to NumPy what `index` says along `dim`."""
+    check_range(shape, dim, index)
     key = list(np.ogrid[tuple([slice(size) for size in index.shape])])
-    if index.size and not 0 <= index.min() <= index.max() < shape[dim]:
-        wrong = index[(index < 0) | (index >= shape[dim])][0]
-        raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {shape[dim]}")
     key[dim] = index
     return tuple(key)
+
+
+def check_range(shape, dim, index):
+    """Refuse positions outside of dimension `dim`; an index on a GPU is not waited for."""
+    if isinstance(index, np.ndarray) and index.size and not 0 <= index.min() <= index.max() < shape[dim]:
+        wrong = index[(index < 0) | (index >= shape[dim])][0]
+        raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {shape[dim]}")
 
 
 def check_index(op, dim, index, **tensors):
@@ -63,6 +68,7 @@ class Gather(Op):
 
     def forward(self, input, dim, index):
         """One launch."""
+        check_range(input.shape, dim, index)
         return read_picked(input, pick_along(input, dim, index))
 
     def backward(self, grad):
@@ -103,6 +109,7 @@ class Scatter(Op):
 
     def forward(self, input, dim, accumulates, index, src):
         """A copy, and one launch that writes; or the sorted sums."""
+        check_range(input.shape, dim, index)
         result = empty_like(input)
         copy_elements(input, result)
         part = src[tuple([slice(size) for size in index.shape])] if src.ndim else src

@@ -141,7 +141,7 @@ def _launch_move(plain, array, found, put):
     config = _move.config(array, count=count)
     wide = needs_64_bits((*shape, *found.sizes), [(*strides[0], *found.steps)]) or needs_64_bits(shape, strides)
     _move[(cdiv(count, config["BLOCK"]),)](
-        plain, array, found.indices, count, shape, sum(strides, ()), found.sizes, found.steps,
+        plain, array, tuple(found.indices), count, shape, sum(strides, ()), found.sizes, found.steps,
         PUT=put, KEYS=keys, RANK=len(shape), WIDE=wide, **config,
     )  # fmt: skip
 
@@ -154,7 +154,7 @@ def places_of(found, like):
     shape, strides = merge(found.shape, [found.strides, *found.index_strides])
     config = _places.config(out, count=out.size)
     _places[(cdiv(out.size, config["BLOCK"]),)](
-        out, found.indices, out.size, shape, sum(strides, ()), found.sizes, found.steps,
+        out, tuple(found.indices), out.size, shape, sum(strides, ()), found.sizes, found.steps,
         KEYS=len(found.indices), RANK=len(shape), **config,
     )  # fmt: skip
     return out

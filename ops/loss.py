@@ -29,7 +29,7 @@ def nll_kernel(
     target,  # class indices: rows by `strides[RANK:]`
     weight,  # of the classes, (classes,) by `weight_step`; or None
     out,  # losses of the rows, (rows,); or their sum by program, (programs,), or the whole result
-    weights,  # the sum of weights by program, (programs,); None if there is no sum
+    weights,  # the sum of weights by program, (programs,); zero, (1,), if there is no sum
     rows,
     classes,
     ignored,
@@ -69,6 +69,7 @@ def nll_kernel(
         tl.store(weights + tl.program_id(0), total.to(weights.dtype.element_ty))
     else:
         tl.store(out + row, loss.to(out.dtype.element_ty), mask=inside)
+        tl.store(weights + row, tl.zeros([BLOCK], weights.dtype.element_ty), mask=row == 0)
 
 
 @kernel
@@ -170,7 +171,7 @@ class NllLoss(Op):
         loss = np.where(counted, -picked * factor, 0).astype(input.dtype)
         total = np.sum(factor)
         if reduction == "none":
-            return loss, np.asarray(total)
+            return loss, np.zeros((), input.dtype)
         loss = np.sum(loss)
         return np.asarray(loss / total if reduction == "mean" else loss), np.asarray(total)
 
@@ -181,12 +182,12 @@ class NllLoss(Op):
             wide = dtypes.COMPUTE[input.dtype]
             found = cls.reference(input.astype(wide), target, weight, ignore_index, reduction)
             return tuple(each.astype(input.dtype) for each in found)
-        if input.ndim != 2 or weight is not None or 0 <= ignore_index or not all_within(target, input.shape[1]):
+        if input.ndim != 2 or weight is not None or ignore_index >= 0 or not all_within(target, input.shape[1]):
             return cls.reference(input, target, weight, ignore_index, reduction)
         kind, count = input.dtype.type, target.size
         picked = input[_numbers(count), target]
         if reduction == "none":
-            return -picked, kind(count)
+            return -picked, kind(0)
         loss = -np.add.reduce(picked)
         return (loss / kind(count) if reduction == "mean" else loss), kind(count)
 
@@ -201,16 +202,15 @@ class NllLoss(Op):
         whole, summed = programs == 1, reduction != "none"
         kind = input.dtype if whole or not summed else compute
         out = empty_like(input, target.shape if not summed else (programs,), kind)
-        weights = empty_like(input, (programs,), compute if summed and not whole else input.dtype)
-        if rows or summed:
-            nll_kernel[(programs,)](
-                input, target, weight, out, weights, rows, classes, ignore_index, shape, (*strides[0], *strides[1]),
-                steps[axis], element_strides(weight)[0] if weight is not None else 0,
-                COMPUTE=triton_dtype(compute), RANK=len(shape), SUM=summed, MEAN=whole and reduction == "mean",
-                WIDE=needs_64_bits(input.shape, [steps]), **config,
-            )  # fmt: skip
+        weights = empty_like(input, (programs if summed else 1,), kind)
+        nll_kernel[(programs,)](
+            input, target, weight, out, weights, rows, classes, ignore_index, shape, (*strides[0], *strides[1]),
+            steps[axis], element_strides(weight)[0] if weight is not None else 0,
+            COMPUTE=triton_dtype(compute), RANK=len(shape), SUM=summed, MEAN=whole and reduction == "mean",
+            WIDE=needs_64_bits(input.shape, [steps]), **config,
+        )  # fmt: skip
         if not summed:
-            return out, empty_like(input, ())
+            return out, weights.reshape(())
         if whole:
             return out.reshape(()), weights.reshape(())
         result, total = empty_like(input, ()), empty_like(input, ())
@@ -265,7 +265,7 @@ class NllLossBackward(Op):
             return cls.reference(
                 grad.astype(wide), target, weight, total, shape, ignore_index, reduction
             ).astype(grad.dtype)
-        if len(shape) != 2 or weight is not None or 0 <= ignore_index or not all_within(target, shape[1]):
+        if len(shape) != 2 or weight is not None or ignore_index >= 0 or not all_within(target, shape[1]):
             return cls.reference(grad, target, weight, total, shape, ignore_index, reduction)
         out = np.zeros(shape, grad.dtype)
         out[_numbers(shape[0]), target] = -grad if total is None else -grad / total

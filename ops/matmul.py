@@ -167,8 +167,8 @@ def _check_vector(input, other, ndim):
         return
     if ndim == 1:
         raise RuntimeError(
-            f"inconsistent tensor size, expected tensor [{inner}] and src [{size}] to have the same number of elements, "
-            f"but got {inner} and {size} elements respectively"
+            f"inconsistent tensor size, expected tensor [{inner}] and src [{size}] to have the same number of "
+            f"elements, but got {inner} and {size} elements respectively"
         )
     rows = math.prod(input.array.shape[:-1])
     raise RuntimeError(f"size mismatch, got input ({rows}), mat ({rows}x{inner}), vec ({size})")

@@ -1,4 +1,4 @@
-"""The tiled kernel under `matmul` and `linear`: any strides, any batch, float32 accumulation, bias and activation at the end."""
+"""The tiled kernel under `matmul` and `linear`: any strides, any batch, float32 accumulation, a bias at the end."""
 
 from __future__ import annotations
 

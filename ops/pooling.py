@@ -81,7 +81,7 @@ class MaxPool2d(Op):
 
     @staticmethod
     def fast(input, kernel_size, stride, padding, dilation, ceil_mode):
-        """The maximum of one slab for each tap, and the number of the last tap that raised it; NaN takes the plain way."""
+        """The maximum of a slab for each tap, and the number of the last tap that raised it; NaN takes the plain way."""
         width, out = input.shape[3], pool_size(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
         taps = list(taps_of(input.shape[2:], out, kernel_size, stride, padding, dilation))
         number_type, first = np.min_scalar_type(len(taps)).type, np.full(out, -1)
@@ -197,7 +197,7 @@ def _max_pool_backward(
 
 
 class MaxPool2dBackward(Op):
-    """The gradient of max_pool2d: to each window's largest element, the window's gradient; the same bits at every call."""
+    """The gradient of max_pool2d: each window's gradient goes to its largest element; the same bits at every call."""
 
     saves = ("indices",)
     widens = True

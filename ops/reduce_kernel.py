@@ -93,7 +93,7 @@ def reduce_kernel(
         place = line + offsets_of(column, gone, gone_strides, 0, GONE_RANK)[None, :]
         value = PREPARE(tl.load(place, mask=inside, other=0), COMPUTE)
         total = COMBINE(total, tl.where(inside, value, IDENTITY).to(COMPUTE))
-    result = tl.reduce(total, 1, COMBINE)
+    result = tl.reduce(total, 1, COMBINE.value)
     if DIVIDE:
         result = result / tl.full([ROWS], divisor, tl.int64).to(COMPUTE)
     tl.store(out + part * rows + row, result.to(out.dtype.element_ty), mask=row < rows)

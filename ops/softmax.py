@@ -49,7 +49,7 @@ class RowWise(Op, abstract=True):
     def call(cls, input, dim, dtype=None):
         if dtype is None and input.array.dtype.kind not in "fV":
             kind = SCALAR_NAMES[input.dtype]
-            raise RuntimeError(f"\"{cls.op_name}_lastdim_kernel_impl\" not implemented for '{kind}'")
+            raise NotImplementedError(f"\"{cls.op_name}_lastdim_kernel_impl\" not implemented for '{kind}'")
         ndim = input.array.ndim
         dim = wrap_dim(dim, ndim)
         kind = None if dtype is None else dtypes.as_dtype(dtype, cls.op_name).numpy

@@ -8,6 +8,7 @@ from tritorch import autograd as autograd
 from tritorch import creation as creation
 from tritorch import functional as functional
 from tritorch import ops as ops
+from tritorch import printing as printing
 from tritorch.autograd import enable_grad as enable_grad
 from tritorch.autograd import inference_mode as inference_mode
 from tritorch.autograd import is_grad_enabled as is_grad_enabled

@@ -9,7 +9,7 @@ import tritorch
 from tritorch.ops.base import EXPORTS, TABLE
 from tritorch.ops.draw import Draw
 from tritorch.runtime import dtypes
-from tritorch.validation import check_op
+from tritorch.validation import check_op, on_device
 
 KINDS = [dtypes.float32.numpy, dtypes.float64.numpy, dtypes.float16.numpy, dtypes.bfloat16.numpy]
 
@@ -36,11 +36,17 @@ def function_of(op):
     return functions[0] if functions else None
 
 
+def made_of(value):
+    if isinstance(value, (list, tuple)):
+        return type(value)(made_of(each) for each in value)
+    return on_device(value, tritorch.device("cpu"))
+
+
 @pytest.mark.parametrize("name", sorted(name for name, op in TABLE.items() if function_of(op)))
 def test_errors_are_what_the_op_says(name):
     op = TABLE[name]
     for args, kwargs, kind, text in op.errors(Draw()):
-        made = [tritorch.tensor(a) if isinstance(a, np.ndarray) else a for a in args]
+        made = [made_of(a) for a in args]
         with pytest.raises(kind) as caught:
             function_of(op)(*made, **kwargs)
         assert text in str(caught.value)

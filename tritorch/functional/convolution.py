@@ -43,7 +43,10 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
             f"but got input of size: {list(input.shape)}"
         )
     stride, padding, dilation, more = (
-        pair("stride", stride), pair("padding", padding), pair("dilation", dilation), pair("output_padding", output_padding)
+        pair(name, value)
+        for name, value in (
+            ("stride", stride), ("padding", padding), ("dilation", dilation), ("output_padding", output_padding)
+        )
     )  # fmt: skip
     _check_transposed(input, weight, groups, stride, dilation, more)
     check_types(input.array, weight.array, None if bias is None else bias.array)

@@ -22,13 +22,14 @@ def avg_pool2d(
     check_pool("avg_pool2d", input.array, kernel, stride, padding, one, ceil_mode)
     image, planes = input.shape[-2:], input.shape[:-2]
     out = pool_size(image, kernel, stride, padding, one, ceil_mode)
-    # A window of ceil_mode may end past the padding: as far as the last one reaches.
-    past = [max((o - 1) * s + k - size - p, 0)
+    # The last window of ceil_mode may end past the padding.
+    past = [(o - 1) * s + k - size - 2 * p
             for o, s, k, size, p in zip(out, stride, kernel, image, padding, strict=True)]  # fmt: skip
+    past = [max(each, 0) for each in past]
     window = creation.ones(1, 1, *kernel, dtype=input.dtype, device=input.device)
-    sums = TABLE["conv2d"].apply(
-        input.reshape(planes.numel(), 1, *image), window, None, stride, (padding[0], past[0], padding[1], past[1]), one, 1
-    )[:, :, : out[0], : out[1]].reshape(*planes, *out)
+    ends = (padding[0], padding[0] + past[0], padding[1], padding[1] + past[1])
+    flat = input.reshape(planes.numel(), 1, *image)
+    sums = TABLE["conv2d"].apply(flat, window, None, stride, ends, one, 1).reshape(*planes, *out)
     if divisor_override is not None:
         return sums / divisor_override
     down, across = (

@@ -27,9 +27,13 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
     call_super_init = False
 
     def __init__(self, *args, **kwargs):
-        if args or kwargs:
-            got = f"keyword argument '{next(iter(kwargs))}'" if kwargs else f"{len(args)} positional arguments"
-            raise TypeError(f"{type(self).__name__}.__init__() takes no arguments, got {got}")
+        if kwargs:
+            name = next(iter(kwargs))
+            raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword argument '{name}'")
+        if args:
+            raise TypeError(
+                f"{type(self).__name__}.__init__() takes 1 positional argument but {len(args) + 1} were given"
+            )
         state = self.__dict__
         state["training"] = True
         for name in (*_ROOMS, *_HOOKS):
@@ -110,7 +114,7 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
     def register_parameter(self, name, param):
         """Make a Parameter, or None for one that is not used, part of the module."""
         if "_parameters" not in self.__dict__:
-            raise AttributeError("cannot assign parameter before Module.__init__() call")
+            raise AttributeError("cannot assign parameters before Module.__init__() call")
         self._check_name("parameter", name, self._parameters)
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(
@@ -152,8 +156,7 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
         if not isinstance(name, str):
             raise TypeError(f"{kind} name should be a string. Got {_type_name(name)}")
         if "." in name:
-            raise KeyError(f'{kind} name can\'t contain ".", got: "{name}"' if kind == "module" else
-                           f'{kind} name can\'t contain "."')  # fmt: skip
+            raise KeyError(f'{kind} name can\'t contain "."' + (f", got: {name}" if kind == "module" else ""))
         if name == "":
             raise KeyError(f'{kind} name can\'t be empty string ""')
         if name not in members and hasattr(self, name):
