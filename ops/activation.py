@@ -6,7 +6,7 @@ import numpy as np
 
 from tritorch.ops.formula import erf, exp, expm1, formula, log1p, maximum, minimum, sigmoid, tanh, where
 from tritorch.ops.pointwise import Unary, straddling
-from tritorch.ops.promotion import floating_only, refusing
+from tritorch.ops.promotion import floating_only, like_tensors, refusing_bool
 
 
 class Kinked(Unary, abstract=True):
@@ -34,7 +34,7 @@ class Relu(Kinked):
     """max(input, 0); the slope at 0 is 0."""
 
     exports = ("relu", "Tensor.relu")
-    types = staticmethod(refusing("b", "Boolean inputs not supported for relu"))
+    types = staticmethod(refusing_bool("Boolean inputs not supported for relu"))
     reference = staticmethod(lambda x: np.maximum(x, 0))
 
     @formula
@@ -51,7 +51,7 @@ class Hardtanh(Parametrised):
 
     arguments = ("input", "min_val", "max_val")
     parameters = (-0.5, 1.5)
-    types = staticmethod(floating_only("hardtanh_cpu"))
+    types = staticmethod(refusing_bool("Bool inputs not supported for hardtanh", like_tensors))
     reference = staticmethod(lambda x, low, high: np.minimum(np.maximum(x, low), high))
 
     @formula
@@ -98,7 +98,7 @@ class Elu(Parametrised):
     @formula
     def gradient(grad, input, alpha, scale, input_scale):
         low = grad * (scale * alpha * input_scale) * exp(minimum(input, 0) * input_scale)
-        return where(input > 0, grad * scale, low)
+        return where(input <= 0, low, grad * scale)
 
 
 def _gelu_on_host(x):

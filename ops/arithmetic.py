@@ -8,7 +8,7 @@ from tritorch.ops.base import export
 from tritorch.ops.division import DivideFloor, DivideTrunc
 from tritorch.ops.formula import absolute, divide, formula, sign
 from tritorch.ops.pointwise import Binary, Step, Unary, straddling
-from tritorch.ops.promotion import arithmetic, floating, refusing, without_bool
+from tritorch.ops.promotion import arithmetic, floating, refusing_bool, without_bool
 from tritorch.runtime import dtypes
 
 _NO_BOOL = (
@@ -74,7 +74,7 @@ class Sub(Binary):
         return grad, -grad if self.edges[1] is not None else None
 
 
-_without_bools = refusing("b", _NO_BOOL)
+_without_bools = refusing_bool(_NO_BOOL)
 
 
 @export("rsub", "Tensor.__rsub__")
@@ -164,8 +164,7 @@ class Neg(Unary):
     exports = ("neg", "negative", "Tensor.neg", "Tensor.negative", "Tensor.__neg__")
     reference = staticmethod(np.negative)
     types = staticmethod(
-        refusing(
-            "b",
+        refusing_bool(
             "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use "
             "the `~` or `logical_not()` operator instead.",
         )

@@ -159,8 +159,8 @@ class OverwrittenBy(Op):
         return out
 
     def backward(self, grad):
-        """None for what was overwritten, the gradient for the source."""
-        return None, grad
+        """Zero for what was overwritten, the gradient for the source."""
+        return None if self.edges[0] is None else grad.new_zeros(self.edges[0][2]), grad
 
     @staticmethod
     def samples(draw):

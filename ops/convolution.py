@@ -1,7 +1,7 @@
 """Two-dimensional convolution and its two gradients: three ops whose gradients are each other.
 
 A convolution y = x * w is linear in x and in w, so its gradient by x takes (grad, w), its gradient by w takes
-(grad, x), and the gradients of those are again one of the three. `padding` is (top, bottom, left, right) in all of them.
+(grad, x), and the gradients of those are again one of the three. `padding` is (top, bottom, left, right) everywhere.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _grouped(x, groups):
 
 
 class Conv2d(Op):
-    """Each output is the sum of a window of the input times a filter, plus a bias: cross-correlation, as PyTorch has it.
+    """Each output is the sum of a window of the input times a filter, plus a bias: a cross-correlation.
 
     y[n, o, h, w] = bias[o] + sum over c, i, j of weight[o, c, i, j] * x[n, c, h*stride + i*dilation - padding, ...].
     """
@@ -108,9 +108,9 @@ class Conv2d(Op):
     def errors(draw):
         x, w = draw(1, 3, 8, 8), draw(16, 3, 3, 3)
         yield (draw(32, 3), w), {}, RuntimeError, "3D (unbatched) or 4D (batched) input to conv2d, but got input of size"
-        yield (draw(1, 4, 8, 8), w), {}, RuntimeError, "input[1, 4, 8, 8] to have 3 channels, but got 4 channels"
+        yield (draw(1, 4, 8, 8), w), {}, RuntimeError, "input[1, 4, 8, 8] to have 3 channels, but got 4"
         yield (draw(1, 3, 2, 2), w), {}, RuntimeError, "size per channel: (2 x 2). Kernel size: (3 x 3). Kernel size"
-        yield (x, w, draw(4)), {}, RuntimeError, "to be 1-dimensional with 16 elements, but got bias of size [4]"
+        yield (x, w, draw(4)), {}, RuntimeError, "1-dimensional with 16 elements, but got bias of size [4]"
         yield (x, w), {"stride": 0}, RuntimeError, "non-positive stride is not supported"
         yield (x, w), {"padding": -1}, RuntimeError, "negative padding is not supported"
         yield (x, w), {"padding": "same", "stride": 2}, RuntimeError, "padding='same' is not supported for strided"

@@ -20,7 +20,18 @@ _TILES = {
 }  # fmt: skip
 
 
-@kernel(space=Space(**_TILES), default=matmul_default)
+def gather_default(device, *, inner, **sizes):
+    """The default of a product, smaller and less deep: addresses and masks of gathered operands take registers."""
+    config = matmul_default(device, inner=inner, **sizes)
+    if device.kind != "interpreter":
+        while config["BLOCK_M"] * config["BLOCK_N"] > 8192:
+            config["BLOCK_M" if config["BLOCK_M"] > config["BLOCK_N"] else "BLOCK_N"] //= 2
+        warps = 8 if config["BLOCK_M"] * config["BLOCK_N"] > 4096 else config["num_warps"]
+        config.update(BLOCK_K=min(config["BLOCK_K"], 32), num_warps=warps, num_stages=2)
+    return config
+
+
+@kernel(space=Space(**_TILES), default=gather_default)
 def gather_kernel(
     x,  # images: (images, groups * channels, height, width) by x_strides
     weight,  # (group, column, channel, tap row, tap column) by weight_strides
@@ -149,8 +160,8 @@ def _phase(phase, taps, stride, padding, dilation):
 
 
 def weight_default(device, *, rows, columns, inner, batch=1, **sizes):
-    """The default of a product, and enough parts of the long sum to give every multiprocessor a tile."""
-    config = matmul_default(device, rows=rows, columns=columns, inner=inner, batch=batch, **sizes)
+    """The default of a gathered product, and enough parts of the long sum to give every multiprocessor a tile."""
+    config = gather_default(device, rows=rows, columns=columns, inner=inner, batch=batch, **sizes)
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * batch
     if device.kind == "interpreter":
         wanted = cdiv(inner, 2048)

@@ -11,9 +11,7 @@ def wrap_dim(dim, ndim):
     if type(dim) is not int:
         dim = as_int(dim)
     if not -count <= dim < count:
-        raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-count}, {count - 1}], but got {dim})"
-        )
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-count}, {count - 1}], but got {dim})")
     return dim + count if dim < 0 else dim
 
 

@@ -23,7 +23,7 @@ from tritorch.ops.formula import (
     tanh,
 )
 from tritorch.ops.pointwise import Binary, Floating, straddling
-from tritorch.ops.promotion import floating_only
+from tritorch.ops.promotion import floating, floating_only
 from tritorch.runtime import tl
 from tritorch.runtime.language import libdevice
 
@@ -247,6 +247,26 @@ class Atan(Floating):
     @formula
     def gradient(grad, input):
         return divide(grad, input * input + 1)
+
+
+class Atan2(Binary):
+    """The angle between the positive x axis and the point (x = other, y = input)."""
+
+    exports = ("atan2", "arctan2", "Tensor.atan2", "Tensor.arctan2")
+    reference = staticmethod(np.arctan2)
+    types = staticmethod(floating)
+
+    @formula
+    def value(x, y):
+        return libdevice.atan2(x, y)
+
+    @formula
+    def gradient_input(grad, input, other):
+        return divide(grad * other, input * input + other * other)
+
+    @formula
+    def gradient_other(grad, input, other):
+        return divide(-grad * input, input * input + other * other)
 
 
 class Sinh(Floating):

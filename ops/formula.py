@@ -75,7 +75,7 @@ def absolute(x):
 
 @formula(host=np.floor)
 def floor(x):
-    return tl.floor(x)
+    return tl.floor(x) if x.dtype.is_floating() else x
 
 
 _BITS = {np.dtype(f"{kind}{size}"): np.dtype(f"i{size}") for kind in "fi" for size in (4, 8)}

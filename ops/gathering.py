@@ -16,9 +16,13 @@ from tritorch.runtime.dtypes import of
 def key_along(shape, dim, index):
     """The key that says to NumPy what `index` says along `dim`."""
     check_range(shape, dim, index)
-    key = list(np.ogrid[tuple([slice(size) for size in index.shape])])
-    key[dim] = index
-    return tuple(key)
+    ndim = index.ndim
+    return tuple(
+        [
+            index if at == dim else np.arange(size).reshape((1,) * at + (size,) + (1,) * (ndim - 1 - at))
+            for at, size in enumerate(index.shape)
+        ]
+    )
 
 
 def check_range(shape, dim, index):
@@ -37,9 +41,10 @@ def check_index(op, dim, index, **tensors):
             raise RuntimeError(f"Index tensor must have the same number of dimensions as {name} tensor")
         for at, (size, wanted) in enumerate(zip(shape, index.array.shape, strict=True)):
             if wanted > size and (at != dim or checks_dim) and index.array.size:
+                apart = "" if checks_dim else f" apart from dimension {dim}"
                 raise RuntimeError(
-                    f"Size does not match at dimension {at} expected index {list(index.array.shape)} to be no larger than "
-                    f"{name} {list(shape)}" + ("" if checks_dim else f" apart from dimension {dim}")
+                    f"Size does not match at dimension {at} expected index {list(index.array.shape)} to be no larger "
+                    f"than {name} {list(shape)}{apart}"
                 )
 
 
@@ -86,9 +91,8 @@ class Gather(Op):
     @staticmethod
     def errors(draw):
         yield (draw(2, 3), 0, draw(2, 3)), {}, RuntimeError, "gather(): Expected dtype int64 for index"
-        yield (draw(2, 3), 0, draw.integers(0, 2, 3)), {}, RuntimeError, (
-            "Index tensor must have the same number of dimensions as input tensor"
-        )
+        message = "Index tensor must have the same number of dimensions as input tensor"
+        yield (draw(2, 3), 0, draw.integers(0, 2, 3)), {}, RuntimeError, message
 
 
 class Scatter(Op):

@@ -1,7 +1,7 @@
 """Elements picked and placed by index tensors: advanced indexing, its assignment, and their gradients.
 
-An index tensor holds positions along one dimension, negative ones counted from the end. One kernel reads or writes the
-picked elements, whichever dimensions are picked from and wherever the index tensors' own dimensions stand in the result.
+An index tensor holds positions along one dimension, negative ones counted from the end. One kernel reads or writes
+the picked elements, whichever dimensions they are picked from and wherever the index tensors' own stand in the result.
 """
 
 from __future__ import annotations
@@ -97,9 +97,7 @@ def pick(array, dims, indices):
     own = element_strides(array)
     first = dims[0] if dims[-1] - dims[0] == len(dims) - 1 else 0
     rest, rest_strides = rest_layout(array, dims)
-    spread = [
-        (*(0,) * first, *broadcast_strides(each, common), *(0,) * (len(rest) - first)) for each in indices
-    ]
+    spread = [(*(0,) * first, *broadcast_strides(each, common), *(0,) * (len(rest) - first)) for each in indices]
     return Pick(
         (*rest[:first], *common, *rest[first:]),
         (*rest_strides[:first], *(0,) * len(common), *rest_strides[first:]),
@@ -184,7 +182,8 @@ def numpy_key(ndim, dims, indices):
     return tuple(key)
 
 
-def _out_of_bounds(error):
+def out_of_bounds(error):
+    """NumPy's IndexError in PyTorch's words."""
     return IndexError(str(error).replace("for axis", "for dimension"))
 
 
@@ -198,7 +197,7 @@ class Index(Op):
         try:
             return input[numpy_key(input.ndim, dims, indices)]
         except IndexError as error:
-            raise _out_of_bounds(error) from None
+            raise out_of_bounds(error) from None
 
     @classmethod
     def host(cls, input, dims, *indices):
@@ -233,7 +232,7 @@ class Index(Op):
 class IndexPut(Op):
     """input with `values`, broadcast, written or (accumulate) added at the given positions of the dimensions `dims`.
 
-    Where positions repeat, sums are taken in a fixed order; which of several written values stays is left open on a GPU.
+    Where positions repeat, sums are taken in a fixed order; which of several written values stays is open on a GPU.
     """
 
     saves = ("indices",)
@@ -248,7 +247,7 @@ class IndexPut(Op):
             else:
                 result[key] = values
         except IndexError as error:
-            raise _out_of_bounds(error) from None
+            raise out_of_bounds(error) from None
         return result
 
     @classmethod

@@ -10,7 +10,7 @@ from tritorch.ops.base import Op
 from tritorch.ops.cast import copy_elements
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.layout import empty_like
-from tritorch.ops.views import Slice
+from tritorch.ops.views import Select, Slice
 from tritorch.runtime.dtypes import of, promote_types
 
 
@@ -99,12 +99,68 @@ class Cat(Op):
     @staticmethod
     def errors(draw):
         yield ([],), {}, ValueError, "torch.cat(): expected a non-empty list of Tensors"
-        yield ([draw(2, 2), draw(3, 3)],), {}, RuntimeError, (
-            "Sizes of tensors must match except in dimension 0. Expected size 2 but got size 3 for tensor number 1 in "
-            "the list."
-        )
+        message = "except in dimension 0. Expected size 2 but got size 3 for tensor number 1 in the list."
+        yield ([draw(2, 2), draw(3, 3)],), {}, RuntimeError, f"Sizes of tensors must match {message}"
         yield ([draw(2), draw(1, 1)],), {}, RuntimeError, "Tensors must have same number of dimensions: got 1 and 2"
         yield ([draw()],), {}, RuntimeError, "zero-dimensional tensor (at position 0) cannot be concatenated"
+
+
+class Stack(Op):
+    """The tensors, all of one size, along a new dimension `dim`."""
+
+    exports = ("stack",)
+
+    @staticmethod
+    def reference(dim, *tensors):
+        kind = joint_dtype(tensors)
+        if any(each.dtype != kind for each in tensors):
+            tensors = [each.astype(kind) for each in tensors]
+        key = (slice(None),) * dim + (None, ...)
+        return np.concatenate([each[key] for each in tensors], dim)
+
+    @classmethod
+    def call(cls, tensors, dim=0):
+        tensors = tuple(tensors)
+        if not tensors:
+            raise RuntimeError("stack expects a non-empty TensorList")
+        first = tensors[0].array.shape
+        for position, each in enumerate(tensors):
+            if each.array.shape != first:
+                raise RuntimeError(
+                    f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
+                    f"{list(each.array.shape)} at entry {position}"
+                )
+        return cls.apply(wrap_dim(dim, len(first) + 1), *tensors)
+
+    def forward(self, dim, *tensors):
+        """One launch for each tensor, which copies it to its place."""
+        shape = tensors[0].shape
+        out = empty_like(tensors[0], (*shape[:dim], len(tensors), *shape[dim:]), joint_dtype(tensors))
+        for position, each in enumerate(tensors):
+            copy_elements(each, out[(*(slice(None),) * dim, position, ...)])
+        return out
+
+    def backward(self, grad):
+        """The gradient's slices."""
+        key = (slice(None),) * self.inputs[0]
+        parts = [
+            None if edge is None else Select.apply(grad, (*key, position, ...))
+            for position, edge in enumerate(self.edges[1:])
+        ]
+        return (None, *parts)
+
+    @staticmethod
+    def samples(draw):
+        yield 0, draw(2, 3), draw(2, 3)
+        yield 2, draw(3, 2).T, draw(2, 3), draw(2, 3)
+        yield 0, draw(), draw.integers(0, 5)
+        yield 1, draw(700, 2), draw(700, 2)
+
+    @staticmethod
+    def errors(draw):
+        yield ([],), {}, RuntimeError, "stack expects a non-empty TensorList"
+        message = "stack expects each tensor to be equal size, but got [2] at entry 0 and [3] at entry 1"
+        yield ([draw(2), draw(3)],), {}, RuntimeError, message
 
 
 def joint_dtype(arrays):

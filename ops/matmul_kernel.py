@@ -1,4 +1,4 @@
-"""The tiled kernel under `matmul` and `linear`: any strides, any batch, float32 accumulation, a bias at the end."""
+"""The tiled kernel under `matmul` and `linear`: any strides, any batch, float32 sums, bias, activation."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def matmul_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor_
         m, n = (m // 2, n) if m > n else (m, n // 2)
     k, stages = max(_SMALLEST, min(256, next_power_of_2(inner) // 4)), 4
     if not tensor_cores:
-        k, stages = 16 if dots else 8, 3
+        k, stages = 16 if dots else 8, 2
     while k > _SMALLEST and (m + n) * k * itemsize * stages > device.shared_memory:
         k //= 2
     while stages > 2 and (m + n) * k * itemsize * stages > device.shared_memory:
         stages -= 1
     return {
         "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8,
-        "num_warps": 8 if m * n >= 16384 else 4, "num_stages": stages,
+        "num_warps": 8 if m * n >= (16384 if tensor_cores else 4096) else 4, "num_stages": stages,
     }  # fmt: skip
 
 
@@ -61,10 +61,13 @@ def tile_of(program, rows, columns, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
 
 @kernel
 def multiply_add(x, y, total, DOTS: tl.constexpr, PRECISION: tl.constexpr):
-    """total + x @ y; integers wider than 8 bits have no tensor-core product and are multiplied and summed."""
+    """total + x @ y; integers have no product in tl.dot and are multiplied and summed."""
     if DOTS:
-        return tl.dot(x, y, total, input_precision=PRECISION, out_dtype=total.dtype)
-    return total + tl.sum(x.to(total.dtype)[:, :, None] * y.to(total.dtype)[None, :, :], axis=1).to(total.dtype)
+        result = tl.dot(x, y, total, input_precision=PRECISION, out_dtype=total.dtype)
+    else:
+        products = x.to(total.dtype)[:, :, None] * y.to(total.dtype)[None, :, :]
+        result = total + tl.sum(products, axis=1).to(total.dtype)
+    return result
 
 
 @kernel(

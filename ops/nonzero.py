@@ -45,9 +45,9 @@ def _locate(
     found = (value != 0) & (index < count)
     place = tl.load(starts + tl.program_id(0)) + tl.cumsum(found.to(tl.int64), 0) - 1
     for k in tl.static_range(RANK):
-        dim = RANK - 1 - k
-        tl.store(out + dim * total + place, index % shape[dim], mask=found)
-        index = index // shape[dim]
+        # A name for RANK - 1 - k would be a value at run time, which cannot index a tuple.
+        tl.store(out + (RANK - 1 - k) * total + place, index % shape[RANK - 1 - k], mask=found)
+        index = index // shape[RANK - 1 - k]
 
 
 class Nonzero(Op):

@@ -202,15 +202,25 @@ class Pointwise(Op, abstract=True):
     @classmethod
     def host(cls, *arrays):
         """The reference under the family's rules for dtypes; the usual case, all alike, goes straight through."""
-        kind = getattr(arrays[-1], "dtype", None) or getattr(arrays[0], "dtype", None)
+        typed = arrays[1:] if cls.condition else arrays
+        kind = getattr(typed[-1], "dtype", None) or getattr(typed[0], "dtype", None)
         plain = cls.straight.get(kind)
-        if plain is not None and not cls.condition:
-            for each in arrays:
+        if plain is not None and (typed is arrays or getattr(arrays[0], "dtype", None) == np.bool_):
+            for each in typed:
                 if getattr(each, "dtype", None) is not kind and type(each) not in plain:
                     break
             else:
-                return cls.quick(*arrays)
+                try:
+                    return cls.quick(*arrays)
+                except ValueError:
+                    cls.check_shapes(arrays)
+                    raise
         return cls._host_by_rule(arrays)
+
+    @classmethod
+    def check_shapes(cls, arrays):
+        """Raise PyTorch's error where shapes do not broadcast."""
+        broadcast_shape(cls.op_name, *[each.shape for each in arrays if hasattr(each, "shape")])
 
     @classmethod
     def _host_by_rule(cls, arrays):
@@ -218,6 +228,7 @@ class Pointwise(Op, abstract=True):
         cast = [as_computed(each, compute) for each in arrays]
         if cls.condition:
             cast[0] = np.asarray(arrays[0]).astype(np.bool_, copy=False)
+        cls.check_shapes(cast)
         found = np.asarray(cls.quick(*cast))
         return found if found.dtype == result else found.astype(result)
 

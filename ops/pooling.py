@@ -81,7 +81,7 @@ class MaxPool2d(Op):
 
     @staticmethod
     def fast(input, kernel_size, stride, padding, dilation, ceil_mode):
-        """The maximum of a slab for each tap, and the number of the last tap that raised it; NaN takes the plain way."""
+        """The maximum over a slab for each tap, and the last tap that raised it; NaN takes the plain way."""
         width, out = input.shape[3], pool_size(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
         taps = list(taps_of(input.shape[2:], out, kernel_size, stride, padding, dilation))
         number_type, first = np.min_scalar_type(len(taps)).type, np.full(out, -1)

@@ -53,9 +53,8 @@ class Pow(Binary):
 
     @formula
     def gradient_exponent(grad, input, exponent, output):
-        # The limit at 0: no slope for positive exponents, where the logarithm is -inf.
-        flat = ((exponent == 0) & (input >= 0)) | ((input == 0) & (exponent > 0))
-        return where(flat, 0, grad * output * log(input))
+        # Powers of 0 have no slope, though the logarithm is -inf there.
+        return where((input == 0) & (exponent >= 0), 0, grad * output * log(input))
 
     @staticmethod
     def samples(draw):

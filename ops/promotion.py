@@ -6,6 +6,9 @@ and what the result is. Half types are computed in float32; bools in int8, where
 
 from __future__ import annotations
 
+import math
+
+import ml_dtypes
 import numpy as np
 
 from tritorch.runtime import dtypes
@@ -54,10 +57,10 @@ def without_bool(name):
 
 
 def floating_only(name):
-    """As arithmetic, for an op that PyTorch only has for floating point; `name` is what its error calls it."""
+    """The common dtype of the tensors, for an op that PyTorch only has for floating point; `name` is for its error."""
 
     def rule(arrays):
-        common = dtypes.result_type(*arrays)
+        common = _of_tensors(arrays)
         if not common.is_floating_point:
             raise _not_implemented(name, common)
         return common.compute, common.numpy
@@ -65,13 +68,23 @@ def floating_only(name):
     return rule
 
 
-def refusing(kind, message):
-    """As arithmetic, but with `message` where an argument is of the NumPy kind `kind` ("b": bool)."""
+def like_tensors(arrays):
+    """The common dtype of the tensors, whatever the numbers."""
+    common = _of_tensors(arrays)
+    return common.compute, common.numpy
+
+
+def _of_tensors(arrays):
+    return dtypes.result_type(*[each for each in arrays if hasattr(each, "dtype")])
+
+
+def refusing_bool(message, otherwise=arithmetic):
+    """The rule `otherwise`, but with `message` where an argument is a bool."""
 
     def rule(arrays):
-        if any(_kind(each) == kind for each in arrays):
+        if any(_kind(each) == "b" for each in arrays):
             raise RuntimeError(message)
-        return arithmetic(arrays)
+        return otherwise(arrays)
 
     return rule
 
@@ -108,4 +121,31 @@ _INTEGERS = {np.dtype(np.int64): (int,), np.dtype(np.int32): ()}
 
 def straight_dtypes(rule):
     """Dtypes that need no rule when all arguments have them, each with the Python numbers that keep it."""
+    if rule is bitwise:
+        return {}
     return _FLOATS | _INTEGERS if rule in (arithmetic, predicate) else _FLOATS
+
+
+def number_for(value, dtype):
+    """`value` as `dtype` holds it; PyTorch's error where it does not fit."""
+    if dtype is dtypes.bool_:
+        return bool(value)
+    if dtype.is_floating_point:
+        largest = float(ml_dtypes.finfo(dtype.numpy).max)
+        if math.isfinite(value) and abs(value) > largest:
+            raise _overflow(dtype)
+        return float(value)
+    if not math.isfinite(value):
+        raise _overflow(dtype)
+    whole, bits = int(value), 8 * dtype.itemsize
+    if not -(1 << (bits - (1 if dtype.is_signed else 0))) <= whole < 1 << (bits - dtype.is_signed):
+        raise _overflow(dtype)
+    return whole % (1 << bits) if whole < 0 and not dtype.is_signed else whole
+
+
+_C_NAMES = {dtypes.float16: "c10::Half", dtypes.bfloat16: "c10::BFloat16", dtypes.float32: "float"}
+
+
+def _overflow(dtype):
+    name = _C_NAMES.get(dtype, f"{dtype.name}_t")
+    return RuntimeError(f"value cannot be converted to type {name} without overflow")

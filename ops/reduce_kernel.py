@@ -7,6 +7,7 @@ which combines in a fixed order, so the same input always gives the same bits.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -54,6 +55,17 @@ def nonzero(value, COMPUTE: tl.constexpr):
     return (value != 0).to(COMPUTE)
 
 
+@functools.cache
+def fold_by(combine):
+    """The function that reduces the columns of a tile: Triton takes `combine` from a closure, not from a constant."""
+
+    @kernel
+    def fold(tile):
+        return tl.reduce(tile, 1, combine)
+
+    return fold
+
+
 @kernel(space=REDUCE_SPACE, default=reduce_default)
 def reduce_kernel(
     x,  # what is reduced: rows by `kept`, columns by `gone` strides
@@ -66,6 +78,7 @@ def reduce_kernel(
     gone_strides,
     divisor,  # an integer; 1 but for a mean
     COMBINE: tl.constexpr,  # two values to one
+    FOLD: tl.constexpr,  # the columns of a tile to one
     PREPARE: tl.constexpr,  # an element to a value of type COMPUTE
     IDENTITY: tl.constexpr,
     COMPUTE: tl.constexpr,
@@ -93,7 +106,7 @@ def reduce_kernel(
         place = line + offsets_of(column, gone, gone_strides, 0, GONE_RANK)[None, :]
         value = PREPARE(tl.load(place, mask=inside, other=0), COMPUTE)
         total = COMBINE(total, tl.where(inside, value, IDENTITY).to(COMPUTE))
-    result = tl.reduce(total, 1, COMBINE.value)
+    result = FOLD(total)
     if DIVIDE:
         result = result / tl.full([ROWS], divisor, tl.int64).to(COMPUTE)
     tl.store(out + part * rows + row, result.to(out.dtype.element_ty), mask=row < rows)
@@ -153,7 +166,7 @@ def launch_reduce(x, dim, result, compute, combine, identity, prepare=widen, div
         return out
     reduce_kernel[(cdiv(rows, config["ROWS"]), splits)](
         x, out, rows, columns, *kept, *gone, columns,
-        COMBINE=combine, PREPARE=prepare, IDENTITY=identity, COMPUTE=triton_dtype(compute),
+        COMBINE=combine, FOLD=fold_by(combine), PREPARE=prepare, IDENTITY=identity, COMPUTE=triton_dtype(compute),
         DIVIDE=divide and splits == 1, KEPT_RANK=len(kept[0]), GONE_RANK=len(gone[0]),
         WIDE=is_wide(kept, gone), **config,
     )  # fmt: skip
@@ -167,7 +180,7 @@ def _second_stage(partial, rows, columns, result, compute, combine, identity, di
     config = reduce_kernel.config(partial, rows=rows, columns=splits, along=rows == 1) | {"SPLITS": 1}
     reduce_kernel[(cdiv(rows, config["ROWS"]), 1)](
         partial, out, rows, splits, (rows,), (1,), (splits,), (rows,), columns,
-        COMBINE=combine, PREPARE=widen, IDENTITY=identity, COMPUTE=triton_dtype(compute),
+        COMBINE=combine, FOLD=fold_by(combine), PREPARE=widen, IDENTITY=identity, COMPUTE=triton_dtype(compute),
         DIVIDE=divide, KEPT_RANK=1, GONE_RANK=1, WIDE=rows * splits >= 2**31, **config,
     )  # fmt: skip
     return out

@@ -35,7 +35,7 @@ def _merge_runs(
     pair = (run // 2) * 2 * length
     begin = tl.minimum(tl.where(second, pair, pair + length), count)
     low, high = begin, tl.minimum(begin + length, count)
-    # How many of the partner run come before this key: the smaller ones and, for keys of the second run, equal ones too.
+    # How many of the partner run come before this key: the smaller ones and, for the second run, equal ones too.
     left = length
     while left > 0:
         middle = (low + high) // 2

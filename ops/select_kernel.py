@@ -15,6 +15,7 @@ from tritorch.ops.pointwise import offsets_of, triton_dtype
 from tritorch.ops.reduce_kernel import (
     REDUCE_SPACE,
     computed_in,
+    fold_by,
     is_wide,
     kept_and_gone,
     lies_along,
@@ -74,6 +75,7 @@ def select_kernel(
     gone,
     gone_strides,
     CHOOSE: tl.constexpr,  # of two values with their columns, one
+    FOLD: tl.constexpr,  # the columns of a tile to one
     IDENTITY: tl.constexpr,
     COMPUTE: tl.constexpr,
     KEPT_RANK: tl.constexpr,
@@ -105,7 +107,7 @@ def select_kernel(
             number = tl.load(numbers + offset, mask=inside, other=0)
         number = tl.where(inside, number, 9223372036854775807)
         best, at = CHOOSE(best, at, value, number)
-    best, at = tl.reduce((best, at), 1, CHOOSE.value)
+    best, at = FOLD((best, at))
     if values is not None:
         tl.store(values + part * rows + row, best.to(values.dtype.element_ty), mask=row < rows)
     tl.store(places + part * rows + row, at, mask=row < rows)
@@ -121,7 +123,7 @@ def launch_select(x, dim, choose, identity, want_values=True):
     places = empty_like(x, (rows * splits,), _INT64)
     if rows == 0:
         return values, places
-    fixed = {"CHOOSE": choose, "IDENTITY": identity, "COMPUTE": triton_dtype(compute)}
+    fixed = {"CHOOSE": choose, "FOLD": fold_by(choose), "IDENTITY": identity, "COMPUTE": triton_dtype(compute)}
     select_kernel[(cdiv(rows, config["ROWS"]), splits)](
         x, None, values, places, rows, columns, *kept, *gone,
         KEPT_RANK=len(kept[0]), GONE_RANK=len(gone[0]), WIDE=is_wide(kept, gone), **fixed, **config,

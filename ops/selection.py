@@ -9,7 +9,7 @@ import numpy as np
 from tritorch.ops.base import export
 from tritorch.ops.formula import formula, maximum, minimum, where
 from tritorch.ops.pointwise import Binary, Pointwise, straddling
-from tritorch.ops.promotion import arithmetic
+from tritorch.ops.promotion import arithmetic, number_for
 from tritorch.runtime import dtypes, tl
 
 
@@ -29,19 +29,6 @@ class Where(Pointwise):
     @formula
     def gradient_other(grad, condition):
         return where(condition != 0, 0, grad)
-
-    @classmethod
-    def host(cls, condition, input, other):
-        """Straight to NumPy where nothing has to be promoted."""
-        kind = getattr(input, "dtype", None) or getattr(other, "dtype", None)
-        numbers_of_kind = cls.straight.get(kind)
-        if numbers_of_kind is not None and getattr(condition, "dtype", None) == np.bool_:
-            for each in (input, other):
-                if getattr(each, "dtype", None) is not kind and type(each) not in numbers_of_kind:
-                    break
-            else:
-                return cls.quick(condition, input, other)
-        return cls._host_by_rule((condition, input, other))
 
     @staticmethod
     def samples(draw):
@@ -100,8 +87,8 @@ def masked_fill(input, mask, value):
         value = value.to(own)
     elif not isinstance(value, numbers.Number):
         raise TypeError(f"masked_fill(): argument 'value' (position 3) must be Number, not {type(value).__name__}")
-    elif not own.is_floating_point:
-        value = bool(value) if own is dtypes.bool_ else int(value)
+    else:
+        value = number_for(value, own)
     return Where.apply(mask, value, input)
 
 

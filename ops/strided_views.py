@@ -90,9 +90,7 @@ class Unfold(StridedView):
         dimension = wrap_dim(dimension, len(shape))
         length = shape[dimension] if shape else 1
         if size > length:
-            raise RuntimeError(
-                f"maximum size for tensor at dimension {dimension} is {length} but size is {size}"
-            )
+            raise RuntimeError(f"maximum size for tensor at dimension {dimension} is {length} but size is {size}")
         if step <= 0:
             raise RuntimeError(f"step is {step} but must be > 0")
         return cls.apply(input, dimension, size, step)

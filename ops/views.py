@@ -71,8 +71,12 @@ class View(ViewOp):
 
 def resolve(shape, size):
     """`shape` with its -1 filled in, or PyTorch's error."""
-    if math.prod(shape) == size and (not shape or min(shape) >= 0):
+    known = math.prod(shape)
+    if known == size and (not shape or min(shape) >= 0):
         return shape
+    if known < 0 and size % known == 0 and min(shape) == -1 and shape.count(-1) == 1:
+        at = shape.index(-1)
+        return (*shape[:at], size // -known, *shape[at + 1 :])
     for position, length in enumerate(shape):
         if length < -1:
             raise RuntimeError(f"invalid shape dimension {length} at index {position} of shape {list(shape)}")
@@ -252,10 +256,8 @@ class Expand(ViewOp):
 
     @staticmethod
     def errors(draw):
-        yield (draw(2, 3), 4, 3), {}, RuntimeError, (
-            "The expanded size of the tensor (4) must match the existing size (2) at non-singleton dimension 0.  "
-            "Target sizes: [4, 3].  Tensor sizes: [2, 3]"
-        )
+        message = "The expanded size of the tensor (4) must match the existing size (2) at non-singleton dimension 0."
+        yield (draw(2, 3), 4, 3), {}, RuntimeError, f"{message}  Target sizes: [4, 3].  Tensor sizes: [2, 3]"
         yield (draw(2, 3), 3), {}, RuntimeError, "must be greater or equal to the number of dimensions in the tensor"
         yield (draw(3), -1, 3), {}, RuntimeError, "isn't allowed in a leading, non-existing dimension 0"
 
@@ -350,9 +352,8 @@ class Select(BasicIndex):
 
     @staticmethod
     def errors(draw):
-        yield (draw(3, 2), 0, 5), {}, IndexError, (
-            "select(): index 5 out of range for tensor of size [3, 2] at dimension 0"
-        )
+        message = "select(): index 5 out of range for tensor of size [3, 2] at dimension 0"
+        yield (draw(3, 2), 0, 5), {}, IndexError, message
 
 
 class Slice(BasicIndex):

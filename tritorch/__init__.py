@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib as _importlib
+
 __version__ = "0.1.0"
 
 from tritorch import autograd as autograd
 from tritorch import creation as creation
 from tritorch import functional as functional
+from tritorch import nn as nn
 from tritorch import ops as ops
+from tritorch import optim as optim
+from tritorch import random as random
+from tritorch import serialization as serialization
 from tritorch import printing as printing
 from tritorch.autograd import enable_grad as enable_grad
 from tritorch.autograd import inference_mode as inference_mode
@@ -16,6 +22,8 @@ from tritorch.autograd import is_inference_mode_enabled as is_inference_mode_ena
 from tritorch.autograd import no_grad as no_grad
 from tritorch.autograd import set_grad_enabled as set_grad_enabled
 from tritorch.namespaces import bind_tensor, exported
+from tritorch.random import Generator as Generator
+from tritorch.random import default_generator as default_generator
 from tritorch.runtime import dtypes as _dtypes
 from tritorch.runtime.device import Device as device
 from tritorch.runtime.device import get_default_device as get_default_device
@@ -24,9 +32,27 @@ from tritorch.runtime.dtypes import dtype as dtype
 from tritorch.runtime.dtypes import get_default_dtype as get_default_dtype
 from tritorch.runtime.dtypes import promote_types as promote_types
 from tritorch.runtime.dtypes import set_default_dtype as set_default_dtype
+from tritorch.serialization import load as load
+from tritorch.serialization import save as save
 from tritorch.tensor import Size as Size
 from tritorch.tensor import Tensor as Tensor
 
 bind_tensor(Tensor)
 globals().update(exported(""))
 globals().update(_dtypes.NAMES)
+
+# Rooms above the tensors are imported when they are first asked for: `import tritorch` is short, `tritorch.nn` is there.
+_ROOMS = frozenset({"cuda", "nn", "optim", "serialization", "utils"})
+_FROM_ROOMS = {"save": "serialization", "load": "serialization"}
+
+
+def __getattr__(name):
+    if name in _ROOMS:
+        return _importlib.import_module(f"tritorch.{name}")
+    if name in _FROM_ROOMS:
+        return getattr(_importlib.import_module(f"tritorch.{_FROM_ROOMS[name]}"), name)
+    raise AttributeError(f"module 'tritorch' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_ROOMS, *_FROM_ROOMS})

@@ -1,7 +1,7 @@
 """Indexing: `x[key]` and `x[key] = value`.
 
-A key is taken apart once: its ints, slices, None and Ellipsis make one view, its tensors, lists and masks then pick from
-that view. Where the picked dimensions lie side by side theirs stand in their place in the result, else first.
+A key is taken apart once: its ints, slices, None and Ellipsis make one view, its tensors, lists and masks then pick
+from that view. Where the picked dimensions lie side by side theirs stand in their place in the result, else first.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from tritorch.autograd.inplace import apply_inplace, bump
 from tritorch.autograd.variable import Variable
 from tritorch.functional.conversion import number_for
 from tritorch.ops.base import TABLE, export
-from tritorch.ops.indexing import Index, IndexPut, numpy_key, pick, write_picked
+from tritorch.ops.indexing import Index, IndexPut, numpy_key, out_of_bounds, pick, write_picked
 from tritorch.ops.layout import broadcast_shape
-from tritorch.ops.views import Expand, Select, Slice
+from tritorch.ops.views import Expand, Select, Slice, Unsqueeze
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import CPU
 
@@ -36,6 +36,8 @@ def get_item(self, key):
     if kind is int:
         _check_int(key, 0, self.array.shape)
         return Select.apply(self, (key, ...))
+    if kind is slice and self.array.shape:
+        return Slice.apply(self, (_slice(key), ...))
     basic, advanced = parse(self, key)
     if not advanced:
         return _view(self, basic)
@@ -46,6 +48,8 @@ def get_item(self, key):
 
 def _view(tensor, key):
     last = next((item for item in reversed(key) if item is not _WHOLE), _WHOLE)
+    if last is None and sum(item is not _WHOLE for item in key) == 1:
+        return Unsqueeze.apply(tensor, key.index(None))
     return (Select if type(last) is int else Slice).apply(tensor, (*key, ...))
 
 
@@ -187,7 +191,7 @@ def resolve(tensor, advanced):
             found = TABLE["nonzero"].apply(item)
             for row in range(item.array.ndim):
                 dims.append(place + row)
-                indices.append(found[row])
+                indices.append(creation.wrap(found.array[row], found.device))
         else:
             dims.append(place)
             indices.append(item)
@@ -264,11 +268,13 @@ def _write_on_host(tensor, basic, advanced, value):
         viewed = _view(tensor, basic) if _selects(basic) else tensor
         dims, indices = resolve(viewed, advanced)
         indices = [index.array for index in indices]
-        check_bounds(array.shape, dims, [_Shaped(index) for index in indices])
         if isinstance(value, Variable):
             value = puttable(value, tensor, pick(array, dims, indices).shape)
             value = value.array
-        array[numpy_key(array.ndim, dims, indices)] = value
+        try:
+            array[numpy_key(array.ndim, dims, indices)] = value
+        except IndexError as error:
+            raise out_of_bounds(error) from None
     elif isinstance(value, Variable):
         value = _fitting(value, array.shape).array
         array[...] = TABLE["cast"].reference(value, array.dtype) if value.dtype != array.dtype else value

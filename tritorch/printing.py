@@ -37,7 +37,7 @@ def set_printoptions(precision=None, threshold=None, edgeitems=None, linewidth=N
     global _options
     if profile is not None and profile not in PROFILES:
         raise ValueError(f"set_printoptions(): profile is one of {', '.join(PROFILES)}, got {profile!r}")
-    base = _options if profile is None else replace(PROFILES[profile], linewidth=_options.linewidth)
+    base = _options if profile is None else PROFILES[profile]
     given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
     # Without sci_mode the numbers decide again: that is how a fixed mode is left.
     _options = replace(base, sci_mode=sci_mode, **{name: value for name, value in given.items() if value is not None})

@@ -6,9 +6,6 @@ what is compiled is what that GPU would be asked to run.
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-
 import ml_dtypes
 import numpy as np
 import pytest
@@ -16,10 +13,10 @@ import pytest
 from tritorch.autotune import DeviceInfo, TunableKernel
 from tritorch.ops.base import TABLE
 from tritorch.runtime import transfer
-from tritorch.runtime.binding import OPTIONS, binder_of, checked_grid
+from tritorch.runtime.binding import binder_of, checked_grid
 from tritorch.runtime.compile import SHARED_MEMORY, compile_values, resources
 from tritorch.runtime.device import INTERPRETER
-from tritorch.runtime.kernel import materialise, recording_launches
+from tritorch.runtime.kernel import Kernel, materialise, recording_launches
 from tritorch.runtime.language import triton_missing
 from tritorch.runtime.launcher import class_of, tag_of
 from tritorch.validation import call_on, samples_of
@@ -30,8 +27,8 @@ if triton_missing():
 A100 = DeviceInfo("cuda", 108, SHARED_MEMORY[80], 80)
 H200 = DeviceInfo("cuda", 132, SHARED_MEMORY[90], 90)
 B200 = DeviceInfo("cuda", 148, SHARED_MEMORY[100], 100)
-# Every sample of an op in float32 for one GPU; elsewhere one launch for each set of constants: alignment and
-# divisibility of sizes change addressing, which does not depend on the dtype or the GPU.
+# What to compile, from most to least: each set of constants of each op, or one launch of each kernel and formula. What
+# an addressing is made of (rank, alignment, divisibility) depends on neither dtype nor GPU.
 MATRIX = (
     (H200, np.float32, True),
     (H200, ml_dtypes.bfloat16, False),
@@ -68,18 +65,28 @@ def bound(launch):
     return binder_of(launch.kernel)(*launch.args, **launch.keywords)
 
 
-def key_of(launch, device, every):
-    """What tells launches apart that have to be compiled separately; without `every`, types and constants only."""
+def keys_of(launch, device, every):
+    """What tells launches apart that have to be compiled separately: by what they compute, and by how they address."""
     values, options = bound(launch)
-    parts = [(each, tag_of(each)) if parameter.is_constexpr else dtypes_in(each) if not every else specialised(each)
-             for parameter, each in zip(launch.kernel.params, values, strict=True)]  # fmt: skip
-    return id(launch.kernel), device.capability, *parts, *options.values()
+    formulas, constants, addressing = [], [], []
+    for parameter, value in zip(launch.kernel.params, values, strict=True):
+        if isinstance(value, Kernel):
+            formulas.append(id(value))
+        elif parameter.is_constexpr:
+            constants.append((value, tag_of(value)))
+        else:
+            constants.append(types_of(value))
+            addressing.append(specialised(value))
+    what = launch.kernel, device.capability, tuple(constants) if every else types_of(launch.args), *options.values()
+    if every:
+        yield *what, *addressing
+    yield *what, *formulas
 
 
-def dtypes_in(value):
+def types_of(value):
     """The types of an argument, whatever its value."""
     if isinstance(value, tuple):
-        return tuple(map(dtypes_in, value))
+        return tuple(map(types_of, value))
     return value.dtype if isinstance(value, np.ndarray) else type(value)
 
 
@@ -99,7 +106,9 @@ def build(launch, device, what):
     except Exception as error:
         pytest.fail(f"{what}: {type(error).__name__}: {error}\n" + "\n".join(getattr(error, "__notes__", ())))
     assert used.shared_memory <= device.shared_memory, f"{what}: {used.shared_memory} bytes of shared memory"
-    assert not used.spills, f"{what}: spills {used.spills} bytes, at {used.registers} registers"
+    # Below the limit of registers, local memory holds arrays (the argument reduction of sin), not spilled values.
+    spilled = used.spills if used.registers >= min(255, 65536 // (32 * used.num_warps)) else 0
+    assert not spilled, f"{what}: spills {used.spills} bytes, at {used.registers} registers"
 
 
 built: set = set()  # in this process; others find the same kernels in Triton's own cache
@@ -110,9 +119,8 @@ def test_kernels_build(name, pretend):
     for device, dtype, every in MATRIX:
         pretend(device)
         for number, launch in launches_of(TABLE[name], dtype):
-            key = key_of(launch, device, every)
-            if key not in built:
-                built.add(key)
+            keys = {*keys_of(launch, device, every)}
+            if not keys <= built:
+                built.update(keys)
                 kind = np.dtype(dtype).name
-                what = f"{name}, {kind}, sample {number}, sm_{device.capability}, {launch.kernel.__name__}"
-                build(launch, device, what)
+                build(launch, device, f"{name}, {kind}, sample {number}, sm_{device.capability}, {launch.kernel.__name__}")

@@ -28,7 +28,7 @@ def run(options):
     table = Table("what", "state", "what to do", title="tritorch doctor", show_lines=False)
     cpu_works = True
     for name, good, state, remedy in checks():
-        mark = "[green]ok[/]" if good else "[yellow]no[/]"
+        mark = "[green]ok[/]" if good else "[yellow]--[/]"
         table.add_row(name, f"{mark} {state}", remedy)
         cpu_works = cpu_works and (good or name != "device cpu")
     console.print(table)

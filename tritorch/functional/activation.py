@@ -22,6 +22,12 @@ for _op in ("relu", "silu", "mish", "hardsigmoid", "hardswish"):
     _named(_op)
 
 
+@export("relu_", "nn.functional.relu_")
+def relu_(input):
+    """max(input, 0), written over input."""
+    return apply_inplace(TABLE["relu"].apply, "relu_", input)
+
+
 def _with_numbers(op, input, inplace, *numbers):
     apply = TABLE[op].apply
     return apply_inplace(apply, f"{op}_", input, *numbers) if inplace else apply(input, *numbers)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import numbers
-
-import ml_dtypes
 
 from tritorch import creation
 from tritorch.autograd.inplace import apply_inplace, bump, check_writable
 from tritorch.autograd.move import ToDevice
 from tritorch.autograd.variable import Variable
 from tritorch.ops.base import EXPORTS, TABLE, export
+from tritorch.ops.promotion import number_for
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import CPU, Device
@@ -173,28 +171,3 @@ def fill_(self, value):
 def zero_(self):
     """Write zero to every element."""
     return fill_(self, 0)
-
-
-def number_for(value, dtype):
-    """`value` as `dtype` holds it; PyTorch's error where it does not fit."""
-    if dtype is dtypes.bool_:
-        return bool(value)
-    if dtype.is_floating_point:
-        largest = float(ml_dtypes.finfo(dtype.numpy).max)
-        if math.isfinite(value) and abs(value) > largest:
-            raise _overflow(dtype)
-        return float(value)
-    if not math.isfinite(value):
-        raise _overflow(dtype)
-    whole, bits = int(value), 8 * dtype.itemsize
-    if not -(1 << (bits - (1 if dtype.is_signed else 0))) <= whole < 1 << (bits - dtype.is_signed):
-        raise _overflow(dtype)
-    return whole % (1 << bits) if whole < 0 and not dtype.is_signed else whole
-
-
-_C_NAMES = {dtypes.float16: "c10::Half", dtypes.bfloat16: "c10::BFloat16", dtypes.float32: "float"}
-
-
-def _overflow(dtype):
-    name = _C_NAMES.get(dtype, f"{dtype.name}_t")
-    return RuntimeError(f"value cannot be converted to type {name} without overflow")

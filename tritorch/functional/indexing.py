@@ -91,7 +91,7 @@ def take_along_dim(input, indices, dim=None):
 @export("index_put", "Tensor.index_put")
 def index_put(input, indices, values, accumulate=False):
     """The tensor with `values` written, or added, at positions given by a tuple of tensors and masks."""
-    basic, advanced = indexing.parse(input, tuple(indices))
+    _, advanced = indexing.parse(input, tuple(indices))
     if len(advanced) != len(indices):
         raise IndexError("index_put(): indices must be tensors of positions or masks")
     dims, found = indexing.resolve(input, advanced)

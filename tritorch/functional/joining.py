@@ -15,23 +15,6 @@ from tritorch.ops.views import Unsqueeze, reshape
 cat = Cat.call
 
 
-@export("stack")
-def stack(tensors, dim=0):
-    """The tensors, all of one size, along a new dimension."""
-    tensors = tuple(tensors)
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
-    first = tensors[0].array.shape
-    for position, each in enumerate(tensors):
-        if each.array.shape != first:
-            raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
-                f"{list(each.array.shape)} at entry {position}"
-            )
-    dim = wrap_dim(dim, len(first) + 1)
-    return cat([Unsqueeze.apply(each, dim) for each in tensors], dim)
-
-
 def _with_dims(tensor, ndim):
     """A tensor with at least `ndim` dimensions, by PyTorch's rule of where new ones go."""
     shape = tensor.array.shape
@@ -90,9 +73,7 @@ def repeat(self, *repeats):
     repeats = as_sizes(repeats)
     shape = self.array.shape
     if len(repeats) < len(shape):
-        raise RuntimeError(
-            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor"
-        )
+        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     shape = (1,) * (len(repeats) - len(shape)) + shape
     apart = reshape(self, [size for each in shape for size in (1, each)])
     whole = apart.expand([size for pair in zip(repeats, shape, strict=True) for size in pair])

@@ -39,6 +39,14 @@ def lerp(input, end, weight):
     return input + weight * (end - input)
 
 
+@export("positive", "Tensor.positive", "Tensor.__pos__")
+def positive(input):
+    """The tensor itself, which must not be of bools."""
+    if input.dtype is dtypes.bool_:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
 @export("float_power", "Tensor.float_power")
 def float_power(input, exponent):
     """input to the power exponent, in float64."""

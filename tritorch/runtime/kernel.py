@@ -51,11 +51,6 @@ class Kernel:
         name = self.__name__
         raise TypeError(f"kernel {name} cannot be called outside of kernels; launch it: {name}[grid](...)")
 
-    @property
-    def value(self):
-        """The kernel itself: what `FORMULA.value` is in a compiled kernel that hands its constant on, as to tl.reduce."""
-        return self
-
     # Triton hashes a function by its source, which would change when the kernel materialises.
     __hash__ = object.__hash__
     __eq__ = object.__eq__

@@ -13,6 +13,7 @@ import math
 import warnings
 from typing import Generic, TypeVar
 
+import tritorch
 from tritorch.utils.data.sampler import permutation
 
 Sample = TypeVar("Sample", covariant=True)
@@ -45,20 +46,24 @@ class TensorDataset(Dataset):
     """Sample i is the tuple of row i of each of `tensors`, which have the same first size."""
 
     def __init__(self, *tensors):
-        assert all(len(tensors[0]) == len(tensor) for tensor in tensors), "Size mismatch between tensors"
+        assert all(tensors[0].size(0) == tensor.size(0) for tensor in tensors), "Size mismatch between tensors"
         self.tensors = tensors
 
     def __getitem__(self, index):
         return tuple(tensor[index] for tensor in self.tensors)
 
     def __len__(self):
-        return len(self.tensors[0])
+        return self.tensors[0].size(0)
 
     def batch_reader(self):
         """One indexing of each tensor, unless a subclass makes other samples."""
         if type(self).__getitem__ is not TensorDataset.__getitem__ or hasattr(self, "__getitems__"):
             return None
-        return lambda indices: [tensor[indices] for tensor in self.tensors]
+        return self._rows
+
+    def _rows(self, indices):
+        index = tritorch.tensor(indices, device=self.tensors[0].device)  # made once for all the tensors
+        return [tensor[index.to(tensor.device)] for tensor in self.tensors]
 
 
 class StackDataset(Dataset):

@@ -8,7 +8,7 @@ import time
 from tritorch.utils.data.fetch import make_fetcher
 from tritorch.utils.data.placement import place
 from tritorch.utils.data.pool import Pool
-from tritorch.utils.data.sampler import draw_seed
+from tritorch.utils.data.sampler import draw_seed, skip_seed
 from tritorch.utils.data.worker import BATCH, END, Task
 
 
@@ -17,7 +17,7 @@ class LocalIterator:
 
     def __init__(self, loader):
         self._indices = iter(loader.index_sampler)
-        draw_seed(loader.generator)  # so that the order does not depend on whether there are workers
+        skip_seed(loader.generator)  # so that the order does not depend on whether there are workers
         self._fetch = make_fetcher(loader.loading())
         self._pin_memory = loader.pin_memory
 
@@ -47,7 +47,7 @@ class WorkerIterator:
     def restart(self, loader):
         """Begin another pass with the same, persistent workers."""
         self._indices = iter(loader.index_sampler)
-        draw_seed(loader.generator)
+        skip_seed(loader.generator)
         self._begin()
 
     def _begin(self):

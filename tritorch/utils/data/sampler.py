@@ -1,7 +1,8 @@
 """In which order samples are read: an iterable of indices, or of lists of indices (a batch sampler).
 
-All randomness comes from tritorch's generators, so that `tritorch.manual_seed` (or the `generator` given) fixes every
-order. Numbers are drawn on the CPU whatever the default device is: they are used on the host.
+All randomness has its place in a tritorch generator, so that `tritorch.manual_seed` (or the `generator` given) fixes
+every order. A draw takes one block of the generator's sequence as the key of a Philox stream of its own on the host:
+nothing is launched for it, and drawing lazily does not depend on what a training step draws meanwhile.
 """
 
 from __future__ import annotations
@@ -11,25 +12,36 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-import tritorch
+from tritorch.random import generator_of
 
 Index = TypeVar("Index", covariant=True)
 DRAWN_AT_ONCE = 1024
 
 
+def _stream(generator):
+    """A stream of random 64-bit words, new with each call. NumPy promises that its words stay the same for ever."""
+    seed, block = generator_of("DataLoader", generator).take(1)
+    return np.random.Philox(key=seed | block << 64)
+
+
 def draw_seed(generator=None):
-    """A random integer in [0, 2^63 - 1) from `generator`, or from the default one."""
-    return int(tritorch.randint(0, 2**63 - 1, (), generator=generator, device="cpu").item())
+    """A random number of 63 bits from `generator`, or from the default one."""
+    return int(_stream(generator).random_raw()) >> 1
+
+
+def skip_seed(generator=None):
+    """Leave the generator as `draw_seed` does."""
+    generator_of("DataLoader", generator).take(1)
 
 
 def permutation(count, generator=None):
     """The numbers below `count` in a random order, as a list."""
-    return tritorch.randperm(count, generator=generator, device="cpu").tolist()
+    return np.argsort(_stream(generator).random_raw(count), kind="stable").tolist()
 
 
 def _uniform(count, generator):
     """`count` float64 numbers in (0, 1], as an array."""
-    return 1.0 - tritorch.rand(count, generator=generator, device="cpu", dtype=tritorch.float64).numpy()
+    return ((_stream(generator).random_raw(count) >> 11) + 1) * 2.0**-53
 
 
 class Sampler(Generic[Index]):
@@ -74,13 +86,10 @@ class RandomSampler(Sampler[int]):
         return self._draws() if self.replacement else self._permutations()
 
     def _draws(self):
-        generator, left = self.generator, self.num_samples
-        if generator is None:  # one of our own: drawing lazily must not depend on what a training step draws
-            generator = tritorch.Generator()
-            generator.manual_seed(draw_seed())
+        stream, left, size = _stream(self.generator), self.num_samples, len(self.data_source)
         while left > 0:
             count = min(left, DRAWN_AT_ONCE)
-            yield from tritorch.randint(0, len(self.data_source), (count,), generator=generator, device="cpu").tolist()
+            yield from (stream.random_raw(count) % size).tolist()
             left -= count
 
     def _permutations(self):

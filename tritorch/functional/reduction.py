@@ -1,0 +1,120 @@
+"""Reductions that are built from others: variance, norms, logsumexp."""
+
+from __future__ import annotations
+
+import math
+from collections import namedtuple
+
+from tritorch.ops.base import TABLE, export
+from tritorch.ops.reduce_kernel import as_dims
+from tritorch.ops.reduction import count_along, dims_of
+
+
+def _variance(op, input, dim, unbiased, keepdim, correction, axis):
+    """The variance, and the mean with all dimensions kept: two passes, so that nothing cancels."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if axis is not None:
+        dim = axis
+    dims = dims_of(op, input, dim)
+    if not input.is_floating_point():
+        raise RuntimeError("std and var only support floating point and complex dtypes")
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    mean = TABLE["mean"].apply(input, dims, True, None)
+    squares = TABLE["squared_difference"].apply(input, mean)
+    total = TABLE["sum"].apply(squares, dims, bool(keepdim), None)
+    return total / max(count_along(input.array.shape, dims) - correction, 0), mean, dims
+
+
+def _without(mean, dims, keepdim):
+    if keepdim:
+        return mean
+    gone = as_dims(dims, mean.array.ndim)
+    return mean.reshape(tuple(size for each, size in enumerate(mean.array.shape) if each not in gone))
+
+
+@export("var", "Tensor.var")
+def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None):
+    """The sum of squared distances from the mean over n - correction (1 unless told otherwise)."""
+    return _variance("var", input, dim, unbiased, keepdim, correction, axis)[0]
+
+
+@export("std", "Tensor.std")
+def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None):
+    """The square root of the variance."""
+    return _variance("std", input, dim, unbiased, keepdim, correction, axis)[0].sqrt()
+
+
+@export("var_mean")
+def var_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None):
+    """The variance and the mean."""
+    found, mean, dims = _variance("var_mean", input, dim, unbiased, keepdim, correction, axis)
+    return found, _without(mean, dims, keepdim)
+
+
+@export("std_mean")
+def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None):
+    """The standard deviation and the mean."""
+    found, mean, dims = _variance("std_mean", input, dim, unbiased, keepdim, correction, axis)
+    return found.sqrt(), _without(mean, dims, keepdim)
+
+
+@export("norm", "Tensor.norm")
+def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
+    """(sum |input|^p)^(1/p) along `dim`; the largest |input| for p = inf, the count of nonzeros for p = 0."""
+    if dtype is not None:
+        input = input.to(dtype)
+    if not input.is_floating_point():
+        raise RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+            f"{str(input.dtype).removeprefix('torch.')}"
+        )
+    power = 2.0 if p in ("fro", None) else float(p)
+    found = _vector_norm(input, power, dims_of("norm", input, dim), keepdim)
+    return found if out is None else out.resize_(found.shape).copy_(found)
+
+
+def _vector_norm(input, power, dim, keepdim):
+    if power == 2:
+        return _root_of_sum(input * input, dim, keepdim)
+    if power == 0:
+        return (input != 0).to(input.dtype).sum(dim, keepdim)
+    size = input.abs()
+    if math.isinf(power):
+        return size.amax(dim, keepdim) if power > 0 else size.amin(dim, keepdim)
+    return size.sum(dim, keepdim) if power == 1 else size.pow(power).sum(dim, keepdim).pow(1 / power)
+
+
+def _root_of_sum(squares, dim, keepdim):
+    """The square root of a sum of squares, whose gradient where all are zero is zero."""
+    total = squares.sum(dim, keepdim)
+    if not total.requires:
+        return total.sqrt()
+    zero = total == 0
+    return TABLE["where"].apply(zero, total, TABLE["where"].apply(zero, 1.0, total).sqrt())
+
+
+@export("logsumexp", "Tensor.logsumexp")
+def logsumexp(input, dim, keepdim=False):
+    """log sum exp(input) along `dim`, without overflow."""
+    dim = dims_of("logsumexp", input, dim)
+    highest = TABLE["amax"].apply(input.detach(), dim, True) if input.array.size else input.detach().sum(dim, True)
+    highest = TABLE["where"].apply(highest.isinf(), 0.0, highest)
+    found = (input - highest).exp().sum(dim, True).log() + highest
+    return _without(found, dim, keepdim)
+
+
+@export("count_nonzero", "Tensor.count_nonzero")
+def count_nonzero(input, dim=None):
+    """How many elements along `dim` are not zero."""
+    return (input != 0).sum(dim)
+
+
+AMinMax = namedtuple("aminmax", ("min", "max"), module="torch.return_types")
+
+
+@export("aminmax", "Tensor.aminmax")
+def aminmax(input, *, dim=None, keepdim=False):
+    """The smallest and the largest element along `dim`."""
+    return AMinMax(input.amin(() if dim is None else dim, keepdim), input.amax(() if dim is None else dim, keepdim))

@@ -1,0 +1,57 @@
+"""Layers: modules with parameters, the functions they call, and how parameters start."""
+
+from __future__ import annotations
+
+from tritorch.nn import functional as functional
+from tritorch.nn import init as init
+from tritorch.nn import utils as utils
+from tritorch.nn.activation import CELU as CELU
+from tritorch.nn.activation import ELU as ELU
+from tritorch.nn.activation import GELU as GELU
+from tritorch.nn.activation import Hardsigmoid as Hardsigmoid
+from tritorch.nn.activation import Hardswish as Hardswish
+from tritorch.nn.activation import Hardtanh as Hardtanh
+from tritorch.nn.activation import LeakyReLU as LeakyReLU
+from tritorch.nn.activation import LogSigmoid as LogSigmoid
+from tritorch.nn.activation import LogSoftmax as LogSoftmax
+from tritorch.nn.activation import Mish as Mish
+from tritorch.nn.activation import PReLU as PReLU
+from tritorch.nn.activation import ReLU as ReLU
+from tritorch.nn.activation import ReLU6 as ReLU6
+from tritorch.nn.activation import SELU as SELU
+from tritorch.nn.activation import SiLU as SiLU
+from tritorch.nn.activation import Sigmoid as Sigmoid
+from tritorch.nn.activation import Softmax as Softmax
+from tritorch.nn.activation import Softmax2d as Softmax2d
+from tritorch.nn.activation import Softmin as Softmin
+from tritorch.nn.activation import Softplus as Softplus
+from tritorch.nn.activation import Softsign as Softsign
+from tritorch.nn.activation import Tanh as Tanh
+from tritorch.nn.activation import Tanhshrink as Tanhshrink
+from tritorch.nn.containers import ModuleDict as ModuleDict
+from tritorch.nn.containers import ModuleList as ModuleList
+from tritorch.nn.containers import ParameterList as ParameterList
+from tritorch.nn.containers import Sequential as Sequential
+from tritorch.nn.conv import Conv2d as Conv2d
+from tritorch.nn.dropout import Dropout as Dropout
+from tritorch.nn.dropout import Dropout1d as Dropout1d
+from tritorch.nn.dropout import Dropout2d as Dropout2d
+from tritorch.nn.dropout import Dropout3d as Dropout3d
+from tritorch.nn.embedding import Embedding as Embedding
+from tritorch.nn.linear import Flatten as Flatten
+from tritorch.nn.linear import Identity as Identity
+from tritorch.nn.linear import Linear as Linear
+from tritorch.nn.linear import Unflatten as Unflatten
+from tritorch.nn.loss import BCELoss as BCELoss
+from tritorch.nn.loss import BCEWithLogitsLoss as BCEWithLogitsLoss
+from tritorch.nn.loss import CrossEntropyLoss as CrossEntropyLoss
+from tritorch.nn.loss import HuberLoss as HuberLoss
+from tritorch.nn.loss import L1Loss as L1Loss
+from tritorch.nn.loss import MSELoss as MSELoss
+from tritorch.nn.loss import NLLLoss as NLLLoss
+from tritorch.nn.loss import SmoothL1Loss as SmoothL1Loss
+from tritorch.nn.module import Module as Module
+from tritorch.nn.parameter import Parameter as Parameter
+from tritorch.nn.pooling import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+from tritorch.nn.pooling import AvgPool2d as AvgPool2d
+from tritorch.nn.pooling import MaxPool2d as MaxPool2d
