@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.ops.formula import erf, exp, expm1, formula, log1p, maximum, minimum, sigmoid, tanh, where
+from tritorch.ops.formula import erf, erf_on_host, exp, expm1, formula, log1p, maximum, minimum, sigmoid, tanh, where
 from tritorch.ops.pointwise import Unary, straddling
 from tritorch.ops.promotion import floating_only, like_tensors, refusing_bool
 
@@ -101,15 +101,12 @@ class Elu(Parametrised):
         return where(input <= 0, low, grad * scale)
 
 
-def _gelu_on_host(x):
-    return x * 0.5 * (1 + erf.host(x * 0.7071067811865476))
-
-
 class Gelu(Unary):
     """input * Phi(input), Phi the normal distribution function [Hendrycks, Gimpel 2016]."""
 
     types = staticmethod(floating_only("GeluKernelImpl"))
-    reference = staticmethod(_gelu_on_host)
+    reference = staticmethod(lambda x: x * 0.5 * (1 + erf_on_host(x * 0.7071067811865476)))
+    quick = staticmethod(lambda x: x * 0.5 * (1 + erf.host(x * 0.7071067811865476)))
 
     @formula
     def value(x):

@@ -107,7 +107,12 @@ class Conv2d(Op):
     @staticmethod
     def errors(draw):
         x, w = draw(1, 3, 8, 8), draw(16, 3, 3, 3)
-        yield (draw(32, 3), w), {}, RuntimeError, "3D (unbatched) or 4D (batched) input to conv2d, but got input of size"
+        yield (
+            (draw(32, 3), w),
+            {},
+            RuntimeError,
+            "3D (unbatched) or 4D (batched) input to conv2d, but got input of size",
+        )
         yield (draw(1, 4, 8, 8), w), {}, RuntimeError, "input[1, 4, 8, 8] to have 3 channels, but got 4"
         yield (draw(1, 3, 2, 2), w), {}, RuntimeError, "size per channel: (2 x 2). Kernel size: (3 x 3). Kernel size"
         yield (x, w, draw(4)), {}, RuntimeError, "1-dimensional with 16 elements, but got bias of size [4]"

@@ -52,9 +52,7 @@ def out_size(image, kernel, stride, padding, dilation):
 def check_convolution(x, weight, bias, stride, padding, dilation, groups, shown):
     """Refuse arguments of a convolution that do not fit; `shown` is the shape that the user gave."""
     if weight.ndim != 4:
-        raise RuntimeError(
-            f"Expected 4-dimensional weight for conv2d, but got weight of size: {list(weight.shape)}"
-        )
+        raise RuntimeError(f"Expected 4-dimensional weight for conv2d, but got weight of size: {list(weight.shape)}")
     if min(stride) <= 0:
         raise RuntimeError("non-positive stride is not supported")
     if min(padding) < 0:
@@ -170,9 +168,7 @@ def taps_of(image, out, kernel, stride, padding, dilation):
         for j in range(kernel[1]):
             (rows, down), (columns, across) = (
                 _reach(at * step - pad, by, size, places)
-                for at, step, pad, by, size, places in zip(
-                    (i, j), dilation, padding, stride, image, out, strict=True
-                )
+                for at, step, pad, by, size, places in zip((i, j), dilation, padding, stride, image, out, strict=True)
             )
             if down.stop > down.start and across.stop > across.start:
                 yield rows, columns, (down, across)

@@ -57,6 +57,8 @@ class Extreme(Reduction, abstract=True):
             for each in as_dims(dim, input.array.ndim):
                 grad, output = grad.unsqueeze(each), output.unsqueeze(each)
         chosen = input == output
+        if dim is None:  # PyTorch's max() shares among NaNs, which amax(dim) does not
+            chosen = chosen | (input != input)
         return (chosen * (grad / chosen.sum(dim, True)),)
 
     @staticmethod

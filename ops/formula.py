@@ -129,7 +129,39 @@ def erf_on_host(x):
     return np.fromiter(map(math.erf, x.reshape(-1).tolist()), np.float64, x.size).astype(x.dtype).reshape(x.shape)
 
 
-@formula(host=erf_on_host)
+# erf(x) / x as a quotient of polynomials of x^2, for |x| up to 3.92, beyond which erf is 1 in float32; fitted by
+# weighted least squares, within 4e-7 of the truth when evaluated in float32.
+_ERF_ABOVE = (1.12837911, 0.1998790062, 0.05056716878, 0.003699658064, 0.0001418031325, -1.957657638e-6, 1.992533936e-8)
+_ERF_BELOW = (1.0, 0.5104698211, 0.1149794777, 0.01434924956, 0.0009555646405)
+_TILE = 16384  # elements that are in the cache together with the steps in between
+
+
+def erf_in_float32(x):
+    """The error function of a float32 array within 4e-7; other dtypes go the exact way, element by element."""
+    if x.dtype != np.float32:
+        return erf_on_host(x)
+    found = np.array(x, order="C")
+    flat = found.reshape(-1)
+    for start in range(0, flat.size, _TILE):
+        tile = flat[start : start + _TILE]
+        np.clip(tile, -3.92, 3.92, out=tile)
+        square = tile * tile
+        tile *= _polynomial(square, _ERF_ABOVE)
+        tile /= _polynomial(square, _ERF_BELOW)
+    return np.clip(found, -1, 1, out=found)
+
+
+def _polynomial(x, coefficients):
+    """coefficients[0] + coefficients[1] * x + ..., by Horner's rule in one buffer."""
+    found = x * coefficients[-1]
+    for each in coefficients[-2:0:-1]:
+        found += each
+        found *= x
+    found += coefficients[0]
+    return found
+
+
+@formula(host=erf_in_float32)
 def erf(x):
     return tl.erf(x)
 

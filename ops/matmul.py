@@ -149,9 +149,7 @@ class Matmul(Op):
 def _with_vectors(cls, input, other, ndim, other_ndim):
     """A product with a vector: a row on the left, a column on the right, taken out of the result again."""
     if ndim == 0 or other_ndim == 0:
-        raise RuntimeError(
-            f"both arguments to matmul need to be at least 1D, but they are {ndim}D and {other_ndim}D"
-        )
+        raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {ndim}D and {other_ndim}D")
     if other_ndim == 1:
         _check_vector(input, other, ndim)
         column = other.unsqueeze(-1)

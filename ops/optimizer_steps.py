@@ -1,8 +1,8 @@
 """Optimizer steps: one launch updates all parameters of a group, in place.
 
-The tensors come as lists one behind the other: parameters, gradients, then the state. The kernel takes their pointers as a
-tuple and sees one long virtual index: a program finds the tensor that its block belongs to by the tensors' first blocks.
-Groups of more than `AT_ONCE` tensors take one launch for each so many, because a kernel's parameters are limited to 4 KiB.
+The tensors come as lists one behind the other: parameters, gradients, then the state. The kernel takes their pointers
+as a tuple and sees one long virtual index: a program finds the tensor that its block belongs to by the tensors' first
+blocks. Groups of more than `AT_ONCE` tensors take one launch for each so many: parameters have room for 4 KiB.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class SgdStep(Step):
                 velocities.append(velocity)
                 step = step + momentum * velocity if nesterov else velocity
             values.append(value - lr * step)
-        return tuple(np.asarray(each, like.dtype) for each, like in zip(values + velocities, tensors[:size] * 2))
+        return tuple(np.asarray(each, tensors[at % size].dtype) for at, each in enumerate(values + velocities))
 
     @staticmethod
     def update(lr, momentum, dampening, weight_decay, nesterov, maximize, first, value, step, velocity=None):
@@ -287,9 +287,9 @@ def _adam(
 
 
 class AdamStep(Step):
-    """p - lr m' / (sqrt(v') + eps), with the moments m of g and v of g^2 averaged by beta1, beta2 and freed of their bias.
+    """p - lr m / (sqrt(v) + eps), with moments m of g and v of g^2 averaged by beta1, beta2 and freed of their bias.
 
-    Weight decay is added to the gradient, or taken off the weight if `decoupled` (AdamW); AMSGrad uses the largest v so far.
+    Weight decay is added to the gradient, or taken off the weight if `decoupled` (AdamW); AMSGrad takes the largest v.
     Sources: Kingma, Ba, 2015; Loshchilov, Hutter, 2019; Reddi, Kale, Kumar, 2018.
     """
 
@@ -305,7 +305,8 @@ class AdamStep(Step):
         kinds = 5 if amsgrad else 4
         size = len(tensors) // kinds
         results = []
-        for value, gradient, first, second, *largest in zip(*[tensors[k * size : (k + 1) * size] for k in range(kinds)]):
+        lists = [tensors[k * size : (k + 1) * size] for k in range(kinds)]
+        for value, gradient, first, second, *largest in zip(*lists, strict=True):
             gradient = -gradient if maximize else gradient
             if decoupled:
                 value = value * (1 - lr * weight_decay)
@@ -317,7 +318,7 @@ class AdamStep(Step):
             root = np.sqrt((largest or [second])[0]) / math.sqrt(1 - beta2**step)
             value = value - lr / (1 - beta1**step) * first / (root + eps)
             results.append([np.asarray(each, gradient.dtype) for each in (value, first, second, *largest)])
-        return tuple(each for group in zip(*results) for each in group)
+        return tuple(each for group in zip(*results, strict=True) for each in group)
 
     @staticmethod
     def update(lr, beta1, beta2, eps, weight_decay, decoupled, maximize, amsgrad, step, value, gradient, first, second,

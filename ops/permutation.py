@@ -1,7 +1,7 @@
 """Random permutations without sorting: each index is enciphered, and a cipher is a permutation.
 
-A Feistel network of twelve rounds, whose keys are Philox words, permutes the numbers of `bits` bits; numbers that land
-outside of the range are enciphered again until they land inside, which keeps it a permutation of the range (cycle walking).
+A Feistel network of twelve rounds, whose keys are Philox words, permutes all numbers of so many bits; those that land
+outside of the range are enciphered again until they land inside, which keeps it a permutation (cycle walking).
 Source: Mitchell, Stokes, Frank, Holmes, "Bandwidth-optimal random shuffling for GPUs", 2021.
 """
 

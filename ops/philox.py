@@ -1,7 +1,7 @@
 """Philox 4x32-10, the counter-based random bits of every random op, as a kernel and in NumPy with equal bits.
 
-Ten rounds of multiplications turn (seed, block number) into four 32-bit words. A draw starts at block `offset` and takes
-its words in order, so what an element gets depends on the seed, the offset and its index, and on nothing else.
+Ten rounds of multiplications turn (seed, block number) into four 32-bit words. A draw starts at block `offset` and
+takes its words in order, so what an element gets depends on the seed, the offset and its index, and on nothing else.
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
 """
 
@@ -43,12 +43,31 @@ def philox_words(seed, block):
 
 
 def words(seed, offset, count):
-    """`count` words from block `offset` on, as NumPy uint32: the plain truth for `philox_words`."""
-    blocks = cdiv(count, 4)
-    found = np.empty((blocks, 4), np.uint32)
-    for start in range(0, blocks, _CHUNK):
+    """`count` words from block `offset` on, as NumPy uint32, not to be written: the plain truth for `philox_words`.
+
+    A small draw makes a window of words, at the price of its first few, and those after it find theirs there.
+    """
+    global _window
+    if count > _WINDOW // 4:
+        return _drawn(seed, offset, count)
+    owner, start, found = _window
+    first = 4 * (offset - start)
+    if owner != seed or first < 0 or first + count > _WINDOW:
+        found, first = _drawn(seed, offset, _WINDOW), 0
+        _window = seed, offset, found
+    return found[first : first + count]
+
+
+_WINDOW = 4096
+_window: tuple = (None, 0, None)
+
+
+def _drawn(seed, offset, count):
+    found = np.empty((cdiv(count, 4), 4), np.uint32)
+    for start in range(0, len(found), _CHUNK):
         part = found[start : start + _CHUNK]
-        _fill(part, seed, np.arange(offset + start, offset + start + len(part), dtype=np.uint64))
+        _fill(part, seed, np.arange(start, start + len(part), dtype=np.uint64) + np.uint64(offset))  # wraps at 2^64
+    found.flags.writeable = False
     return found.reshape(-1)[:count]
 
 

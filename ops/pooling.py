@@ -253,9 +253,7 @@ class MaxPool2dBackward(Op):
 
 
 @export("nn.functional.max_pool2d")
-def max_pool2d(
-    input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
-):
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
     """The largest element of each window of (N, C, H, W) or (C, H, W), and with `return_indices` where it is."""
     need_tensors("max_pool2d", input=input)
     arguments = pool_arguments("max_pool2d", kernel_size, stride, padding, dilation)

@@ -27,7 +27,18 @@ def power_on_host(x, y):
     return np.where(negative, np.where(np.abs(x) == 1, odd, 0), np.power(x, np.where(negative, 0, y)))
 
 
-@formula(host=power_on_host)
+_FEW = {1: np.positive, 2: np.square, 3: lambda x: x * x * x, 0.5: np.sqrt, -1: np.reciprocal}
+
+
+def quick_power(x, y):
+    """As power_on_host; the powers that people write go without the general function, which is slow."""
+    few = _FEW.get(y) if type(y) in (int, float) else None
+    if few is None or not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+        return power_on_host(x, y)
+    return few(x)
+
+
+@formula(host=quick_power)
 def power(x, y):
     if x.dtype.is_floating():
         return libdevice.pow(x, y)
@@ -45,6 +56,7 @@ class Pow(Binary):
 
     arguments = ("input", "exponent")
     reference = staticmethod(power_on_host)
+    quick = staticmethod(quick_power)
     value = power
 
     @formula

@@ -131,8 +131,7 @@ def number_for(value, dtype):
     if dtype is dtypes.bool_:
         return bool(value)
     if dtype.is_floating_point:
-        largest = float(ml_dtypes.finfo(dtype.numpy).max)
-        if math.isfinite(value) and abs(value) > largest:
+        if math.isfinite(value) and abs(value) > _LARGEST[dtype]:
             raise _overflow(dtype)
         return float(value)
     if not math.isfinite(value):
@@ -143,6 +142,7 @@ def number_for(value, dtype):
     return whole % (1 << bits) if whole < 0 and not dtype.is_signed else whole
 
 
+_LARGEST = {each: float(ml_dtypes.finfo(each.numpy).max) for each in dtypes.ALL if each.is_floating_point}
 _C_NAMES = {dtypes.float16: "c10::Half", dtypes.bfloat16: "c10::BFloat16", dtypes.float32: "float"}
 
 

@@ -1,7 +1,7 @@
 """Ops that draw random numbers: what they give is a function of `seed` and `offset`, the same on every device.
 
-`offset` counts Philox blocks of four words. `blocks(count, dtype)` says how many a draw uses, so that the next one starts
-behind it. float64 and wide integers take two words an element, everything else one.
+`offset` counts Philox blocks of four words. `blocks(count, dtype)` says how many a draw uses, so that the next one
+starts behind it. float64 and wide integers take two words an element, everything else one.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from tritorch import functional as functional
 from tritorch import nn as nn
 from tritorch import ops as ops
 from tritorch import optim as optim
+from tritorch import printing as printing
 from tritorch import random as random
 from tritorch import serialization as serialization
-from tritorch import printing as printing
 from tritorch.autograd import enable_grad as enable_grad
 from tritorch.autograd import inference_mode as inference_mode
 from tritorch.autograd import is_grad_enabled as is_grad_enabled

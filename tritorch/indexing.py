@@ -237,7 +237,7 @@ def check_bounds(shape, dims, indices):
 
 def assign(tensor, key, value):
     """Write `value`, broadcast, where `key` points; both take part in gradients."""
-    recorded = state.recording and (tensor.requires or (isinstance(value, Variable) and value.requires))
+    recorded = state.recording and (tensor.wants_gradient() or (isinstance(value, Variable) and value.wants_gradient()))
     if type(key) is int:
         _check_int(key, 0, tensor.array.shape)
         basic, advanced = (key,), None

@@ -1,8 +1,8 @@
 """save and load: tensors in the safetensors format, the structure around them as JSON in its metadata, no pickle.
 
-A state dict is a plain safetensors file that other programs can read; files that others wrote load as a dict of tensors.
-What can be saved: tensors, NumPy arrays, numbers, strings, None, and dicts, lists and tuples of these. Tensors that share
-all their memory are stored once and share it again when loaded. Loading runs nothing that the file says.
+A state dict is a plain safetensors file that other programs can read; files that others wrote load as a dict of
+tensors. What can be saved: tensors, NumPy arrays, numbers, strings, None, and dicts, lists and tuples of these. Tensors
+that share all their memory are stored once and share it again when loaded. Loading runs nothing that the file says.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ class _Packer:
         where = "".join(f"[{key!r}]" for key in path)
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         raise TypeError(
-            f"save(): obj{where} is a {kind}, which cannot be saved without pickle; save tensors, numbers, strings, dicts, "
-            "lists and tuples, such as a module's state_dict()"
+            f"save(): obj{where} is a {kind}, which cannot be saved without pickle; "
+            "save tensors, numbers, strings, dicts, lists and tuples, such as a module's state_dict()"
         )
 
     def store(self, array, path):
@@ -126,7 +126,7 @@ class _Packer:
         return name
 
     def write(self, file, structure):
-        """The header's length, the header, then the elements, those of the largest size first so that all are aligned."""
+        """The header's length, the header, then the elements, the largest first so that all are aligned."""
         order = sorted(self.arrays.items(), key=lambda item: -item[1].itemsize)
         header = {"__metadata__": {"format": "pt", KEY: json.dumps(structure, separators=(",", ":"))}}
         end = 0
@@ -155,8 +155,8 @@ def _code(dtype):
 def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=None, **pickle_load_args):
     """Read what `save` wrote, or any safetensors file, from a path or a binary file object.
 
-    `map_location` says where tensors go: a device, a dict from saved to wanted devices, or a function of (tensor, name of
-    the saved device). Without it they return to the device they were saved from.
+    `map_location` says where tensors go: a device, a dict from saved to wanted devices, or a function of (tensor, name
+    of the saved device). Without it they return to the device they were saved from.
     """
     if hasattr(f, "read"):
         name, data = getattr(f, "name", None) or f"<{type(f).__name__}>", f.read()
@@ -181,8 +181,8 @@ def _read(data):
     """The arrays of a safetensors file by name and the structure around them, None in a file of another program."""
     if data[8:9] != b"{" and (data[:4] == b"PK\x03\x04" or data[:1] == b"\x80"):
         raise _Corrupt(
-            "this is a pickle of PyTorch, which can run any code when it is read: refused. Convert it to safetensors where "
-            "it comes from"
+            "this is a pickle of PyTorch, which can run any code when it is read: refused. "
+            "Convert it to safetensors where it comes from"
         )
     from safetensors import SafetensorError, deserialize
 
@@ -299,9 +299,9 @@ def _placed(tensor, location, map_location):
 
         if not driver.is_available():
             raise RuntimeError(
-                "Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is False. If you are "
-                "running on a CPU-only machine, please use torch.load with map_location=torch.device('cpu') to map your "
-                "storages to the CPU."
+                "Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is False. "
+                "If you are running on a CPU-only machine, please use torch.load with "
+                "map_location=torch.device('cpu') to map your storages to the CPU."
             )
     device = devices.resolve(device)
     return creation.wrap(transfer.from_host(tensor.array, device), device)

@@ -44,7 +44,7 @@ def test_batches_land_on_the_gpu(workers, pin_memory):
 @forks
 @pytest.mark.parametrize("method", [None, "spawn"])
 def test_tensors_on_the_gpu_are_read_by_workers_as_host_copies(method):
-    data = TensorDataset(torch.arange(10), torch.arange(10.0, requires_grad=True))
+    data = TensorDataset(torch.arange(10), torch.arange(10.0))
     assert data.tensors[0].is_cuda
     loader = DataLoader(data, batch_size=5, num_workers=2, multiprocessing_context=method)
     batches = [numbers.tolist() for numbers, _ in loader]

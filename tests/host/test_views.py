@@ -141,3 +141,25 @@ def test_error_reads_as_pytorchs(message, device):
     with pytest.raises((RuntimeError, IndexError)) as caught:
         ERRORS[message](x)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("write", [lambda v: v.fill_(2), lambda v: v.mul_(0), lambda v: v.__setitem__(0, 3.0)])
+def test_view_older_than_its_base_has_a_history(write, device):
+    a = torch.ones(3, device=device, requires_grad=True)
+    x = torch.zeros(3, 4, device=device)
+    row = x[1]
+    x[:, 0] = a
+    with torch.no_grad():
+        assert row.requires_grad  # asked where nothing is recorded, and not lost by that
+    write(row)
+    x.sum().backward()
+    assert a.grad.tolist() == [1, 0, 1]
+
+
+def test_view_older_than_its_base_is_recorded_when_used(device):
+    a = torch.ones(3, device=device, requires_grad=True)
+    x = torch.zeros(3, 4, device=device)
+    row = x[1]
+    x[:, 0] = a
+    (row * 2).sum().backward()
+    assert a.grad.tolist() == [0, 2, 0]

@@ -25,7 +25,7 @@ def apply(cls, *args):
         if isinstance(arg, Variable):
             if arg.device is not device:
                 device = arg.device if device is None else _common_device(cls, args)
-            if arg.requires:
+            if arg.requires or (arg.view_of is not None and arg.wants_gradient()):
                 record = True
             arrays.append(arg.array)
         else:

@@ -38,7 +38,7 @@ def apply_inplace(function, name, tensor, *args, **kwargs):
 
 def check_writable(tensor, name, recorded=True):
     """Refuse what PyTorch refuses: leaves that require a gradient, views of them, and expanded memory."""
-    if recorded and tensor.requires:
+    if recorded and tensor.wants_gradient():
         view = tensor.view_of
         if view is not None:
             if view.root.node is None and view.root.requires:
@@ -92,7 +92,7 @@ def alias(tensor):
     """The same array with the same history, unmoved by what happens to `tensor`."""
     other = Variable.made_as.__new__(Variable.made_as)
     other.array, other.device, other.version = tensor.array, tensor.device, tensor.counter()
-    if tensor.requires:
+    if tensor.wants_gradient():
         other.node, other.slot = tensor.gradient_edge()
         other.requires = tensor.requires
     return other

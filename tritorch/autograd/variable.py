@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 
+from tritorch.autograd.grad_mode import state
+
 
 class Variable:
     """An array on a device, with the node that made it.
@@ -55,10 +57,24 @@ class Variable:
         """What stands for a leaf among the nodes."""
         return "AccumulateGrad"
 
+    def wants_gradient(self):
+        """Whether a gradient is wanted or flows through, for a view by its base as the last in-place write left it."""
+        view = self.view_of
+        if view is not None and view.generation != view.root.generation_of_views:
+            self.refresh_view()
+        return self.requires
+
     generation_of_views = 0
 
     def refresh_view(self):
         """Record the view again, from its base as an in-place write through another view left it."""
+        before, state.recording = state.recording, True  # the history is the base's, whoever asks for it
+        try:
+            self._record_views_again()
+        finally:
+            state.recording = before
+
+    def _record_views_again(self):
         chain, tensor = [], self
         while tensor.view_of is not None and tensor.view_of.generation != tensor.view_of.root.generation_of_views:
             chain.append(tensor)

@@ -158,7 +158,7 @@ def fill_(self, value):
     if not isinstance(value, numbers.Number):
         raise TypeError(f"fill_(): argument 'value' (position 1) must be Number, not {type(value).__name__}")
     number = number_for(value, self.dtype)
-    if self.requires:  # the history of what is overwritten must go
+    if self.wants_gradient():  # the history of what is overwritten must go
         made = creation.full_of("fill_", (), number, self.dtype, self.device)
         return apply_inplace(EXPORTS["Tensor._overwritten_by"], "fill_", self, made)
     check_writable(self, "fill_")

@@ -44,9 +44,7 @@ def _check_stacks(batch1, batch2):
             raise RuntimeError(f"{name} must be a 3D tensor")
     expected, got = [batch1.shape[0], batch1.shape[2]], list(batch2.shape[:2])
     if expected != got:
-        raise RuntimeError(
-            f"Expected size for first two dimensions of batch2 tensor to be: {expected} but got: {got}."
-        )
+        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: {expected} but got: {got}.")
 
 
 @export("mv", "Tensor.mv")

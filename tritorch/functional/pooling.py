@@ -32,9 +32,7 @@ def avg_pool2d(
     sums = TABLE["conv2d"].apply(flat, window, None, stride, ends, one, 1).reshape(*planes, *out)
     if divisor_override is not None:
         return sums / divisor_override
-    down, across = (
-        _counts(*each, count_include_pad) for each in zip(image, out, kernel, stride, padding, strict=True)
-    )
+    down, across = (_counts(*each, count_include_pad) for each in zip(image, out, kernel, stride, padding, strict=True))
     counts = creation.tensor(np.outer(down, across), dtype=input.dtype, device=input.device)
     return sums / counts
 

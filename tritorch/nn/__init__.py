@@ -8,6 +8,7 @@ from tritorch.nn import utils as utils
 from tritorch.nn.activation import CELU as CELU
 from tritorch.nn.activation import ELU as ELU
 from tritorch.nn.activation import GELU as GELU
+from tritorch.nn.activation import SELU as SELU
 from tritorch.nn.activation import Hardsigmoid as Hardsigmoid
 from tritorch.nn.activation import Hardswish as Hardswish
 from tritorch.nn.activation import Hardtanh as Hardtanh
@@ -18,9 +19,8 @@ from tritorch.nn.activation import Mish as Mish
 from tritorch.nn.activation import PReLU as PReLU
 from tritorch.nn.activation import ReLU as ReLU
 from tritorch.nn.activation import ReLU6 as ReLU6
-from tritorch.nn.activation import SELU as SELU
-from tritorch.nn.activation import SiLU as SiLU
 from tritorch.nn.activation import Sigmoid as Sigmoid
+from tritorch.nn.activation import SiLU as SiLU
 from tritorch.nn.activation import Softmax as Softmax
 from tritorch.nn.activation import Softmax2d as Softmax2d
 from tritorch.nn.activation import Softmin as Softmin

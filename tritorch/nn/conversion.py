@@ -43,7 +43,9 @@ class ModuleConversion:
         """Move to a device, a floating dtype, or both: to(device, dtype), to(dtype), to(tensor)."""
         device, dtype = _parse(*args, **kwargs)
         if dtype is not None and not dtype.is_floating_point:
-            raise TypeError(f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype!r}")
+            raise TypeError(
+                f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype!r}"
+            )
 
         def move(tensor):
             return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)

@@ -42,7 +42,7 @@ class ModuleHooks:
         return _register(self._backward_pre_hooks, hook, prepend)
 
     def register_full_backward_hook(self, hook, prepend=False):
-        """Call `hook(module, grad_input, grad_output)` when the gradients of the inputs are there; a result replaces them."""
+        """Call `hook(module, grad_input, grad_output)` when gradients left the module; a result replaces grad_input."""
         return _register(self._backward_hooks, hook, prepend)
 
     register_backward_hook = register_full_backward_hook

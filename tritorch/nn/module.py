@@ -103,7 +103,7 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
         object.__delattr__(self, name)
 
     def _forget(self, name, keep="_parameters"):
-        """Take a name out of wherever it stands, except of the room it is about to be written in, which keeps its order."""
+        """Take a name out of wherever it stands, but for the room it is about to be written in."""
         state = self.__dict__
         state.pop(name, None)
         for room in _ROOMS:

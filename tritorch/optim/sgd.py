@@ -12,7 +12,7 @@ SgdStep = TABLE["sgd_step"]
 
 
 class SGD(Optimizer):
-    """p - lr v, with v = g + weight_decay p, or with momentum v = momentum v + (1 - dampening) g; Nesterov's variant too.
+    """p - lr d, with d = g + weight_decay p, or with momentum d = v = momentum v + (1 - dampening) d; also Nesterov's.
 
     `foreach` and `fused` are taken and make no difference: a group is always one launch.
     """

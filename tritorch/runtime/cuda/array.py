@@ -139,6 +139,10 @@ class CudaArray:
             copies.set_memory(one.pointer + 4 * place, word, 1, index)
         copies.copy_elements(broadcast_to(one, self.shape), self)
 
+    def copy_from(self, source):
+        """Write the elements of `source`, from anywhere, broadcast and cast, over this array's."""
+        copy_to(self, source)
+
     def record_stream(self, stream):
         """Note that work on `stream` uses this memory, so that it is not reused before that work is done."""
         if self.block is not None:
