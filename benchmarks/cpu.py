@@ -32,7 +32,9 @@ def chain(lib):
 
 def chain_gradient(lib):
     """The same with its gradient."""
-    a, b = (lib.from_numpy(np.random.default_rng(k).standard_normal((8, 8)).astype("f")).requires_grad_() for k in range(2))
+    a, b = (
+        lib.from_numpy(np.random.default_rng(k).standard_normal((8, 8)).astype("f")).requires_grad_() for k in range(2)
+    )
 
     def step():
         a.grad = b.grad = None
@@ -90,7 +92,12 @@ def cnn(lib):
     return step
 
 
-CASES = {"chain forward": chain, "chain forward+backward": chain_gradient, "regression step": regression, "cnn step": cnn}
+CASES = {
+    "chain forward": chain,
+    "chain forward+backward": chain_gradient,
+    "regression step": regression,
+    "cnn step": cnn,
+}
 
 
 def seconds_per_call(function, repeats):
@@ -123,7 +130,9 @@ def main():
     warnings.simplefilter("ignore", UserWarning)  # torch's word about Dropout2d on matrices
     tritorch.set_default_device("cpu")
     rounds, seconds = (5, 0.1) if options.quick else (11, 0.5)
-    table = Table("case", "ours", "torch", "ratio", "spread", "target", title=f"CPU step times, torch {torch.__version__}")
+    table = Table(
+        "case", "ours", "torch", "ratio", "spread", "target", title=f"CPU step times, torch {torch.__version__}"
+    )
     rows = []
     for name, make in CASES.items():
         mine, other, ratio, low, high = compare(make, rounds, seconds)

@@ -1,7 +1,7 @@
 """A convolutional net learns scikit-learn's handwritten digits: 1,797 real 8x8 images, a quarter held out for testing.
 
-    python examples/digits_cnn.py                                  the default device: the GPU where there is one
-    python examples/digits_cnn.py --device interpreter --quick     a few steps through the Triton kernels themselves
+python examples/digits_cnn.py                                  the default device: the GPU where there is one
+python examples/digits_cnn.py --device interpreter --quick     a few steps through the Triton kernels themselves
 """
 
 from __future__ import annotations

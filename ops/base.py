@@ -27,7 +27,7 @@ MOST_TENSORS = 64  # how many tensors an op that takes any number of them may sa
 class Node:
     """A step of the recorded graph.
 
-    edges     for each argument, where its gradient goes: (node or leaf, number of its output, shape, NumPy dtype), or None
+    edges     for each argument, where its gradient goes: (node or leaf, output number, shape, NumPy dtype), or None
     sequence  a number larger than those of all nodes before it
     inputs    the arguments, without the tensors that `backward` does not read
     versions  (tensor, version when saved) of those that it does read
@@ -54,7 +54,7 @@ class Op(Node):
     """Base of all ops; see the module's text. Class attributes that a member may set:
 
     exports   where its public function stands, such as ("softmax", "Tensor.softmax").
-    saves     which arguments `backward` reads, by name (`*tensors`: "tensors" for all of them), and "output" if it reads
+    saves     which arguments `backward` reads, by name (`*tensors`: "tensors" for all), and "output" if it reads
               the result. Others are let go of.
     views     True where the result shares memory with the first argument.
     creates   True where no argument is a tensor: the device comes last.
@@ -128,7 +128,7 @@ class Op(Node):
 
     @staticmethod
     def differentiable_at(*sample):
-        """Whether the reference has a derivative at a sample, so that differences can check `backward`: no ties, no steps."""
+        """Whether the reference has a derivative at a sample (no tie, no step), so that differences can check it."""
         return True
 
     @staticmethod
@@ -138,7 +138,7 @@ class Op(Node):
 
     @classmethod
     def saved_where(cls, edges):
-        """The positions of what `backward` reads where only some arguments (their edges are not None) want a gradient."""
+        """The positions of what `backward` reads where only some arguments, whose edges are there, want a gradient."""
         return cls.saved_arguments
 
     # -------------------------------------------------------------------------------- what a member reads
@@ -232,7 +232,7 @@ class Op(Node):
 
     @classmethod
     def check_first_is_tensor(cls, args, kwargs):
-        """Raise the TypeError a user gets who gave something else where the op takes a tensor, or a sequence of them."""
+        """Raise the TypeError for something else where the op takes a tensor, or a sequence of them."""
         first = args[0] if args else next(iter(kwargs.values()), None)
         name = next(iter(inspect.signature(getattr(cls, "call", cls.reference)).parameters))
         if isinstance(first, (tuple, list)):

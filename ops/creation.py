@@ -11,7 +11,7 @@ from tritorch.runtime import tl, transfer
 
 
 class Creation(Op, abstract=True):
-    """An op without tensor arguments. `reference(size, ..., dtype)` gets a NumPy dtype; `forward` the device as well."""
+    """An op without tensor arguments. `reference(size, ..., dtype)` gets a NumPy dtype; `forward` the device too."""
 
     creates = True
 
@@ -105,5 +105,3 @@ class Arange(Creation):
         yield 3, -2, 1025, np.dtype(np.int32)
         yield 0.5, 0.25, 7, np.dtype(np.float32)
         yield 0, 1, 0, np.dtype(np.float32)
-
-

@@ -9,6 +9,7 @@ from tritorch.ops.formula import (
     cosh,
     divide,
     erf,
+    erf_on_host,
     exp,
     expm1,
     formula,

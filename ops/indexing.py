@@ -23,15 +23,18 @@ SPACE = Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8))
 
 @kernel
 def _picked(index, inside, indices, shape, strides, sizes, steps, KEYS: tl.constexpr, RANK: tl.constexpr):
-    """The offset of the picked element: where its other dimensions put it, and a step for each index tensor."""
+    """The offset of the picked element, where its other dimensions put it plus a step for each index tensor; whether
+    all its positions are inside. What is outside is neither read nor written, and stops a kernel built for debugging."""
     place = offsets_of(index, shape, strides, 0, RANK)
     for k in tl.static_range(KEYS):
         at = tl.load(indices[k] + offsets_of(index, shape, strides, (k + 1) * RANK, RANK), mask=inside, other=0)
         at = at.to(tl.int64)
         at = tl.where(at < 0, at + sizes[k], at)
-        tl.device_assert((at >= 0) & (at < sizes[k]), "index out of bounds", mask=inside)
+        valid = (at >= 0) & (at < sizes[k])
+        tl.device_assert(valid, "index out of bounds", mask=inside)
         place += at * steps[k]
-    return place
+        inside = inside & valid
+    return place, inside
 
 
 @kernel(space=SPACE, default=pointwise_default)
@@ -54,17 +57,18 @@ def _move(
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = index < count
-    there = picked + _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK)
+    place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK)
+    there = picked + place
     here = plain + offsets_of(index, shape, strides, (KEYS + 1) * RANK, RANK)
     if PUT:
-        tl.store(there, tl.load(here, mask=inside).to(picked.dtype.element_ty), mask=inside)
+        tl.store(there, tl.load(here, mask=valid).to(picked.dtype.element_ty), mask=valid)
     else:
-        tl.store(here, tl.load(there, mask=inside), mask=inside)
+        tl.store(here, tl.load(there, mask=valid, other=0), mask=inside)
 
 
 @kernel(space=SPACE, default=pointwise_default)
 def _places(
-    out,  # the offset of each picked element, int64: (count,)
+    out,  # the offset of each picked element, -1 for one outside, int64: (count,)
     indices,  # tuple of int64 or int32: `shape` by their strides
     count,
     shape,
@@ -77,7 +81,8 @@ def _places(
 ):
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = index < count
-    tl.store(out + index, _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK), mask=inside)
+    place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK)
+    tl.store(out + index, tl.where(valid, place, -1), mask=inside)
 
 
 class Pick(NamedTuple):

@@ -13,125 +13,14 @@ import numbers
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
 from tritorch.ops.base import Op
 from tritorch.ops.formula import Formula, formula
-from tritorch.ops.layout import broadcast_shape, broadcast_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.layout import broadcast_shape
+from tritorch.ops.pointwise_kernel import launch_pointwise
+from tritorch.ops.pointwise_kernel import offsets_of as offsets_of
+from tritorch.ops.pointwise_kernel import pointwise_default as pointwise_default
+from tritorch.ops.pointwise_kernel import triton_dtype as triton_dtype
 from tritorch.ops.promotion import arithmetic, as_computed, floating, predicate, straight_dtypes
-from tritorch.runtime import dtypes, tl
-
-
-@kernel
-def offsets_of(index, shape, strides, FIRST: tl.constexpr, RANK: tl.constexpr):
-    """The offset of element number `index` of a tensor of `shape`, by `strides[FIRST : FIRST + RANK]`."""
-    if RANK == 0:
-        return index
-    offset = index * 0
-    for k in tl.static_range(RANK):
-        if k < RANK - 1:
-            offset += (index % shape[RANK - 1 - k]) * strides[FIRST + RANK - 1 - k]
-            index = index // shape[RANK - 1 - k]
-        else:
-            offset += index * strides[FIRST]
-    return offset
-
-
-def pointwise_default(device, *, count):
-    """8 KiB a tile on a GPU and at least 8 waves where there is enough to do; few large blocks interpreted."""
-    if device.kind == "interpreter":
-        return {"BLOCK": min(max(next_power_of_2(cdiv(count, 8)), 1024), 131072), "num_warps": 4}
-    block = 2048
-    while block > 256 and cdiv(count, block) < 8 * device.sms:
-        block //= 2
-    return {"BLOCK": block, "num_warps": 4 if block <= 1024 else 8}
-
-
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
-def pointwise_kernel(
-    out,  # results, contiguous: (count,)
-    inputs,  # tuple: a pointer of `shape` by its strides, or a number
-    count,
-    shape,
-    strides,  # of the inputs, one after the other
-    FORMULA: tl.constexpr,
-    COMPUTE: tl.constexpr,
-    ARITY: tl.constexpr,
-    RANK: tl.constexpr,  # 0: every input is contiguous
-    NUMBERS: tl.constexpr,  # bit i: input i is a number
-    BITS: tl.constexpr,  # numbers come as the bits of a float64
-    CONDITION: tl.constexpr,  # the first input is a condition and stays bool
-    WIDE: tl.constexpr,  # 64-bit indices
-    BLOCK: tl.constexpr,
-):
-    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    if WIDE:
-        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = index < count
-    values = ()
-    for i in tl.static_range(ARITY):
-        if NUMBERS & (1 << i):
-            if BITS:
-                value = tl.full([BLOCK], inputs[i], tl.int64).to(tl.float64, bitcast=True)
-            else:
-                value = tl.full([BLOCK], inputs[i], COMPUTE)
-        else:
-            value = tl.load(inputs[i] + offsets_of(index, shape, strides, i * RANK, RANK), mask=inside, other=0)
-        if CONDITION and i == 0:  # noqa: SIM108, the two have different types
-            values = values + (value != 0,)  # noqa: RUF005, Triton takes no starred tuples
-        else:
-            values = values + (value.to(COMPUTE),)  # noqa: RUF005
-    result = FORMULA(*values)
-    tl.store(out + index, result.to(out.dtype.element_ty), mask=inside)
-
-
-def launch_pointwise(op, value, arrays, compute, result, condition=False):
-    """Run formula `value` over broadcast `arrays` and numbers: computed in `compute`, stored as `result`."""
-    present = [a for a in arrays if hasattr(a, "strides") and a.ndim >= 0 and not isinstance(a, np.generic)]
-    shape = broadcast_shape(op, *(a.shape for a in present))
-    out = empty_like(present[0], shape, result)
-    if out.size == 0:
-        return out
-    flat, strides = merge(shape, [broadcast_strides(a, shape) for a in present])
-    rank = 0 if all(own == (1,) or own == () for own in strides) and len(flat) < 2 else len(flat)
-    bits = compute == np.float64
-    inputs, numbers, steps, each = [], 0, [], iter(strides)
-    for position, a in enumerate(arrays):
-        if any(a is p for p in present):
-            inputs.append(a)
-            steps.extend(next(each) if rank else ())
-        else:
-            numbers |= 1 << position
-            inputs.append(_number(a, compute, bits))
-            steps.extend([0] * rank)
-    config = pointwise_kernel.config(out, count=out.size)
-    grid = (cdiv(out.size, config["BLOCK"]),)
-    pointwise_kernel[grid](
-        out, tuple(inputs), out.size, flat if rank else (), tuple(steps),
-        FORMULA=value, COMPUTE=triton_dtype(compute), ARITY=len(arrays), RANK=rank, NUMBERS=numbers, BITS=bits,
-        CONDITION=condition, WIDE=needs_64_bits(flat, strides), **config,
-    )  # fmt: skip
-    return out
-
-
-def _number(value, compute, bits):
-    if bits:
-        return int(np.float64(value).view(np.int64))
-    return float(value) if compute.kind in "fV" else int(value)
-
-
-def triton_dtype(numpy_dtype):
-    """Triton's dtype object for a NumPy dtype."""
-    return getattr(tl, _TRITON_NAMES.get(numpy_dtype) or dtypes.of(numpy_dtype).name)
-
-
-_TRITON_NAMES = {
-    np.dtype(np.bool_): "int1",
-    dtypes.float8_e4m3fn.numpy: "float8e4nv",
-    dtypes.float8_e5m2.numpy: "float8e5",
-}
-
-
-# ---------------------------------------------------------------- an op that works element by element
 
 
 class Pointwise(Op, abstract=True):

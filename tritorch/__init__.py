@@ -1,4 +1,4 @@
-"""tritorch: a GPU-first deep-learning runtime. Every op is a Triton kernel; the API is PyTorch's; PyTorch is not needed."""
+"""tritorch: a GPU-first deep-learning runtime. Every op is a Triton kernel; the API is PyTorch's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tritorch.namespaces import bind_tensor, exported
 from tritorch.random import Generator as Generator
 from tritorch.random import default_generator as default_generator
 from tritorch.runtime import dtypes as _dtypes
-from tritorch.runtime.device import Device as device
+from tritorch.runtime.device import Device as device  # noqa: F401, PyTorch's name for it
 from tritorch.runtime.device import get_default_device as get_default_device
 from tritorch.runtime.device import set_default_device as set_default_device
 from tritorch.runtime.dtypes import dtype as dtype
@@ -41,7 +41,7 @@ bind_tensor(Tensor)
 globals().update(exported(""))
 globals().update(_dtypes.NAMES)
 
-# Rooms above the tensors are imported when they are first asked for: `import tritorch` is short, `tritorch.nn` is there.
+# Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short.
 _ROOMS = frozenset({"cuda", "nn", "optim", "serialization", "utils"})
 _FROM_ROOMS = {"save": "serialization", "load": "serialization"}
 

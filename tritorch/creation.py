@@ -43,7 +43,7 @@ def _to_array(data, dtype):
         raise ValueError(f"expected sequence of equal length at every dimension ({error})") from None
     if found.dtype == object or found.dtype.kind in "USM":
         bad = next((each for each in found.reshape(-1) if not isinstance(each, numbers.Number)), data)
-        if isinstance(bad, int) or (isinstance(bad, numbers.Integral)):
+        if isinstance(bad, numbers.Integral):
             raise RuntimeError("Overflow when unpacking long")
         raise TypeError(f"new(): invalid data type '{type(bad).__name__}'")
     if dtype is None:
@@ -91,7 +91,9 @@ def from_numpy(ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     kind = dtypes.of(ndarray.dtype)
     if ndarray.dtype != kind.numpy or not ndarray.dtype.isnative:
-        raise ValueError("given numpy array has byte order different from the native byte order. Conversion is unsupported.")
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. Conversion is unsupported."
+        )
     device = devices.get_default_device()
     return wrap(transfer.from_host(ndarray, device), device)
 

@@ -1,4 +1,4 @@
-"""Writes the type stubs of what is bound at import: `python -m tritorch.stubs`, or `--check` to see that they are fresh.
+"""Writes the type stubs of what is bound at import: `python -m tritorch.stubs`, or `--check` whether they are fresh.
 
 Editors and type checkers read them; a house test holds them against the op table.
 """
@@ -80,14 +80,17 @@ def _member(name, value):
 def module_stub(module):
     """The stub of a module whose functions are bound at import."""
     lines = ["from types import ModuleType", "from typing import Any", ""]
-    for name, value in sorted(vars(module).items()):
+    for name in dir(module):  # which knows of rooms that are imported when asked for
+        value = getattr(module, name)
         if name.startswith("_") and name != "__version__":
             continue
         if isinstance(value, types.ModuleType):
             lines.append(f"{name}: ModuleType" if not value.__name__.startswith("tritorch") else _reexport(value, name))
         elif isinstance(value, type):
             home = value.__module__
-            lines.append(f"from {home} import {value.__name__} as {name}" if home != module.__name__ else f"class {name}: ...")
+            lines.append(
+                f"from {home} import {value.__name__} as {name}" if home != module.__name__ else f"class {name}: ..."
+            )
         elif isinstance(value, types.FunctionType):
             lines.append(function_stub(name, value))
         else:

@@ -207,7 +207,8 @@ class Tensor(Variable):
                 )
             if value.array.dtype != self.array.dtype:
                 raise RuntimeError(
-                    f"assigned grad has data of a different type: the tensor is {self.dtype!r}, the grad {value.dtype!r}"
+                    "assigned grad has data of a different type: "
+                    f"the tensor is {self.dtype!r}, the grad {value.dtype!r}"
                 )
             if value.device is not self.device:
                 raise RuntimeError(
@@ -278,9 +279,7 @@ class Tensor(Variable):
     def numpy(self, *, force=False):
         """The elements as a NumPy array: the same memory on a host device, a copy from a GPU."""
         if self.requires and not force:
-            raise RuntimeError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
-            )
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return transfer.to_host(self.array)
 
     def __array__(self, dtype=None, copy=None):
@@ -311,7 +310,9 @@ class Tensor(Variable):
     def __bool__(self):
         if self.array.size != 1:
             many = "more than one" if self.array.size else "no"
-            raise RuntimeError(f"Boolean value of Tensor with {many} value{'s' if self.array.size else ''} is ambiguous")
+            raise RuntimeError(
+                f"Boolean value of Tensor with {many} value{'s' if self.array.size else ''} is ambiguous"
+            )
         return bool(self.item())
 
     def __index__(self):

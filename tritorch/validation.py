@@ -120,7 +120,7 @@ def check_forward(op, sample, number, device, dtype):
 
 def reference_in_float64(op, sample):
     """The truth: the reference on doubles, or on what is there for ops that only move elements."""
-    wide = [each.astype(np.float64) if _is_floating(each) else each for each in sample]
+    wide = _wide(sample)
     before = silence()
     try:
         return op.reference(*wide)
@@ -164,7 +164,7 @@ def check_gradient(op, sample, number, device, dtype):
         if op.differentiable_at(*sample) and not any(np.isnan(each).any() for each in sample if _is_floating(each)):
             error, message = directional_error(op, sample, got)
     else:
-        truth = gradients_on(op, [each.astype(np.float64) if _is_floating(each) else each for each in sample], devices.CPU)
+        truth = gradients_on(op, _wide(sample), devices.CPU)
         error, message = 0.0, ""
         length = reduction_length(sample, truth)
         for mine, true in zip(got, truth, strict=True):
@@ -188,14 +188,16 @@ def gradients_on(op, sample, device):
     wanted = [arg for arg in args if isinstance(arg, Variable) and arg.requires]
     if not results:
         return [None for _ in wanted]
-    seeds = [on_device(seed.astype(r.array.dtype), device) for r, seed in zip(results, _cotangents(results), strict=True)]
+    seeds = [
+        on_device(seed.astype(r.array.dtype), device) for r, seed in zip(results, _cotangents(results), strict=True)
+    ]
     found = grad(results, wanted, seeds, allow_unused=True)
     return [None if each is None else transfer.to_host(each.array) for each in found]
 
 
 def directional_error(op, sample, gradients):
     """The gradient along one random direction against central differences of the reference in float64."""
-    wide = [each.astype(np.float64) if _is_floating(each) else each for each in sample]
+    wide = _wide(sample)
     random = np.random.default_rng(2)
     directions = iter([random.standard_normal(each.shape) for each in wide if _is_floating(each)])
     steps = [next(directions) if _is_floating(each) else None for each in wide]
@@ -228,7 +230,8 @@ def directional_error(op, sample, gradients):
 def reduction_length(sample, results):
     """About how many terms an element of the result sums: what rounding errors grow with."""
     most = max((each.size for each in sample if _is_floating(each)), default=1)
-    least = min((np.asarray(r).size if not isinstance(r, Variable) else r.array.size for r in results if r is not None), default=1)
+    sizes = [r.array.size if isinstance(r, Variable) else np.asarray(r).size for r in results if r is not None]
+    least = min(sizes, default=1)
     return max(1, most // max(1, least))
 
 
@@ -251,6 +254,11 @@ def difference(mine, true, gradient=False, length=1):
     at = np.unravel_index(int(error.argmax()), error.shape)
     place = [int(i) for i in at]
     return float(error[at]), f"largest difference at {place}: {a[at]:.8g}, the reference {b[at]:.8g}"
+
+
+def _wide(sample):
+    """A sample with its floating arrays in float64."""
+    return [each.astype(np.float64) if _is_floating(each) else each for each in sample]
 
 
 def _as_tuple(value):

@@ -27,8 +27,8 @@ if triton_missing():
 A100 = DeviceInfo("cuda", 108, SHARED_MEMORY[80], 80)
 H200 = DeviceInfo("cuda", 132, SHARED_MEMORY[90], 90)
 B200 = DeviceInfo("cuda", 148, SHARED_MEMORY[100], 100)
-# What to compile, from most to least: each set of constants of each op, or one launch of each kernel and formula. What
-# an addressing is made of (rank, alignment, divisibility) depends on neither dtype nor GPU.
+# What to compile: each formula once for each dtype and GPU; each way of addressing (rank, alignment, divisibility), which
+# depends on no formula, for one dtype and GPU.
 MATRIX = (
     (H200, np.float32, True),
     (H200, ml_dtypes.bfloat16, False),
@@ -66,28 +66,24 @@ def bound(launch):
 
 
 def keys_of(launch, device, every):
-    """What tells launches apart that have to be compiled separately: by what they compute, and by how they address."""
+    """What a launch is worth compiling for: its formulas with the dtypes, and with `every`, how it addresses."""
     values, options = bound(launch)
-    formulas, constants, addressing = [], [], []
-    for parameter, value in zip(launch.kernel.params, values, strict=True):
-        if isinstance(value, Kernel):
-            formulas.append(id(value))
-        elif parameter.is_constexpr:
-            constants.append((value, tag_of(value)))
-        else:
-            constants.append(types_of(value))
-            addressing.append(specialised(value))
-    what = launch.kernel, device.capability, tuple(constants) if every else types_of(launch.args), *options.values()
+    pairs = list(zip(launch.kernel.params, values, strict=True))
+    formulas = tuple(id(value) for _, value in pairs if isinstance(value, Kernel))
+    yield launch.kernel, device.capability, formulas, frozenset(dtypes_of(values))
     if every:
-        yield *what, *addressing
-    yield *what, *formulas
+        rest = [(value, tag_of(value)) if parameter.is_constexpr else specialised(value)
+                for parameter, value in pairs if not isinstance(value, Kernel)]  # fmt: skip
+        yield launch.kernel, device.capability, *rest, *options.values()
 
 
-def types_of(value):
-    """The types of an argument, whatever its value."""
-    if isinstance(value, tuple):
-        return tuple(map(types_of, value))
-    return value.dtype if isinstance(value, np.ndarray) else type(value)
+def dtypes_of(values):
+    """The dtypes of all arrays, also in tuples."""
+    for value in values:
+        if isinstance(value, tuple):
+            yield from dtypes_of(value)
+        elif isinstance(value, np.ndarray):
+            yield value.dtype
 
 
 def specialised(value):

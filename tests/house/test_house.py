@@ -1,4 +1,4 @@
-"""House rules: imports go down, files stay small, packages are listed, examples assert, nobody imports a second copy."""
+"""House rules: imports go down, files stay small, packages are listed, examples assert, no second copy."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def test_every_module_says_what_it_is(path):
 def test_no_exception_is_swallowed(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ExceptHandler):
-            broad = node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+            broad = node.type is None or (
+                isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")
+            )
             silent = all(isinstance(step, (ast.Pass, ast.Continue)) for step in node.body)
             assert not (broad and silent), f"{path.relative_to(ROOT)}:{node.lineno} swallows {ast.unparse(node)}"
 
@@ -109,7 +111,11 @@ def test_every_package_is_listed_for_the_build():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     places = {"ops": "tritorch.ops", "autotune": "tritorch.autotune"}
     found = set()
-    for init in [*ROOT.glob("tritorch/**/__init__.py"), *ROOT.glob("ops/**/__init__.py"), *ROOT.glob("autotune/**/__init__.py")]:
+    for init in [
+        *ROOT.glob("tritorch/**/__init__.py"),
+        *ROOT.glob("ops/**/__init__.py"),
+        *ROOT.glob("autotune/**/__init__.py"),
+    ]:
         parts = init.parent.relative_to(ROOT).parts
         found.add(".".join((places.get(parts[0], parts[0]), *parts[1:])))
     assert found == set(settings["packages"])
@@ -154,5 +160,7 @@ def test_a_class_that_is_not_whole_is_refused():
 
 
 def test_stubs_are_fresh():
-    found = subprocess.run([sys.executable, "-m", "tritorch.stubs", "--check"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-m", "tritorch.stubs", "--check"], capture_output=True, text=True, check=False
+    )
     assert found.returncode == 0, found.stderr

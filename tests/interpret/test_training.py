@@ -1,4 +1,4 @@
-"""Whole training steps through the Triton kernels, interpreted: the same numbers as on the CPU, and a loss that falls."""
+"""Training steps through the Triton kernels, interpreted: the same numbers as on the CPU, and a loss that falls."""
 
 from __future__ import annotations
 

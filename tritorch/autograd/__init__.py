@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tritorch.autograd import engine
-from tritorch.autograd.apply import apply as apply
 from tritorch.autograd.anomaly import detect_anomaly as detect_anomaly
 from tritorch.autograd.anomaly import is_anomaly_enabled as is_anomaly_enabled
 from tritorch.autograd.anomaly import set_detect_anomaly as set_detect_anomaly
+from tritorch.autograd.apply import apply as apply
 from tritorch.autograd.function import Function as Function
 from tritorch.autograd.grad_mode import enable_grad as enable_grad
 from tritorch.autograd.grad_mode import inference_mode as inference_mode
@@ -100,6 +100,7 @@ def _seed(tensor, gradient):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
     if gradient.array.shape != tensor.array.shape:
         raise RuntimeError(
-            f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of {tensor.shape}."
+            f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} "
+            f"and output[0] has a shape of {tensor.shape}."
         )
     return gradient

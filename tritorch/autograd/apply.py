@@ -16,7 +16,7 @@ from tritorch.runtime.quiet import restore, silence
 
 
 def apply(cls, *args):
-    """Run op `cls` on `args` (Tensors, numbers, anything else it takes) and record the call if a gradient may be asked for.
+    """Run op `cls` on `args` (Tensors, numbers, anything it takes), recording the call if a gradient may be asked for.
 
     Tensors must share a device, except that zero-dimensional CPU tensors go anywhere, as numbers do.
     """

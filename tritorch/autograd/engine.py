@@ -26,7 +26,7 @@ class Target:
 
 
 def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
-    """Propagate `gradients` of the tensors `roots`; fill `targets` ((node, slot) -> Target), or else leaves' `.grad`."""
+    """Propagate `gradients` of the tensors `roots`; fill `targets` ((node, slot) -> Target), else leaves' `.grad`."""
     pending, heap = {}, []  # node -> gradients of its outputs
     needed = None if targets is None else _nodes_leading_to(roots, targets)
     for root, gradient in zip(roots, gradients, strict=True):
@@ -212,4 +212,3 @@ def _run_pre_hooks(node, received):
 def _run_post_hooks(node, gradients, received):
     for hook in tuple(node.hooks.get("post", {}).values()):
         hook(gradients, tuple(received.get(slot) for slot in range(max(received) + 1)))
-

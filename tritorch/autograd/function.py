@@ -131,7 +131,9 @@ def _record(ctx, args, outputs):
     ctx.sequence = next_sequence()
     # Sizes and not the outputs themselves, which hold this node.
     ctx.zeros = tuple(
-        functools.partial(_zeros, each.array.shape, each.array.dtype, each.device) if isinstance(each, Variable) else _none
+        functools.partial(_zeros, each.array.shape, each.array.dtype, each.device)
+        if isinstance(each, Variable)
+        else _none
         for each in outputs
     )
     saved, versions = [], []

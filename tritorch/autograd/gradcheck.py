@@ -22,12 +22,15 @@ def gradcheck(function, inputs, *, eps=1e-6, atol=1e-5, rtol=1e-3, raise_excepti
     checked = [each for each in inputs if isinstance(each, Variable) and each.requires_grad]
     if not checked:
         raise ValueError(
-            "gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True."
+            "gradcheck expects at least one input tensor to require gradient, "
+            "but none of the them have requires_grad=True."
         )
     try:
         for position, tensor in enumerate(checked):
             if tensor.array.dtype != np.float64:
-                raise GradcheckError(f"input {position} is {tensor.dtype!r}; gradcheck needs float64 to resolve differences")
+                raise GradcheckError(
+                    f"input {position} is {tensor.dtype!r}; gradcheck needs float64 to resolve differences"
+                )
         _compare(function, inputs, checked, eps, atol, rtol)
     except GradcheckError:
         if raise_exception:

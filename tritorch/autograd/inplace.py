@@ -1,8 +1,8 @@
 """In-place writes: `x.add_(y)`, `x[key] = y`, `x.copy_(y)`.
 
 The op runs as always and its result is written over `x`, whose version rises, so that whoever saved the old value for a
-gradient notices. A write through a view is a write to its root: the root's history becomes "what it was, with the view's
-region replaced", and other views of it are recorded again when they are next used.
+gradient notices. A write through a view is a write to its root: the root's history becomes "what it was, with the
+view's region replaced", and other views of it are recorded again when they are next used.
 """
 
 from __future__ import annotations

@@ -62,7 +62,12 @@ def checks():
         found = version(name)
         optional = name == "torch"
         remedy = "" if found or optional else f"pip install {name}"
-        yield name, bool(found) or optional, found or ("not installed (not needed)" if optional else "not installed"), remedy
+        yield (
+            name,
+            bool(found) or optional,
+            found or ("not installed (not needed)" if optional else "not installed"),
+            remedy,
+        )
     yield from _devices()
     yield _cache()
 

@@ -75,7 +75,9 @@ def _show(findings, failed, names, device, seconds, verbose):
     console = Console()
     shown = {finding.op for finding in findings} if verbose else {finding.op for finding in failed}
     if shown:
-        table = Table("op", "forward", "gradient", "largest error / allowed", "what differs", title=f"validate on {device}")
+        table = Table(
+            "op", "forward", "gradient", "largest error / allowed", "what differs", title=f"validate on {device}"
+        )
         for name in sorted(shown):
             mine = [finding for finding in findings if finding.op == name]
             worst = max(mine, key=lambda finding: finding.error)

@@ -1,22 +1,23 @@
 """Devices by name, and which one new tensors land on.
 
-`cuda` runs compiled kernels, `cpu` the NumPy references, `interpreter` the same kernels interpreted on the host. Nothing
-here touches CUDA before somebody asks for a default device or a cuda tensor.
+`cuda` runs compiled kernels, `cpu` the NumPy references, `interpreter` the same kernels interpreted on the host.
+Nothing here touches CUDA before somebody asks for a default device or a cuda tensor.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from typing import ClassVar
 
 KINDS = ("cpu", "cuda", "interpreter")
 
 
 class Device:
-    """Where a tensor's elements live and what runs its ops, such as `device("cuda", 1)`; public as `tritorch.device`."""
+    """Where a tensor's elements live and what runs its ops, such as `device("cuda", 1)`; `tritorch.device`."""
 
     __slots__ = ("index", "is_cuda", "is_host", "type")
-    _known: dict = {}
+    _known: ClassVar[dict] = {}
 
     def __new__(cls, type, index=None):
         known = cls._known.get((type, index))  # one object a device, so that `is` compares them
@@ -26,7 +27,7 @@ class Device:
             return type if index is None else cls(type.type, index)
         kind, index = _parse(type, index)
         if kind == "cpu" or kind == "interpreter":
-            index = None if not index else index
+            index = index or None
         self = cls._known.get((kind, index))
         if self is None:
             self = object.__new__(cls)
@@ -36,7 +37,9 @@ class Device:
         return self
 
     def __repr__(self):
-        return f"device(type='{self.type}')" if self.index is None else f"device(type='{self.type}', index={self.index})"
+        return (
+            f"device(type='{self.type}')" if self.index is None else f"device(type='{self.type}', index={self.index})"
+        )
 
     def __str__(self):
         return self.type if self.index is None else f"{self.type}:{self.index}"

@@ -1,7 +1,7 @@
 """The element types: PyTorch's names, NumPy's layout, Triton's spelling, and the rules that promote them.
 
-A `dtype` is a singleton. Host arrays hold NumPy dtypes (bfloat16 and float8 from ml_dtypes), so `of(array.dtype)` is one
-dictionary lookup and nothing is ever parsed from text.
+A `dtype` is a singleton. Host arrays hold NumPy dtypes (bfloat16 and float8 from ml_dtypes), so `of(array.dtype)` is
+one dictionary lookup and nothing is ever parsed from text.
 """
 
 from __future__ import annotations
@@ -53,7 +53,15 @@ ALL = (bool_, uint8, int8, int16, int32, int64, float16, bfloat16, float32, floa
 BY_NUMPY = {each.numpy: each for each in ALL}
 COMPUTE = {each.numpy: each.compute for each in ALL}
 # The names people type beside the canonical ones.
-ALIASES = {"half": float16, "float": float32, "double": float64, "char": int8, "short": int16, "int": int32, "long": int64}
+ALIASES = {
+    "half": float16,
+    "float": float32,
+    "double": float64,
+    "char": int8,
+    "short": int16,
+    "int": int32,
+    "long": int64,
+}
 NAMES = {each.name: each for each in ALL} | ALIASES
 
 _default = float32
@@ -97,7 +105,7 @@ def as_dtype(value, op, argument="dtype"):
         return _default
     if value is int:
         return int64
-    if value is type(True):
+    if value is bool:
         return bool_
     raise TypeError(f"{op}(): argument '{argument}' must be torch.dtype, not {type(value).__name__}")
 
@@ -126,7 +134,7 @@ def of_scalar(value):
         return _default
     if kind is int:
         return int64
-    if kind is type(True):
+    if kind is bool:
         return bool_
     if isinstance(value, np.generic):
         return of(value.dtype)
