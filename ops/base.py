@@ -62,6 +62,7 @@ class Op(Node):
     """
 
     abstract = True
+    op_name: str
     exports: tuple[str, ...] = ()
     saves: tuple[str, ...] = ()
     views = False

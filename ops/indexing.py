@@ -24,7 +24,7 @@ SPACE = Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8))
 @kernel
 def _picked(index, inside, indices, shape, strides, sizes, steps, KEYS: tl.constexpr, RANK: tl.constexpr):
     """The offset of the picked element, where its other dimensions put it plus a step for each index tensor; whether
-    all its positions are inside. What is outside is neither read nor written, and stops a kernel built for debugging."""
+    all its positions are inside. What is outside is left alone, and stops a kernel built for debugging."""
     place = offsets_of(index, shape, strides, 0, RANK)
     for k in tl.static_range(KEYS):
         at = tl.load(indices[k] + offsets_of(index, shape, strides, (k + 1) * RANK, RANK), mask=inside, other=0)

@@ -10,10 +10,8 @@ from tritorch.ops.layout import element_strides, empty_like
 from tritorch.ops.pointwise import offsets_of, pointwise_default
 from tritorch.runtime import tl, transfer
 
-SPACE = Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8))
 
-
-@kernel(space=SPACE, default=pointwise_default)
+@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
 def _count(
     counts,  # elements that are not zero in each block, int64: (blocks,)
     x,  # `shape` by its strides
@@ -28,7 +26,7 @@ def _count(
     tl.store(counts + tl.program_id(0), tl.sum((value != 0).to(tl.int64), 0))
 
 
-@kernel(space=SPACE, default=pointwise_default)
+@kernel
 def _locate(
     out,  # the position of each element that is not zero, along each dimension, int64: (RANK, total)
     starts,  # how many are found before each block, int64: (blocks,)
@@ -38,7 +36,7 @@ def _locate(
     shape,
     strides,
     RANK: tl.constexpr,
-    BLOCK: tl.constexpr,
+    BLOCK: tl.constexpr,  # as in the count
 ):
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(x + offsets_of(index, shape, strides, 0, RANK), mask=index < count, other=0)

@@ -107,13 +107,27 @@ class Pointwise(Op, abstract=True):
         return cls._host_by_rule(arrays)
 
     @classmethod
+    def promoted(cls, arrays):
+        """What `arrays` are computed in and give; a TypeError names the argument that is neither tensor nor number."""
+        try:
+            return cls.types(arrays[1:] if cls.condition else arrays)
+        except TypeError:
+            for position, (name, each) in enumerate(zip(cls.names, arrays, strict=True)):
+                if not isinstance(each, numbers.Number) and not hasattr(each, "dtype"):
+                    raise TypeError(
+                        f"{cls.op_name}(): argument '{name}' (position {position + 1}) must be Tensor, "
+                        f"not {type(each).__name__}"
+                    ) from None
+            raise
+
+    @classmethod
     def check_shapes(cls, arrays):
         """Raise PyTorch's error where shapes do not broadcast."""
         broadcast_shape(cls.op_name, *[each.shape for each in arrays if hasattr(each, "shape")])
 
     @classmethod
     def _host_by_rule(cls, arrays):
-        compute, result = cls.types(arrays[1:] if cls.condition else arrays)
+        compute, result = cls.promoted(arrays)
         cast = [as_computed(each, compute) for each in arrays]
         if cls.condition:
             cast[0] = np.asarray(arrays[0]).astype(np.bool_, copy=False)
@@ -131,7 +145,7 @@ class Pointwise(Op, abstract=True):
 
     def forward(self, *arrays):
         """One launch of the family's kernel."""
-        compute, result = self.types(arrays[1:] if self.condition else arrays)
+        compute, result = self.promoted(arrays)
         return launch_pointwise(self.op_name, self.value, arrays, compute, result, self.condition)
 
     def backward(self, grad):
@@ -140,17 +154,6 @@ class Pointwise(Op, abstract=True):
             None if edge is None or plan is None else self._gradient(grad, *plan)
             for edge, plan in zip(self.edges, self.gradients, strict=True)
         ])  # fmt: skip
-
-    @classmethod
-    def argument_error(cls, error, args, kwargs):
-        """The TypeError for an argument that is neither a tensor nor a number."""
-        for position, (name, value) in enumerate(zip(cls.names, args, strict=False)):
-            if not isinstance(value, numbers.Number) and not hasattr(value, "requires_grad"):
-                return TypeError(
-                    f"{cls.op_name}(): argument '{name}' (position {position + 1}) must be Tensor, "
-                    f"not {type(value).__name__}"
-                )
-        return super().argument_error(error, args, kwargs)
 
     def _gradient(self, grad, op, value, needs):
         needed = [self.output if at < 0 else self.inputs[at] for at in needs]
@@ -250,7 +253,7 @@ def straddling():
 class Unary(Pointwise, abstract=True):
     """One argument."""
 
-    arguments = ("input",)
+    arguments: tuple[str, ...] = ("input",)
 
     @staticmethod
     def samples(draw):
@@ -284,7 +287,7 @@ class Step(Unary, abstract=True):
 class Binary(Pointwise, abstract=True):
     """Two arguments, broadcast and promoted."""
 
-    arguments = ("input", "other")
+    arguments: tuple[str, ...] = ("input", "other")
 
     @staticmethod
     def samples(draw):

@@ -65,9 +65,9 @@ def pointwise_kernel(
         else:
             value = tl.load(inputs[i] + offsets_of(index, shape, strides, i * RANK, RANK), mask=inside, other=0)
         if CONDITION and i == 0:  # noqa: SIM108, the two have different types
-            values = values + (value != 0,)  # noqa: RUF005, Triton takes no starred tuples
+            values = values + (value != 0,)  # type: ignore  # noqa: RUF005, Triton takes no starred tuples
         else:
-            values = values + (value.to(COMPUTE),)  # noqa: RUF005
+            values = values + (value.to(COMPUTE),)  # type: ignore  # noqa: RUF005
     result = FORMULA(*values)
     tl.store(out + index, result.to(out.dtype.element_ty), mask=inside)
 

@@ -72,7 +72,7 @@ def _member(name, value):
         yield "@staticmethod"
         yield function_stub(name, value.__func__)
     elif isinstance(value, types.FunctionType):
-        yield function_stub(name, value, method=True)
+        yield function_stub(name, value, "None" if name == "__init__" else "Any", method=True)
     else:
         yield f"{name}: Any"
 

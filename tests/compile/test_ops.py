@@ -6,6 +6,9 @@ what is compiled is what that GPU would be asked to run.
 
 from __future__ import annotations
 
+import itertools
+import sys
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -36,17 +39,28 @@ MATRIX = (
     (A100, np.float32, False),
     (B200, np.float32, False),
 )
-SIZES = (1, 48, 1000, 4096, 1 << 17, 1 << 24)  # what defaults are asked for beyond the samples
+SIZES = (48, 1000, 1 << 14, 1 << 24)  # what default configs are asked for beyond the samples
+MOST_CONFIGS = 6  # built of those that a kernel's default gives for these sizes, evenly taken
 
 
 @pytest.fixture
 def pretend(monkeypatch):
-    """Gives a function that makes configs be chosen as for a GPU; results of launches that do not happen are zeros."""
+    """A function that makes configs be chosen as for a GPU, and gives the sizes each kernel was last asked one for.
+
+    Results of launches that do not happen are zeros.
+    """
     monkeypatch.setattr(transfer, "empty_on_host", np.zeros)
     materialise()
 
     def choose(device):
-        monkeypatch.setattr(TunableKernel, "config", lambda kernel, array, **sizes: kernel.config_for(device, **sizes))
+        asked = {}
+
+        def config(kernel, array, **sizes):
+            asked[kernel] = sizes
+            return kernel.config_for(device, **sizes)
+
+        monkeypatch.setattr(TunableKernel, "config", config)
+        return asked
 
     return choose
 
@@ -120,3 +134,45 @@ def test_kernels_build(name, pretend):
                 built.update(keys)
                 kind = np.dtype(dtype).name
                 build(launch, device, f"{name}, {kind}, sample {number}, sm_{device.capability}, {launch.kernel.__name__}")
+
+
+def launch_in_use(kernel, dtype):
+    """Some launch of a kernel that an op makes."""
+    for op in TABLE.values():
+        for _, launch in launches_of(op, dtype):
+            if launch.kernel is kernel:
+                return launch
+    return None
+
+
+def configs_of(kernel, device, sizes):
+    """The different configs of the kernel's default over products of SIZES, itemsize and switches as they were."""
+    scaled = [name for name, value in sizes.items() if type(value) is int and name != "itemsize"]
+    configs = []
+    for chosen in itertools.product(SIZES, repeat=len(scaled)):
+        config = kernel.config_for(device, **(sizes | dict(zip(scaled, chosen, strict=True))))
+        kernel.space.check(config, kernel.__name__)
+        if config not in configs:
+            configs.append(config)
+    return configs
+
+
+TUNABLE = {
+    f"{module.__name__.rpartition('.')[2]}.{name}": each
+    for module in [sys.modules[name] for name in sorted(sys.modules) if name.startswith("tritorch.ops.")]
+    for name, each in vars(module).items()
+    if isinstance(each, TunableKernel) and each.__module__ == module.__name__
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16], ids=lambda dtype: np.dtype(dtype).name)
+@pytest.mark.parametrize("name", sorted(TUNABLE))
+def test_default_configs_build(name, dtype, pretend):
+    kernel = TUNABLE[name]
+    asked = pretend(H200)
+    launch = launch_in_use(kernel, dtype)
+    assert launch, f"no op launches {name}"
+    configs = configs_of(kernel, H200, asked[kernel]) if kernel in asked else []  # else it shares another kernel's
+    for config in configs[:: -(-len(configs) // MOST_CONFIGS)]:
+        what = f"{name}, {np.dtype(dtype).name}, sm_90, {config}"
+        build(launch._replace(keywords=launch.keywords | config), H200, what)

@@ -179,4 +179,4 @@ class SavedOutput:
         return tensor
 
 
-Op.apply = classmethod(apply)
+Op.apply = classmethod(apply)  # type: ignore[assignment, method-assign]  # ops below never import this room

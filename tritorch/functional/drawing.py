@@ -105,7 +105,8 @@ def randint(*args, low=None, high=None, size=None, generator=None, out=None, dty
     if size is None and args and not isinstance(args[-1], numbers.Integral):
         size = args.pop()
     if not isinstance(size, (tuple, list)):
-        raise TypeError(f"randint(): argument 'size' must be tuple of ints, not {type(size or args[-1:]).__name__}")
+        got = type(args[-1] if size is None and args else size).__name__
+        raise TypeError(f"randint(): argument 'size' (position {max(len(args), 1)}) must be tuple of ints, not {got}")
     if high is None:
         high = args.pop() if args else None
     low = args.pop(0) if args else low or 0

@@ -8,6 +8,13 @@ from collections import namedtuple
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.reduce_kernel import as_dims
 from tritorch.ops.reduction import count_along, dims_of
+from tritorch.runtime import dtypes
+
+
+def _wide(input):
+    """Half types as float32: a composition would round, or overflow, at every step."""
+    kind = input.dtype
+    return input if kind.numpy == kind.compute else input.to(dtypes.of(kind.compute))
 
 
 def _variance(op, input, dim, unbiased, keepdim, correction, axis):
@@ -21,10 +28,12 @@ def _variance(op, input, dim, unbiased, keepdim, correction, axis):
         raise RuntimeError("std and var only support floating point and complex dtypes")
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
+    kind, input = input.dtype, _wide(input)
     mean = TABLE["mean"].apply(input, dims, True, None)
     squares = TABLE["squared_difference"].apply(input, mean)
     total = TABLE["sum"].apply(squares, dims, bool(keepdim), None)
-    return total / max(count_along(input.array.shape, dims) - correction, 0), mean, dims
+    found = total / max(count_along(input.array.shape, dims) - correction, 0)
+    return (found, mean, dims) if input.dtype is kind else (found.to(kind), mean.to(kind), dims)
 
 
 def _without(mean, dims, keepdim):
@@ -71,7 +80,7 @@ def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
             f"{str(input.dtype).removeprefix('torch.')}"
         )
     power = 2.0 if p in ("fro", None) else float(p)
-    found = _vector_norm(input, power, dims_of("norm", input, dim), keepdim)
+    found = _vector_norm(_wide(input), power, dims_of("norm", input, dim), keepdim).to(input.dtype)
     return found if out is None else out.resize_(found.shape).copy_(found)
 
 
@@ -99,10 +108,12 @@ def _root_of_sum(squares, dim, keepdim):
 def logsumexp(input, dim, keepdim=False):
     """log sum exp(input) along `dim`, without overflow."""
     dim = dims_of("logsumexp", input, dim)
+    kind, input = input.dtype, _wide(input) if input.is_floating_point() else input.to(dtypes.get_default_dtype())
     highest = TABLE["amax"].apply(input.detach(), dim, True) if input.array.size else input.detach().sum(dim, True)
     highest = TABLE["where"].apply(highest.isinf(), 0.0, highest)
     found = (input - highest).exp().sum(dim, True).log() + highest
-    return _without(found, dim, keepdim)
+    found = _without(found, dim, keepdim)
+    return found.to(kind) if kind.is_floating_point else found
 
 
 @export("count_nonzero", "Tensor.count_nonzero")
@@ -111,7 +122,9 @@ def count_nonzero(input, dim=None):
     return (input != 0).sum(dim)
 
 
-AMinMax = namedtuple("aminmax", ("min", "max"), module="torch.return_types")
+AMinMax = namedtuple(  # type: ignore[name-match]  # PyTorch's name for it
+    "aminmax", ("min", "max"), module="torch.return_types"
+)
 
 
 @export("aminmax", "Tensor.aminmax")

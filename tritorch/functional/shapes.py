@@ -7,7 +7,7 @@ import math
 
 from tritorch.autograd.inplace import alias, bump
 from tritorch.autograd.variable import Variable
-from tritorch.ops.base import TABLE, export
+from tritorch.ops.base import Op, TABLE, export
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.ops.layout import broadcast_shape
 from tritorch.ops.views import Expand, Permute, Slice, Squeeze, T, Transpose, Unsqueeze, permute, reshape
@@ -262,5 +262,6 @@ def _in_place(name, function):
     export(f"Tensor.{name}")(method)
 
 
-for _op in (Squeeze, Unsqueeze, Transpose, T):
+_resizing: tuple[type[Op], ...] = (Squeeze, Unsqueeze, Transpose, T)
+for _op in _resizing:
     _in_place(f"{_op.op_name}_", _op.function())

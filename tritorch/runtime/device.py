@@ -17,6 +17,10 @@ class Device:
     """Where a tensor's elements live and what runs its ops, such as `device("cuda", 1)`; `tritorch.device`."""
 
     __slots__ = ("index", "is_cuda", "is_host", "type")
+    type: str
+    index: int | None
+    is_cuda: bool
+    is_host: bool
     _known: ClassVar[dict] = {}
 
     def __new__(cls, type, index=None):

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 # Held while Triton compiles and while kernels are interpreted: the interpreter swaps parts of triton.language.
 triton_lock = threading.RLock()
@@ -57,8 +58,12 @@ class LazyModule:
         return importlib.import_module(self._name)
 
 
-tl = LazyModule("triton.language")
-libdevice = LazyModule("triton.language.extra.libdevice")
+if TYPE_CHECKING:
+    import triton.language as tl
+    import triton.language.extra.libdevice as libdevice
+else:
+    tl = LazyModule("triton.language")
+    libdevice = LazyModule("triton.language.extra.libdevice")
 
 
 def triton_missing():

@@ -11,10 +11,12 @@ try:
     from numpy._core.umath import _extobj_contextvar as _errors
     from numpy._core.umath import _make_extobj
 except ImportError:  # another NumPy: the public and slower way
-    _errors = None
+    HAS_VARIABLE = False
+else:
+    HAS_VARIABLE = True
 
 
-if _errors is not None:
+if HAS_VARIABLE:
     _silent = _make_extobj(all="ignore")
 
     def silence():

@@ -44,7 +44,7 @@ def widened(handle):
     return data.astype(np.float32) if data.dtype == np.float16 or handle.dtype.scalar in _NARROW else data
 
 
-class Builder(type(stock.interpreter_builder)):
+class Builder(type(stock.interpreter_builder)):  # type: ignore[misc]  # its class has no name of its own
     """Triton's interpreter builder with exact bfloat16 and float8, and one meaning on all supported versions."""
 
     def get_bf16(self, value):
