@@ -46,9 +46,7 @@ class Conv2d(Module):
             raise ValueError("out_channels must be divisible by groups")
         if isinstance(self.padding, str):
             if self.padding not in ("same", "valid"):
-                raise ValueError(
-                    f"Invalid padding string '{self.padding}', should be one of {{'valid', 'same'}}"
-                )
+                raise ValueError(f"Invalid padding string '{self.padding}', should be one of {{'valid', 'same'}}")
             if self.padding == "same" and any(step != 1 for step in self.stride):
                 raise ValueError("padding='same' is not supported for strided convolutions")
         if self.padding_mode not in PADDING_MODES:

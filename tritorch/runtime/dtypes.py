@@ -102,7 +102,7 @@ def as_dtype(value, op, argument="dtype"):
     if isinstance(value, dtype):
         return value
     if value is float:
-        return _default
+        return float64
     if value is int:
         return int64
     if value is bool:
