@@ -15,6 +15,7 @@ import re
 
 import numpy as np
 
+from tritorch.ops.guard import guarded
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import CPU
 
@@ -97,7 +98,7 @@ class Op(Node):
         TABLE[cls.op_name] = cls
         for name in cls.exports:
             is_operator = name.startswith("Tensor.__") and len(cls.names) == 2
-            export(name)(cls.operator() if is_operator else cls.function())
+            enter(name, cls.operator() if is_operator else cls.function())
 
     @classmethod
     def _read_signature(cls):
@@ -165,23 +166,8 @@ class Op(Node):
     def function(cls):
         """The public function: PyTorch's argument names, by position or keyword, then `apply`."""
         call = getattr(cls, "call", None) or cls._plain_call()
-
-        def function(*args, **kwargs):
-            try:
-                if not kwargs:
-                    return call(*args)
-                out = kwargs.pop("out", None)
-                result = call(*args, **kwargs)
-            except TypeError as error:
-                raise cls.argument_error(error) from None
-            except AttributeError as error:
-                cls.check_first_is_tensor(args, kwargs)
-                raise error
-            return result if out is None else write_out(out, result)
-
-        function.__name__ = function.__qualname__ = cls.op_name
+        function = guarded(call, cls.op_name, write_out)
         function.__doc__ = cls.__doc__
-        function.__signature__ = inspect.signature(call)
         return function
 
     @classmethod
@@ -189,7 +175,12 @@ class Op(Node):
         """What stands for the op in an expression: both operands, nothing else, straight to dispatch."""
 
         def operator(self, other):
-            return cls.apply(self, other)
+            try:
+                return cls.apply(self, other)
+            except (TypeError, AttributeError, ValueError):
+                if hasattr(other, "requires_grad") or isinstance(other, (int, float, np.generic)):
+                    raise
+                return NotImplemented  # Python asks the other operand, then says which operands do not go together
 
         operator.__name__ = operator.__qualname__ = cls.op_name
         operator.__doc__ = cls.__doc__
@@ -206,7 +197,10 @@ class Op(Node):
                 raise TypeError(f"{cls.op_name}() takes {count} positional arguments but {len(args)} were given")
             return cls.apply(*args)
 
-        call.__signature__ = cls.signature()
+        if cls.signature.__func__ is Op.signature.__func__:
+            call.__wrapped__ = cls.reference
+        else:
+            call.__signature__ = cls.signature()
         return call
 
     @classmethod
@@ -231,39 +225,24 @@ class Op(Node):
             raise TypeError(f"{cls.op_name}() got an unexpected keyword argument '{next(iter(kwargs))}'")
         return values
 
-    @classmethod
-    def check_first_is_tensor(cls, args, kwargs):
-        """Raise the TypeError for something else where the op takes a tensor, or a sequence of them."""
-        first = args[0] if args else next(iter(kwargs.values()), None)
-        name = next(iter(inspect.signature(getattr(cls, "call", cls.reference)).parameters))
-        if isinstance(first, (tuple, list)):
-            for position, each in enumerate(first):
-                if not hasattr(each, "requires_grad"):
-                    kind = type(each).__name__
-                    raise TypeError(f"expected Tensor as element {position} in argument 0, but got {kind}") from None
-        elif not hasattr(first, "requires_grad"):
-            kind = type(first).__name__
-            raise TypeError(f"{cls.op_name}(): argument '{name}' (position 1) must be Tensor, not {kind}") from None
-
-    @classmethod
-    def argument_error(cls, error):
-        """The TypeError a user gets: Python's own words about our inner functions, said about the op."""
-        text = str(error)
-        match = re.search(r"([\w.<>]*\()?.*?\(\) (missing|got|takes) (.*)$", text)
-        return TypeError(f"{cls.op_name}() {match.group(2)} {match.group(3)}") if match else error
-
 
 def export(*names):
     """Make a function public under `names`, such as "var", "Tensor.var" or "nn.functional.mse_loss"."""
 
     def keep(function):
         for name in names:
-            if name in EXPORTS:
-                raise TypeError(f"{name!r} is exported twice")
-            EXPORTS[name] = function
+            public = guarded(function, name.rpartition(".")[2]) if inspect.isfunction(function) else function
+            enter(name, public)
         return function
 
     return keep
+
+
+def enter(name, function):
+    """Put `function` where `name` says; a name is taken once."""
+    if name in EXPORTS:
+        raise TypeError(f"{name!r} is exported twice")
+    EXPORTS[name] = function
 
 
 def write_out(out, result):

@@ -23,6 +23,9 @@ class Embedding(Op):
 
     @classmethod
     def call(cls, weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
+        for option, chosen in (("scale_grad_by_freq", scale_grad_by_freq), ("sparse", sparse)):
+            if chosen:
+                raise NotImplementedError(f"embedding(): {option}={chosen} is not supported; it takes False")
         if indices.array.dtype.name not in ("int64", "int32"):
             raise RuntimeError(
                 "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but "

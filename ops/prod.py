@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import kernel
 from tritorch.ops.base import TABLE
-from tritorch.ops.reduce_kernel import as_dims, nonzero
+from tritorch.ops.reduce_kernel import as_dims, combiner, nonzero
 from tritorch.ops.reduction import PLAIN, Reduction, reduction_samples, sum_dtype
 from tritorch.runtime import dtypes, tl
 
 
-@kernel
+@combiner
 def multiply(a, b):
     return a * b
 
 
-@kernel
+@combiner
 def larger_of(a, b):
     return tl.maximum(a, b)
 
 
-@kernel
+@combiner
 def smaller_of(a, b):
     return tl.minimum(a, b)
 

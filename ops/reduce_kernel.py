@@ -66,6 +66,13 @@ def fold_by(combine):
     return fold
 
 
+def combiner(fn):
+    """Make a kernel that combines two values, and its fold with it: Triton must see both before the first launch."""
+    combine = kernel(fn)
+    fold_by(combine)
+    return combine
+
+
 @kernel(space=REDUCE_SPACE, default=reduce_default)
 def reduce_kernel(
     x,  # what is reduced: rows by `kept`, columns by `gone` strides

@@ -10,7 +10,7 @@ import numpy as np
 from tritorch.autotune import kernel
 from tritorch.ops.base import Op
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
-from tritorch.ops.reduce_kernel import as_dims, computed_in, launch_reduce, reduced_shape, widen
+from tritorch.ops.reduce_kernel import as_dims, combiner, computed_in, launch_reduce, reduced_shape, widen
 from tritorch.runtime import dtypes, views
 
 PLAIN = frozenset(map(np.dtype, (np.float32, np.float64)))
@@ -76,7 +76,7 @@ class Reduction(Op, abstract=True):
         return out.reshape(reduced_shape(input.shape, dim, keepdim))
 
 
-@kernel
+@combiner
 def add(a, b):
     return a + b
 

@@ -14,6 +14,7 @@ from tritorch.ops.layout import empty_like
 from tritorch.ops.pointwise import offsets_of, triton_dtype
 from tritorch.ops.reduce_kernel import (
     REDUCE_SPACE,
+    combiner,
     computed_in,
     fold_by,
     is_wide,
@@ -26,17 +27,17 @@ from tritorch.runtime import tl
 _INT64 = np.dtype(np.int64)
 
 
-@kernel
+@combiner
 def larger(a, b):
     return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
-@kernel
+@combiner
 def smaller(a, b):
     return tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
-@kernel
+@combiner
 def first_larger(a, i, b, j):
     nan_a, nan_b = a != a, b != b
     equal = (a == b) | (nan_a & nan_b)
@@ -44,7 +45,7 @@ def first_larger(a, i, b, j):
     return tl.where(take, a, b), tl.where(take, i, j)
 
 
-@kernel
+@combiner
 def first_smaller(a, i, b, j):
     nan_a, nan_b = a != a, b != b
     equal = (a == b) | (nan_a & nan_b)

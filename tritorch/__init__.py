@@ -9,12 +9,9 @@ __version__ = "0.1.0"
 from tritorch import autograd as autograd
 from tritorch import creation as creation
 from tritorch import functional as functional
-from tritorch import nn as nn
 from tritorch import ops as ops
-from tritorch import optim as optim
 from tritorch import printing as printing
 from tritorch import random as random
-from tritorch import serialization as serialization
 from tritorch.autograd import enable_grad as enable_grad
 from tritorch.autograd import inference_mode as inference_mode
 from tritorch.autograd import is_grad_enabled as is_grad_enabled
@@ -32,8 +29,6 @@ from tritorch.runtime.dtypes import dtype as dtype
 from tritorch.runtime.dtypes import get_default_dtype as get_default_dtype
 from tritorch.runtime.dtypes import promote_types as promote_types
 from tritorch.runtime.dtypes import set_default_dtype as set_default_dtype
-from tritorch.serialization import load as load
-from tritorch.serialization import save as save
 from tritorch.tensor import Size as Size
 from tritorch.tensor import Tensor as Tensor
 

@@ -204,10 +204,10 @@ class Recorder:
 def recorder(monkeypatch):
     materialise()
     for kernel in (add, every_kind):
-        kernel.__dict__.pop("_launchers", None)
+        launcher.forget(kernel)
     yield Recorder(monkeypatch)
     for kernel in (add, every_kind):
-        kernel.__dict__.pop("_launchers", None)
+        launcher.forget(kernel)
 
 
 def device_values(**changed):

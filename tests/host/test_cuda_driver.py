@@ -49,7 +49,7 @@ def pretend(monkeypatch, library=None, packages=None):
         return found
 
     monkeypatch.setattr(driver.ctypes, "CDLL", load)
-    monkeypatch.setattr(driver.importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.metadata, "version", version)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from tritorch.utils.data import (
     default_collate,
     default_convert,
     random_split,
+    sampler,
 )
 
 Pair = namedtuple("Pair", "a b")
@@ -142,6 +143,13 @@ def test_drawing_lazily_does_not_depend_on_other_draws():
         disturbed.append(next(sampler))
         torch.rand(1)
     assert calm == disturbed
+
+
+def test_many_draws_at_once_equal_the_stream():
+    one = torch.Generator().manual_seed(2**64 - 3)
+    other = one.clone_state()
+    for count in (1, 9):
+        assert np.array_equal(sampler._words(count, one), sampler._stream(other).random_raw(count))
 
 
 def test_weighted_and_subset_sampler():

@@ -18,7 +18,6 @@ import pytest
 
 import tritorch as torch
 from tritorch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, get_worker_info, transport
-from tritorch.utils.data.placement import _tensors
 
 LARGE = transport.INLINE  # elements: of any dtype, more bytes than what goes over the pipe
 
@@ -191,13 +190,6 @@ def test_tensor_dataset_and_user_made_start_methods():
         loader = DataLoader(data, batch_size=4, num_workers=1, multiprocessing_context=method)
         ((one, two),) = loader
         assert one.tolist() == [0, 1, 2, 3] and two.dtype is torch.float32
-
-
-def test_gpu_tensors_of_a_dataset_are_found():
-    held, closed, shared = torch.zeros(1), torch.ones(1), torch.ones(2)
-    dataset = Rows(action=lambda: closed)
-    dataset.nested, dataset.again = {"list": [(held, shared)]}, shared
-    assert {id(tensor) for tensor in _tensors([dataset, print])} == {id(held), id(closed), id(shared)}
 
 
 # ---------------------------------------------------------------------------------------------- what fails

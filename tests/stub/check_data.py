@@ -1,4 +1,4 @@
-"""What tests/gpu says of the DataLoader beside CUDA, on the stub: forked workers, host copies, pinned batches."""
+"""What tests/gpu says of the DataLoader beside CUDA, on the stub: how workers start, host copies, pinned batches."""
 
 from __future__ import annotations
 

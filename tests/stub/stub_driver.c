@@ -68,7 +68,17 @@ DRIVER cuDeviceGetAttribute(int *value, int attribute, int device) {
     }
     return SUCCESS;
 }
-DRIVER cuDevicePrimaryCtxRetain(Handle *context, int device) { *context = context_of(device); return SUCCESS; }
+static unsigned retained;  // one bit for each device
+DRIVER cuDevicePrimaryCtxRetain(Handle *context, int device) {
+    retained |= 1u << device;
+    *context = context_of(device);
+    return SUCCESS;
+}
+DRIVER cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) {
+    *flags = 0;
+    *active = retained >> device & 1;
+    return SUCCESS;
+}
 DRIVER cuDevicePrimaryCtxRelease(int device) { return SUCCESS; }
 DRIVER cuCtxSetCurrent(Handle context) { current_context = context; return SUCCESS; }
 DRIVER cuCtxGetCurrent(Handle *context) { *context = current_context; return SUCCESS; }

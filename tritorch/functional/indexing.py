@@ -169,6 +169,15 @@ def _scatter(op, input, dim, index, src, accumulate):
 # ---------------------------------------------------------------- tables
 
 
+def refuse_options(name, max_norm, scale_grad_by_freq, sparse):
+    """Refuse what would change the gradient or the weights of an embedding, and is not there."""
+    if max_norm is not None:
+        raise NotImplementedError(f"{name}: max_norm={max_norm} is not supported; it takes None")
+    for option, chosen in (("scale_grad_by_freq", scale_grad_by_freq), ("sparse", sparse)):
+        if chosen:
+            raise NotImplementedError(f"{name}: {option}={chosen} is not supported; it takes False")
+
+
 @export("nn.functional.embedding")
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """The rows of `weight` that `input` numbers; row `padding_idx` gets no gradient."""
@@ -177,8 +186,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
         if not -count <= padding_idx < count:
             raise AssertionError("Padding_idx must be within num_embeddings")
         padding_idx = padding_idx + count if padding_idx < 0 else padding_idx
-    if max_norm is not None:
-        raise NotImplementedError("embedding(): max_norm is not supported")
+    refuse_options("embedding()", max_norm, scale_grad_by_freq, sparse)
     return Embedding.call(weight, input, -1 if padding_idx is None else padding_idx)
 
 

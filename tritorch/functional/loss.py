@@ -100,6 +100,8 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
             f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. "
             "Please ensure they have the same size."
         )
+    if input.array.dtype != target.array.dtype:
+        raise RuntimeError(f"Found dtype {_scalar_name(target.dtype)} but expected {_scalar_name(input.dtype)}")
     if not input.is_cuda and input.array.size and not (input.array.min() >= 0 and input.array.max() <= 1):
         raise RuntimeError("all elements of input should be between 0 and 1")
     loss = TABLE["binary_cross_entropy"].apply(input, target)
@@ -172,6 +174,10 @@ def check_classes(input, target, weight):
             f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of "
             f"shape: {list(weight.array.shape)}"
         )
+    if weight is not None and weight.dtype is not input.dtype:
+        raise RuntimeError(
+            f"expected scalar type {_scalar_name(input.dtype)} but found {_scalar_name(weight.dtype)}"
+        )
 
 
 def _scalar_name(dtype):
@@ -191,6 +197,8 @@ def cross_entropy(
     axis = 1 if input.array.ndim > 1 else 0
     logs = TABLE["log_softmax"].call(input, axis)
     if target.array.shape == input.array.shape:
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         return _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, axis)
     check_classes(input, target, weight)
     hard = TABLE["nll_loss"].apply(logs, target, weight, ignore_index, reduction)

@@ -207,6 +207,8 @@ class PReLU(Module):
 
     def forward(self, input):
         weight = self.weight
+        if not input.dim() and self.num_parameters == 1:
+            weight = weight.reshape(())
         if self.num_parameters > 1 and input.dim() > 1:
             weight = weight.reshape(-1, *[1] * (input.dim() - 2))
         return input.clamp(min=0) + weight * input.clamp(max=0)

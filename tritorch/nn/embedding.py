@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tritorch import creation
 from tritorch.autograd.grad_mode import no_grad
+from tritorch.functional.indexing import refuse_options
 from tritorch.nn import functional as F
 from tritorch.nn import init
 from tritorch.nn.module import Module
@@ -17,8 +18,7 @@ class Embedding(Module):
                  scale_grad_by_freq=False, sparse=False, _weight=None, _freeze=False, device=None,
                  dtype=None):  # fmt: skip
         super().__init__()
-        if max_norm is not None or scale_grad_by_freq or sparse:
-            raise NotImplementedError("Embedding: max_norm, scale_grad_by_freq and sparse are not supported")
+        refuse_options("Embedding", max_norm, scale_grad_by_freq, sparse)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:

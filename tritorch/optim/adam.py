@@ -7,8 +7,9 @@ import numpy as np
 from tritorch import creation
 from tritorch.autograd.inplace import bump
 from tritorch.ops.base import TABLE
-from tritorch.optim.optimizer import Optimizer, alike, refuse
+from tritorch.optim.optimizer import Optimizer, alike, check_rate, check_ways, refuse
 from tritorch.runtime.device import CPU
+from tritorch.tensor import Tensor
 
 AdamStep = TABLE["adam_step"]
 
@@ -22,16 +23,17 @@ class Adam(Optimizer):
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False, *, foreach=None,
                  maximize=False, capturable=False, differentiable=False, fused=None,
                  decoupled_weight_decay=False):  # fmt: skip
-        if lr < 0.0:
-            raise ValueError(f"Invalid learning rate: {lr}")
+        lists = bool(foreach) and not capturable
+        if lists and isinstance(lr, Tensor):
+            raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
+        check_rate(lr)
         if eps < 0.0:
             raise ValueError(f"Invalid epsilon value: {eps}")
-        for number, beta in enumerate(betas):
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {number}: {beta}")
         if weight_decay < 0.0:
             raise ValueError(f"Invalid weight_decay value: {weight_decay}")
+        betas = _checked_betas(betas, lists)
         refuse(type(self).__name__, differentiable)
+        check_ways(foreach, fused)
         defaults = {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
             "maximize": maximize, "foreach": foreach, "capturable": capturable, "differentiable": differentiable,
@@ -64,6 +66,21 @@ class Adam(Optimizer):
         count = state["step"].array
         count += 1
         return int(count)
+
+
+def _checked_betas(betas, lists):
+    """The two decay rates as numbers; `lists` says that foreach was asked for, which takes no tensors."""
+    for number, beta in enumerate(betas):
+        if isinstance(beta, Tensor) and beta.numel() != 1:
+            raise ValueError(f"Tensor betas[{number}] must be 1-element")
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"Invalid beta parameter at index {number}: {beta}")
+    first, second = betas
+    if not any(isinstance(first, kind) and isinstance(second, kind) for kind in (float, Tensor)):
+        raise ValueError("betas must be either both floats or both Tensors")
+    if isinstance(first, Tensor) and lists:
+        raise ValueError("betas[0] as a Tensor is not supported for capturable=False and foreach=True")
+    return float(first), float(second)
 
 
 class AdamW(Adam):

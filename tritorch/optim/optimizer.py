@@ -53,11 +53,19 @@ class Optimizer:
                 "will change between runs. Please use a list instead."
             )
         params = [params] if isinstance(params, Tensor) else list(params)
-        if params and isinstance(params[0], tuple):
-            group["param_names"] = [name for name, _ in params]
-            params = [each for _, each in params]
+        named = [each for each in params if isinstance(each, tuple)]
+        if named:
+            if len(named) != len(params):
+                raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+            group["param_names"] = [name for name, _ in named]
+            params = [each for _, each in named]
         group["params"] = params
         self._check_params(params)
+        if any(("param_names" in other) != ("param_names" in group) for other in self.param_groups):
+            raise ValueError(
+                "all optimizer param groups should be with/without names. cannot add param group "
+                f"{'with' if 'param_names' in group else 'without'} names to the optimizer"
+            )
         for name, default in self.defaults.items():
             if default is required and name not in group:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
@@ -181,6 +189,20 @@ def _adopted(value, parameter, name=None):
     if isinstance(value, (list, tuple)):
         return type(value)(_adopted(each, parameter) for each in value)
     return deepcopy(value)
+
+
+def check_rate(lr):
+    """Refuse a learning rate that is negative, or a tensor of several."""
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise ValueError("Tensor lr must be 1-element")
+    if not lr >= 0.0:
+        raise ValueError(f"Invalid learning rate: {lr}")
+
+
+def check_ways(foreach, fused):
+    """Refuse two ways to take a step at once, though here both are the same."""
+    if foreach and fused:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
 
 
 def refuse(name, chosen):

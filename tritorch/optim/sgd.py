@@ -5,7 +5,7 @@ from __future__ import annotations
 from tritorch import creation
 from tritorch.autograd.inplace import bump
 from tritorch.ops.base import TABLE
-from tritorch.optim.optimizer import Optimizer, alike, refuse
+from tritorch.optim.optimizer import Optimizer, alike, check_rate, check_ways, refuse
 from tritorch.runtime import transfer
 
 SgdStep = TABLE["sgd_step"]
@@ -19,8 +19,7 @@ class SGD(Optimizer):
 
     def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False,
                  foreach=None, differentiable=False, fused=None):  # fmt: skip
-        if lr < 0.0:
-            raise ValueError(f"Invalid learning rate: {lr}")
+        check_rate(lr)
         if momentum < 0.0:
             raise ValueError(f"Invalid momentum value: {momentum}")
         if weight_decay < 0.0:
@@ -28,6 +27,7 @@ class SGD(Optimizer):
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         refuse("SGD", differentiable)
+        check_ways(foreach, fused)
         defaults = {
             "lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
             "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused,

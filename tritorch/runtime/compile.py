@@ -30,13 +30,14 @@ def compile_kernel(kernel, args, constants=None, options=None, capability=90):
 
     `args` are in the order of the parameters, `constants` the others by name, `options` num_warps, num_stages, ...
     """
-    materialise()
+    materialise()  # before binding, which asks Triton for the parameters
     values, options = binder_of(kernel)(*args, **(constants or {}), **(options or {}))
     return compile_values(kernel, values, options, capability)
 
 
 def compile_values(kernel, values, options, capability):
     """The same for values already bound to the parameters, one each, and options of which some may be None."""
+    materialise()  # constants may be kernels made just now
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
     from triton.compiler import compile as triton_compile

@@ -39,12 +39,28 @@ class Kernel:
         _pending.append(self)
 
     def __getitem__(self, grid):
-        return partial(launch, self, grid)
+        return partial(self.launch if _recordings else self.start, grid if type(grid) is tuple else as_grid(grid))
 
     def __call__(self, *args, **keywords):
         if interpreter.state.depth:
             return interpreter.body_of(self)(*args, **keywords)
         return self.host_call(*args, **keywords)
+
+    def launch(self, grid, *args, **keywords):
+        """Run over `grid`, a tuple: compiled where an argument is on a GPU, else interpreted."""
+        if _recordings and not _record(self, grid, args, keywords):
+            return
+        if _pending:
+            materialise()
+        array = launcher.find_device_array(args)
+        if array is None and keywords:
+            array = launcher.find_device_array(keywords.values())
+        if array is None:
+            interpreter.interpret(self, grid, args, keywords)
+        else:
+            launcher.launcher_of(self, array.device.index, args, keywords).run(grid, *args, **keywords)
+
+    start = launch  # a kernel that was launched on a GPU has what was generated for it in this place
 
     def host_call(self, *args, **keywords):
         """What calling the kernel outside kernels does: an error here, the formula itself for formulas."""
@@ -59,21 +75,9 @@ class Kernel:
         return f"Kernel({self.__module__}.{self.__qualname__})"
 
 
-def launch(kernel, grid, *args, **keywords):
-    """Run `kernel` over `grid`, an int or up to three: compiled where an argument is on a GPU, else interpreted."""
-    if _recordings and not _record(kernel, grid, args, keywords):
-        return
-    if _pending:
-        materialise()
-    array = launcher.find_device_array(args)
-    if array is None and keywords:
-        array = launcher.find_device_array(keywords.values())
-    if type(grid) is not tuple:
-        grid = (grid,) if isinstance(grid, int) else tuple(grid)
-    if array is None:
-        interpreter.interpret(kernel, grid, args, keywords)
-    else:
-        launcher.launcher_of(kernel, array.device.index, args, keywords).run(grid, *args, **keywords)
+def as_grid(grid):
+    """A grid, an int or up to three, as a tuple."""
+    return (grid,) if isinstance(grid, int) else tuple(grid)
 
 
 class Launch(NamedTuple):

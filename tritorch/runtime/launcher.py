@@ -64,7 +64,15 @@ def launcher_of(kernel, device_index, args, keywords):
     if launcher is None:
         values, _ = binder_of(kernel)(*args, **keywords)
         launcher = launchers[device_index] = Launcher(kernel, device_index, values)
+        if len(launchers) == 1 and launcher.knows_its_device:
+            kernel.start = launcher.run  # from now on `kernel[grid]` leads there without a detour
     return launcher
+
+
+def forget(kernel):
+    """Let go of all that was compiled and loaded for a kernel in this process."""
+    kernel.__dict__.pop("_launchers", None)
+    kernel.__dict__.pop("start", None)
 
 
 def entries(kernel):
@@ -75,12 +83,14 @@ def entries(kernel):
 class Launcher:
     """A kernel on one device: its generated function `run(grid, *args, **keywords)` and the entries it leads to.
 
-    The function is fastest for arguments of the types that `values`, those of the first launch, have.
+    The function is fastest for arguments of the types that `values`, those of the first launch, have. It hands a launch
+    whose first array is not on its device to `kernel.launch`.
     """
 
     def __init__(self, kernel, device_index, values):
         self.kernel, self.device_index = kernel, device_index
         self.entries: dict = {}
+        self.knows_its_device = False  # whether `run` looks at an argument to see that it is on this device
         self.run = self._generate(values)
 
     def _generate(self, expected):
@@ -88,13 +98,14 @@ class Launcher:
 
         text, names = parameters(self.kernel)
         values = "".join(f"{each.name}, " for each in self.kernel.params)
-        pairs = zip(self.kernel.params, expected, strict=True)
+        pairs = list(zip(self.kernel.params, expected, strict=True))
         key = "".join(f"{_key_text(each, value, names)}, " for each, value in pairs)
         source = (
             f"def {self.kernel.__name__}(_grid, {text}):\n"
+            f"{self._guard(pairs, names)}"
             f"    _key = ({key}{', '.join(OPTIONS)})\n"
             f"    _entry = _find(_key) or _miss(_key, ({values}), ({', '.join(OPTIONS)}))\n"
-            f"    _config = _entry.config(_grid)\n"
+            f"    _config = _entry.configs.get(_grid) or _entry.config(_grid)\n"
             f"    if _config is None:\n"
             f"        return\n"
             f"    if _hooks:\n"
@@ -106,6 +117,21 @@ class Launcher:
         names |= {"_class": class_of, "_type": type_of, "_tag": tag_of, "_launch": _core_launch()}
         exec(source, names)
         return names[self.kernel.__name__]
+
+    def _guard(self, pairs, names):
+        """The text that hands over what is for another device, if an argument itself is an array."""
+        for parameter, value in pairs:
+            if not parameter.is_constexpr and _holds_pointer.get(type(value)):
+                self.knows_its_device = True
+                names |= {"_array": type(value), "_device": value.device, "_general": self._general}
+                test = f"{parameter.name}.__class__ is _array and {parameter.name}.device is _device"
+                arguments = "".join(f"{each.name}, " for each, _ in pairs)
+                return f"    if not ({test}):\n        return _general(_grid, ({arguments}), ({', '.join(OPTIONS)}))\n"
+        return ""
+
+    def _general(self, grid, values, options):
+        chosen = {name: value for name, value in zip(OPTIONS, options, strict=True) if value is not None}
+        self.kernel.launch(grid, *values, **chosen)
 
     def _miss(self, key, values, options):
         for parameter, value in zip(self.kernel.params, values, strict=True):
@@ -125,21 +151,35 @@ class Launcher:
 
 def _key_text(parameter, expected, names):
     """The expression by which a parameter's value enters the key; what `expected` is like is worked out in place."""
-    name, kind = parameter.name, type(expected)
+    name = parameter.name
     if parameter.is_constexpr:
-        return f"{name}, (int if {name}.__class__ is int else _tag({name}))"
+        kind = type(expected)
+        if kind in (float, tuple):
+            return f"{name}, _tag({name})"
+        names[f"_kind_{name}"] = kind
+        return f"{name}, (_kind_{name} if {name}.__class__ is _kind_{name} else _tag({name}))"
     fixed = parameter.annotation_type
-    aligned = not parameter.do_not_specialize_on_alignment
     if parameter.do_not_specialize or (fixed and (fixed == "u1" or fixed[:2] in ("fp", "bf"))):
         return f"_type({name})"
-    general = f"_class({name}, {aligned})"
-    if kind is int and aligned:
-        text = f"(1 if {name} == 1 else 3 if {name} & 15 else 2)"
-        return f"({text} if {name}.__class__ is int and -0x80000000 <= {name} <= 0x7FFFFFFF else {general})"
-    if _holds_pointer.get(kind) and aligned:
-        names[f"_kind_{name}"] = kind
-        text = f"({name}.code * 2 + (16 if {name}.pointer & 15 else 17))"
-        return f"({text} if {name}.__class__ is _kind_{name} else {general})"
+    if parameter.do_not_specialize_on_alignment:
+        return f"_class({name}, False)"
+    return _class_text(name, f"_kind_{name}", expected, names)
+
+
+def _class_text(text, kind_name, expected, names):
+    """The expression for `class_of` of an argument, worked out in place where it is like `expected`."""
+    kind = names[kind_name] = type(expected)
+    same, general = f"{text}.__class__ is {kind_name}", f"_class({text})"
+    if kind is int:
+        found = f"(1 if {text} == 1 else 3 if {text} & 15 else 2)"
+        return f"({found} if {same} and -0x80000000 <= {text} <= 0x7FFFFFFF else {general})"
+    if kind is float or kind is bool or expected is None:
+        return f"({kind_name} if {same} else {general})"
+    if kind is tuple:
+        parts = (_class_text(f"{text}[{at}]", f"{kind_name}_{at}", each, names) for at, each in enumerate(expected))
+        return f"(({''.join(f'{part}, ' for part in parts)}) if {same} and len({text}) == {len(expected)} else {general})"
+    if _holds_pointer.get(kind):
+        return f"({text}.code * 2 + (16 if {text}.pointer & 15 else 17) if {same} else {general})"
     return general
 
 
@@ -213,7 +253,7 @@ class Entry:
         self.registers, self.spills = used.registers, used.spills
         self.core = self._load(compiled, driver)
         self.call = _generate_call(kernel, compiled.src.signature, self.metadata, self.core, device_index)
-        self._configs: dict = {}
+        self.configs: dict = {}  # grid -> cuda-core's LaunchConfig
 
     def _load(self, compiled, driver):
         from cuda.core import ObjectCode
@@ -230,12 +270,12 @@ class Entry:
 
     def config(self, grid):
         """cuda-core's LaunchConfig of a grid, or None for a grid without programs."""
-        found = self._configs.get(grid, self)
+        found = self.configs.get(grid, self)
         if found is not self:
             return found
-        if len(self._configs) >= _LARGEST_CONFIGS:
-            self._configs.clear()
-        found = self._configs[grid] = self._new_config(checked_grid(self.kernel, grid))
+        if len(self.configs) >= _LARGEST_CONFIGS:
+            self.configs.clear()
+        found = self.configs[grid] = self._new_config(checked_grid(self.kernel, grid))
         return found
 
     def _new_config(self, grid):

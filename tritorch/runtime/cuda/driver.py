@@ -7,7 +7,6 @@ stream on a device does. A driver that was initialised before a fork is unusable
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
 import os
 import re
 import threading
@@ -129,6 +128,8 @@ def _search():
 
 
 def _missing_package():
+    import importlib.metadata  # here, since it takes a tenth of the time that `import tritorch` may
+
     for package in ("cuda-core", "cuda-bindings"):
         try:
             version = importlib.metadata.version(package)
@@ -141,6 +142,8 @@ def _missing_package():
 
 def _too_old(library):
     """The reason, where the driver is of an older CUDA generation than the bindings speak."""
+    import importlib.metadata
+
     version, bindings = _version_number(library), importlib.metadata.version("cuda-bindings")
     needed = int(bindings.partition(".")[0])
     if version // 1000 >= needed:

@@ -6,6 +6,7 @@ in the process neither waits for us nor makes us wait.
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 
 from tritorch.runtime.cuda import driver
@@ -67,9 +68,9 @@ class Event:
         self.flags = (0 if enable_timing else 2) | (1 if blocking else 0)  # CU_EVENT_DISABLE_TIMING, _BLOCKING_SYNC
         self.handle, self.device_index, self._api = None, None, None
 
-    def __del__(self, in_bad_fork=driver.in_bad_fork):
-        # After a fork the parent's driver must not be touched. At exit modules are gone, so all it needs is held here.
-        if self.handle is not None and not in_bad_fork():
+    def __del__(self, in_bad_fork=driver.in_bad_fork, is_finalizing=sys.is_finalizing):
+        # After a fork the parent's driver must not be touched; at exit the bindings are half gone, and events go anyway.
+        if self.handle is not None and not in_bad_fork() and not is_finalizing():
             self._api.cuEventDestroy(self.handle)
 
     def record(self, stream=None):

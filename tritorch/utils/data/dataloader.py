@@ -1,4 +1,11 @@
-"""DataLoader: batches of a dataset, in an order, collated, on the default device, read ahead by worker processes."""
+"""DataLoader: batches of a dataset, in an order, collated, on the default device, read ahead by worker processes.
+
+On Linux workers are forked from the main process until that has used CUDA (has a CUDA context), and never after. Where
+there may be a GPU, a loader with `num_workers` constructed before CUDA is used parks a template process (`template.py`)
+from which its workers are forked once CUDA is in use; a loader constructed later spawns them, so that the dataset must
+be picklable and the script must start its work under `if __name__ == "__main__":`. With a `multiprocessing_context`
+that start method is used, and "fork" is refused once CUDA is in use.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +14,7 @@ import multiprocessing
 from multiprocessing.context import BaseContext
 from typing import Generic, TypeVar
 
+from tritorch.utils.data import template
 from tritorch.utils.data.collate import default_collate as default_collate
 from tritorch.utils.data.collate import default_convert as default_convert
 from tritorch.utils.data.dataset import IterableDataset
@@ -69,6 +77,8 @@ class DataLoader(Generic[Batch]):
         self.batch_size, self.drop_last = batch_size, drop_last
         self.sampler, self.batch_sampler = sampler, batch_sampler
         self.collate_fn = collate_fn or (default_convert if batch_sampler is None else default_collate)
+        parks = num_workers > 0 and template.wanted(self.multiprocessing_context)
+        self.template = template.Template(self.loading(), worker_init_fn) if parks else None
         self._initialised = True
 
     def _default_sampler(self, shuffle):

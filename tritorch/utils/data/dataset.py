@@ -13,7 +13,11 @@ import math
 import warnings
 from typing import Generic, TypeVar
 
+import numpy as np
+
 import tritorch
+from tritorch.creation import wrap
+from tritorch.runtime.device import CPU
 from tritorch.utils.data.sampler import permutation
 
 Sample = TypeVar("Sample", covariant=True)
@@ -62,8 +66,17 @@ class TensorDataset(Dataset):
         return self._rows
 
     def _rows(self, indices):
+        host = np.asarray(indices)
+        if host.dtype.kind == "i" and all(map(_is_plain, self.tensors)):
+            return [wrap(tensor.array.take(host, 0), CPU) for tensor in self.tensors]
         index = tritorch.tensor(indices, device=self.tensors[0].device)  # made once for all the tensors
         return [tensor[index.to(tensor.device)] for tensor in self.tensors]
+
+
+def _is_plain(tensor):
+    """Whether NumPy may read its rows: no gradient wanted, no type to keep, and no strides, for which it copies all."""
+    plain = type(tensor) is tritorch.Tensor and tensor.device is CPU and tensor.array.flags.c_contiguous
+    return plain and not tensor.requires_grad
 
 
 class StackDataset(Dataset):

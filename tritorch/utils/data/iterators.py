@@ -41,7 +41,8 @@ class WorkerIterator:
         self._epoch = 0
         self._indices = iter(loader.index_sampler)
         seed = draw_seed(loader.generator)
-        self.pool = Pool(loader.loading(), loader.worker_init_fn, self._count, seed, loader.multiprocessing_context)
+        context, template = loader.multiprocessing_context, loader.template
+        self.pool = Pool(loader.loading(), loader.worker_init_fn, self._count, seed, context, template)
         self._begin()
 
     def restart(self, loader):

@@ -1,17 +1,13 @@
-"""Between devices: batches on their way to the default device, datasets on their way into forked workers."""
+"""Devices beside the loader: batches on their way to the default device, and whether CUDA allows to fork."""
 
 from __future__ import annotations
 
-import gc
-import types
+import ctypes
+import os
 
 import tritorch
 from tritorch.runtime import device as devices
-from tritorch.utils.data import transport
 from tritorch.utils.data.collate import map_elements
-
-# What a dataset refers to without owning it: following these would walk through the whole program.
-FOREIGN = (types.ModuleType, type, types.FrameType, types.CodeType)
 
 
 def place(batch, pin_memory):
@@ -42,26 +38,32 @@ def _pin(data):
     return map_elements(_pin, data)
 
 
-def host_copies(*roots):
-    """(tensor, its elements on the host) for each GPU tensor that the roots own, for a process forked from here."""
+def cuda_in_use():
+    """Whether this process has a CUDA context, which a fork would break; counting the GPUs makes none."""
     from tritorch.runtime.cuda import driver
 
-    if not driver.is_initialised():
-        return []
-    return [(tensor, transport.host_array(tensor)) for tensor in _tensors(roots) if not tensor.device.is_host]
+    if not driver.is_initialised() or driver.in_bad_fork():
+        return False
+    library = ctypes.CDLL("libcuda.so.1")
+    device, flags, active = ctypes.c_int(), ctypes.c_uint(), ctypes.c_int()
+    for index in range(driver.device_count()):
+        library.cuDeviceGet(ctypes.byref(device), index)
+        library.cuDevicePrimaryCtxGetState(device, ctypes.byref(flags), ctypes.byref(active))
+        if active.value:
+            return True
+    return False
 
 
-def _tensors(roots):
-    """All tensors that can be reached from the roots, each once."""
-    pending, seen = list(roots), set()
-    while pending:
-        value = pending.pop()
-        if id(value) in seen or isinstance(value, FOREIGN):
-            continue
-        seen.add(id(value))
-        if isinstance(value, tritorch.Tensor):
-            yield value
-        elif isinstance(value, types.FunctionType):  # not its globals
-            pending += [value.__closure__, value.__defaults__, value.__kwdefaults__]
-        elif gc.is_tracked(value):
-            pending += gc.get_referents(value)
+def cuda_may_start():
+    """Whether there is a GPU to be used later, as far as can be said without initialising the driver."""
+    from tritorch.runtime.cuda import driver
+
+    if driver.is_initialised():
+        return driver.is_available()
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return False
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True

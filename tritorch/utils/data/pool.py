@@ -13,63 +13,54 @@ from multiprocessing.connection import wait
 
 from tritorch.utils.data import placement, transport
 from tritorch.utils.data.sealed import Sealed
-from tritorch.utils.data.worker import Plan, run_worker
+from tritorch.utils.data.worker import Plan, interrupts_blocked, run_worker
 
 LIVENESS_SECONDS = 2.0  # how often to look for dead workers while nothing arrives
 GRACE_SECONDS = 5.0  # for the sample a worker is reading when it is told to stop
 KILL_SECONDS = 1.0
+NO_FORK = (
+    "DataLoader: multiprocessing_context='fork' cannot start workers, since CUDA is in use in this process. To use "
+    "CUDA with multiprocessing, you must use the 'spawn' start method, or construct the loader without "
+    "multiprocessing_context before the first use of CUDA, or load in this process with num_workers=0."
+)
 HINTS = {
     "SIGKILL": " The system kills processes when memory runs out: try fewer workers or smaller batches.",
     "SIGBUS": " Memory shared with it may have run out: try fewer workers or smaller batches.",
 }
 
 
-def default_context():
-    """How workers are started unless the user says: forked on Linux, else as the system does by default.
+def choose_context(context):
+    """How workers are started: as the user said, else forked on Linux; None where a process with CUDA may not fork.
 
-    A forked worker is there at once and needs nothing to be picklable, nor a script with a main guard. It is safe after
-    CUDA was initialised because it never uses CUDA: its default device is the CPU, the GPU tensors that its dataset
-    owns are replaced by host copies, and the driver refuses any other use with a clear error.
+    A forked worker is there at once and needs nothing to be picklable, nor a script with a main guard.
     """
-    return multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    if sys.platform != "linux" or not placement.cuda_in_use():
+        return context or multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    if context is not None and context.get_start_method() == "fork":
+        raise RuntimeError(NO_FORK)
+    return context
 
 
 class Pool:
     """The worker processes of one iteration, or of one loader with persistent workers."""
 
-    def __init__(self, loading, worker_init_fn, num_workers, base_seed, context):
-        self.context = context or default_context()
+    def __init__(self, loading, worker_init_fn, num_workers, base_seed, context, template):
+        context = choose_context(context)
+        if context is None and template is None:
+            context = multiprocessing.get_context("spawn")
+        self._template = template  # kept until the workers have ended, even where the loader was dropped
         self.workers = []
-        forked = self.context.get_start_method() == "fork"
-        host = placement.host_copies(loading.dataset, loading.collate_fn, worker_init_fn) if forked else []
         self._stop = weakref.finalize(self, _stop, self.workers, os.getpid())
         try:
-            with _interrupts_blocked():
+            with interrupts_blocked():
                 for worker in range(num_workers):
-                    plan = Plan(loading, worker_init_fn, worker, num_workers, base_seed, host)
-                    self.workers.append(self._start(plan))
+                    plan = Plan(loading, worker_init_fn, worker, num_workers, base_seed)
+                    self.workers.append(_start(context, template, plan))
         except BaseException:
             self.stop(grace=0)
             raise
         self._connections = {connection: number for number, (_, connection) in enumerate(self.workers)}
         self._sentinels = {process.sentinel: number for number, (process, _) in enumerate(self.workers)}
-
-    def _start(self, plan):
-        ours, theirs = self.context.Pipe()
-        process = self.context.Process(
-            target=run_worker,
-            args=(theirs, Sealed(plan), plan.id),
-            name=f"DataLoader worker {plan.id}",
-            daemon=True,
-        )
-        try:
-            process.start()
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()  # so that its end in the worker is the only one, and closes when the worker dies
-        return process, ours
 
     def send(self, worker, task):
         """Send a task to a worker."""
@@ -114,6 +105,28 @@ class Pool:
             _stop(self.workers, os.getpid(), grace)
 
 
+def _start(context, template, plan):
+    """A worker's process, by `context` or where that is None by the template, and our end of the pipe to it."""
+    ours, theirs = multiprocessing.Pipe()
+    try:
+        if context is None:
+            numbers = plan.id, plan.num_workers, plan.base_seed
+            return template.start(theirs, plan.loading, plan.worker_init_fn, numbers), ours
+        process = context.Process(
+            target=run_worker,
+            args=(theirs, Sealed(plan), plan.id),
+            name=f"DataLoader worker {plan.id}",
+            daemon=True,
+        )
+        process.start()
+        return process, ours
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()  # so that its end in the worker is the only one, and closes when the worker dies
+
+
 def _obituary(process):
     code = process.exitcode
     if code is not None and code < 0:
@@ -121,21 +134,9 @@ def _obituary(process):
         return f"DataLoader worker (pid {process.pid}) is killed by signal: {signal.strsignal(-code)}.{hint}"
     return (
         f"DataLoader worker (pid {process.pid}) exited unexpectedly with exit code {code}. What it printed says why. "
-        'Where workers are spawned, the script must start its work under `if __name__ == "__main__":`.'
+        "Workers are spawned where CUDA was in use before the loader was constructed. Then the script must start its "
+        'work under `if __name__ == "__main__":`, construct the loader before it uses CUDA, or use num_workers=0.'
     )
-
-
-@contextlib.contextmanager
-def _interrupts_blocked():
-    """Hold Ctrl-C back while workers start: they inherit this, and ignore it from their first instruction on."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _stop(workers, owner, grace=GRACE_SECONDS):

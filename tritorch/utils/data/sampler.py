@@ -7,6 +7,7 @@ nothing is launched for it, and drawing lazily does not depend on what a trainin
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from typing import Generic, TypeVar
 
@@ -18,15 +19,39 @@ Index = TypeVar("Index", covariant=True)
 DRAWN_AT_ONCE = 1024
 
 
+class _Reused(threading.local):
+    """A bit generator of each thread: making one asks the system for entropy, which takes longer than a small draw."""
+
+    def __init__(self):
+        self.bits = np.random.Philox(0)
+
+
+_reused = _Reused()
+
+
 def _stream(generator):
     """A stream of random 64-bit words, new with each call. NumPy promises that its words stay the same for ever."""
     seed, block = generator_of("DataLoader", generator).take(1)
     return np.random.Philox(key=seed | block << 64)
 
 
+def _words(count, generator):
+    """The first `count` words of a new stream."""
+    bits = _reused.bits
+    bits.state = {
+        "bit_generator": "Philox",
+        "state": {"counter": (0, 0, 0, 0), "key": generator_of("DataLoader", generator).take(1)},
+        "buffer": (0, 0, 0, 0),
+        "buffer_pos": 4,  # used up
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+    return bits.random_raw(count)
+
+
 def draw_seed(generator=None):
     """A random number of 63 bits from `generator`, or from the default one."""
-    return int(_stream(generator).random_raw()) >> 1
+    return int(_words(1, generator)[0]) >> 1
 
 
 def skip_seed(generator=None):
@@ -36,12 +61,12 @@ def skip_seed(generator=None):
 
 def permutation(count, generator=None):
     """The numbers below `count` in a random order, as a list."""
-    return np.argsort(_stream(generator).random_raw(count), kind="stable").tolist()
+    return _words(count, generator).argsort(kind="stable").tolist()
 
 
 def _uniform(count, generator):
     """`count` float64 numbers in (0, 1], as an array."""
-    return ((_stream(generator).random_raw(count) >> 11) + 1) * 2.0**-53
+    return ((_words(count, generator) >> 11) + 1) * 2.0**-53
 
 
 class Sampler(Generic[Index]):

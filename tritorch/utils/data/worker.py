@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import gc
 import os
 import pickle
@@ -40,18 +41,16 @@ class WorkerInfo:
 
 @dataclass
 class Plan:
-    """What a worker is made with. `host` lists (tensor, elements) of the dataset's tensors on a GPU, under fork."""
+    """What a worker is made with."""
 
     loading: object
     worker_init_fn: object
     id: int
     num_workers: int
     base_seed: int
-    host: list
 
 
 _info: WorkerInfo | None = None
-_inherited: list = []
 
 
 def get_worker_info():
@@ -105,7 +104,7 @@ def _pickles(kind):
 
 def run_worker(connection, plan, worker):
     """The main function of worker process number `worker`; `plan` is a sealed Plan."""
-    _set_signals()
+    set_signals()
     gc.freeze()  # what a forked process inherits is not ours to collect
     inbox = Inbox(connection)
     try:
@@ -116,12 +115,25 @@ def run_worker(connection, plan, worker):
         os._exit(0)  # the main process is gone, or no longer wants anything
 
 
-def _set_signals():
+def set_signals():
     """Ctrl-C is for the main process, which ends its workers; SIGTERM ends a worker whatever the main process does."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+
+
+@contextlib.contextmanager
+def interrupts_blocked():
+    """Hold Ctrl-C back while workers start: they inherit this, and ignore it from their first instruction on."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Inbox(threading.Thread):
@@ -193,11 +205,8 @@ def _answer(task, fetch, failure, worker):
 
 
 def _prepare(plan):
-    """Become worker `plan.id`: host copies in place of GPU tensors, seeds, the user's `worker_init_fn`."""
+    """Become worker `plan.id`: seeds, the user's `worker_init_fn`."""
     global _info
-    for tensor, array in plan.host:
-        _inherited.append(tensor.array)  # kept: freeing it would call a driver that is of no use here
-        tensor.array, tensor.device, tensor.node, tensor.view_of = array, CPU, None, None
     seed = plan.base_seed + plan.id
     random.seed(seed)
     tritorch.manual_seed(seed)
