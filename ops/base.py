@@ -16,6 +16,7 @@ import re
 import numpy as np
 
 from tritorch.ops.guard import guarded
+from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import CPU
 
@@ -251,6 +252,11 @@ def write_out(out, result):
         for each, value in zip(out, result, strict=True):
             write_out(each, value)
         return out
+    if result.dtype.category > out.dtype.category:
+        raise RuntimeError(
+            f"result type {KIND_NAMES[result.dtype.name]} can't be cast to the desired output type "
+            f"{KIND_NAMES[out.dtype.name]}"
+        )
     if out.shape != result.shape:
         out.resize_(result.shape)
     out.copy_(result)

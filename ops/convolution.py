@@ -11,7 +11,7 @@ import numpy as np
 from tritorch.ops import convolution_host as on_host
 from tritorch.ops.base import Op
 from tritorch.ops.convolution_kernels import launch_forward, launch_input_gradient, launch_weight_gradient
-from tritorch.ops.convolution_shape import check_convolution, out_size, padding_of, pair
+from tritorch.ops.convolution_shape import check_convolution, check_filters, out_size, padding_of, pair
 from tritorch.ops.matmul import need_tensors
 
 
@@ -54,6 +54,7 @@ class Conv2d(Op):
                 f"but got input of size: {list(input.array.shape)}"
             )
         stride, dilation = pair("stride", stride), pair("dilation", dilation)
+        check_filters(weight.array)
         padding = padding_of(padding, weight.array.shape[2:], stride, dilation)
         shown = input.array.shape
         batched = input if ndim == 4 else input.unsqueeze(0)
@@ -171,6 +172,9 @@ class Conv2dInputGradient(Op):
         first = second = None
         if self.edges[0] is not None:
             first = Conv2d.apply(grad, weight, None, *rest)
+            high, wide = self.edges[0][2][2:]
+            if first.array.shape[2:] != (high, wide):  # `size` has room for windows beyond the last one read
+                first = first[:, :, :high, :wide]
         if self.edges[1] is not None:
             second = Conv2dWeightGradient.apply(before, grad, self.edges[1][2][2:], *rest)
         return first, second

@@ -49,10 +49,14 @@ def out_size(image, kernel, stride, padding, dilation):
     )
 
 
-def check_convolution(x, weight, bias, stride, padding, dilation, groups, shown):
-    """Refuse arguments of a convolution that do not fit; `shown` is the shape that the user gave."""
+def check_filters(weight):
+    """Refuse a weight that is not of (features, channels, height, width)."""
     if weight.ndim != 4:
         raise RuntimeError(f"Expected 4-dimensional weight for conv2d, but got weight of size: {list(weight.shape)}")
+
+
+def check_convolution(x, weight, bias, stride, padding, dilation, groups, shown):
+    """Refuse arguments of a convolution that do not fit; `shown` is the shape that the user gave."""
     if min(stride) <= 0:
         raise RuntimeError("non-positive stride is not supported")
     if min(padding) < 0:

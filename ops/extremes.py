@@ -243,6 +243,11 @@ def _extreme(op, along, over_all, pairwise, kind):
 
     def function(input, dim=None, keepdim=False, *, other=None, axis=None, out=None):
         dim = axis if axis is not None else dim
+        if not hasattr(input, "array"):
+            raise TypeError(
+                f"{op}() received an invalid combination of arguments - got ({type(input).__name__}, "
+                f"{type(dim).__name__}), but expected a Tensor as input"
+            )
         if hasattr(dim, "array"):
             dim, other = None, dim
         if other is not None:

@@ -66,7 +66,10 @@ class Gather(Op):
     @classmethod
     def call(cls, input, dim, index, *, sparse_grad=False):
         dim = wrap_dim(dim, input.array.ndim)
+        if not index.array.size:  # of any dtype and rank
+            return input.reshape(-1)[:0].reshape(index.array.shape)
         if not index.array.ndim or not input.array.ndim:
+            check_index("gather", dim, index)
             return cls.apply(at_least_one(input), dim, at_least_one(index)).reshape(index.array.shape)
         check_index("gather", dim, index, input=(input.array.shape, False))
         return cls.apply(input, dim, index)

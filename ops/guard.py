@@ -1,8 +1,8 @@
 """What a user is told who calls a public function wrongly: PyTorch's words, about the function, not about our insides.
 
 An error that our code raises on purpose passes as it is. Any other (a missing attribute, Python's complaint about an
-argument, NumPy's about a shape) comes from an argument of the wrong kind and becomes a TypeError that names the function
-and what it got; where all arguments were tensors it may be our fault, and stays visible as the cause.
+argument, NumPy's about a shape) comes from an argument of the wrong kind and becomes a TypeError that names the
+function and what it got; where all arguments were tensors it may be our fault, and stays visible as the cause.
 """
 
 from __future__ import annotations

@@ -265,7 +265,7 @@ class IndexPut(Op):
         result = input.copy()
         if keys.size and keys.min() < 0:
             keys = np.where(keys < 0, keys + input.shape[0], keys)
-        add_rows(result, keys, values.reshape(-1, *input.shape[1:]).astype(result.dtype, copy=False))
+        add_rows(result, keys, values.reshape(keys.size, *input.shape[1:]).astype(result.dtype, copy=False))
         return result
 
     def forward(self, input, values, accumulate, dims, *indices):

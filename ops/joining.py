@@ -29,6 +29,9 @@ class Cat(Op):
 
     @classmethod
     def call(cls, tensors, dim=0, *, axis=None):
+        if hasattr(tensors, "array"):
+            kind = type(tensors).__name__
+            raise TypeError(f"{cls.op_name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {kind}")
         tensors = tuple(tensors)
         if not tensors:
             raise ValueError("torch.cat(): expected a non-empty list of Tensors")

@@ -51,9 +51,9 @@ def nll_kernel(
     place = tl.load(target + offsets_of(row, shape, strides, RANK, RANK), mask=inside, other=0).to(tl.int64)
     counted = inside & (place != ignored)
     known = (place >= 0) & (place < classes)
-    value = tl.load(
-        x + offsets_of(row, shape, strides, 0, RANK) + place * step, mask=counted & known, other=0
-    ).to(COMPUTE)
+    value = tl.load(x + offsets_of(row, shape, strides, 0, RANK) + place * step, mask=counted & known, other=0).to(
+        COMPUTE
+    )
     if weight is None:
         factor = tl.full([BLOCK], 1, COMPUTE)
     else:
@@ -262,9 +262,9 @@ class NllLossBackward(Op):
         if grad.dtype not in PLAIN:
             wide = dtypes.COMPUTE[grad.dtype]
             total = None if total is None else total.astype(wide)
-            return cls.reference(
-                grad.astype(wide), target, weight, total, shape, ignore_index, reduction
-            ).astype(grad.dtype)
+            return cls.reference(grad.astype(wide), target, weight, total, shape, ignore_index, reduction).astype(
+                grad.dtype
+            )
         if len(shape) != 2 or weight is not None or ignore_index >= 0 or not all_within(target, shape[1]):
             return cls.reference(grad, target, weight, total, shape, ignore_index, reduction)
         out = np.zeros(shape, grad.dtype)

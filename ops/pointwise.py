@@ -302,3 +302,13 @@ class Comparison(Binary, abstract=True):
     """Two arguments, compared in their common dtype; the result is bool."""
 
     types = staticmethod(predicate)
+
+    @classmethod
+    def call(cls, input, other):
+        """Refuse a number that comes first, as PyTorch does."""
+        if not hasattr(input, "array"):
+            raise TypeError(
+                f"{cls.op_name}() received an invalid combination of arguments - got ({type(input).__name__}, "
+                f"{type(other).__name__}), but expected (Tensor input, Tensor or Number other)"
+            )
+        return cls.apply(input, other)

@@ -128,6 +128,8 @@ def straight_dtypes(rule):
 
 def number_for(value, dtype):
     """`value` as `dtype` holds it; PyTorch's error where it does not fit."""
+    if isinstance(value, complex):
+        raise _overflow(dtype)
     if dtype is dtypes.bool_:
         return bool(value)
     if dtype.is_floating_point:

@@ -206,9 +206,9 @@ class SumToSize(Reduction):
     def forward(self, input, size):
         """As a sum; the result under the shape asked for."""
         compute = computed_in(input.dtype)
-        return launch_reduce(
-            input, broadcast_dims(input.shape, size), input.dtype, compute, self.combine, 0
-        ).reshape(size)
+        return launch_reduce(input, broadcast_dims(input.shape, size), input.dtype, compute, self.combine, 0).reshape(
+            size
+        )
 
     def backward(self, grad):
         """The gradient for every element that was summed."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from tritorch.ops.base import export
 from tritorch.ops.formula import formula, maximum, minimum, where
+from tritorch.ops.matmul import need_tensors
 from tritorch.ops.pointwise import Binary, Pointwise, straddling
 from tritorch.ops.promotion import arithmetic, number_for
 from tritorch.runtime import dtypes, tl
@@ -97,11 +98,9 @@ class Extreme(Binary, abstract=True):
 
     @classmethod
     def call(cls, input, other):
-        """Refuse a number, as PyTorch does."""
-        if not hasattr(other, "requires_grad"):
-            raise TypeError(
-                f"{cls.op_name}(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}"
-            )
+        """Refuse numbers, as PyTorch does."""
+        if not (hasattr(input, "array") and hasattr(other, "array")):
+            need_tensors(cls.op_name, input=input, other=other)
         return cls.apply(input, other)
 
 

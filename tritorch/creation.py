@@ -219,8 +219,11 @@ def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devi
     if end is None:
         start, end = 0, start
     start, end, step = (each.item() if isinstance(each, Variable) else each for each in (start, end, step))
+    dtype = out.dtype if dtype is None and out is not None else dtype
     if step == 0:
         raise RuntimeError("step must be nonzero")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
     if (step > 0 and start > end) or (step < 0 and start < end):
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     if dtype is None:
@@ -228,13 +231,19 @@ def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devi
         dtype = dtypes.int64 if whole else dtypes.get_default_dtype()
     count = math.ceil((end - start) / step)
     kind = dtypes.as_dtype(dtype, "arange").numpy
+    if kind.kind in "iu" and int(step) == 0:
+        raise ValueError("step must be nonzero")
     made = TABLE["arange"].apply(start, step, count, kind, devices.resolve(device))
+    if out is not None:
+        return out.resize_(made.shape).copy_(made)
     return made.requires_grad_() if requires_grad else made
 
 
 @export("linspace")
 def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """`steps` numbers from `start` to `end`, both included, at equal distances."""
+    if not hasattr(steps, "__index__"):
+        raise TypeError(f"linspace(): argument 'steps' must be int, not {type(steps).__name__}")
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     start, end = (each.item() if isinstance(each, Variable) else each for each in (start, end))
@@ -243,6 +252,8 @@ def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=Non
     made = TABLE["arange"].apply(float(start), step, steps, kind, devices.resolve(device))
     if steps > 1:
         made[-1] = end
+    if out is not None:
+        return out.resize_(made.shape).copy_(made)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -253,6 +264,8 @@ def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_g
     made = zeros(n, m, dtype=dtype, device=device)
     if n and m:
         made.diagonal().fill_(1)
+    if out is not None:
+        return out.resize_(made.shape).copy_(made)
     return made.requires_grad_() if requires_grad else made
 
 

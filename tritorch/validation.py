@@ -98,6 +98,11 @@ def has_floating_input(sample):
     return any(_is_floating(each) and each.size for each in sample)
 
 
+def depends_on_dtype(op):
+    """Whether the samples of an op are drawn in a floating dtype, so that other dtypes are other checks."""
+    return any(_is_floating(each) for sample in samples_of(op) for each in sample)
+
+
 def _is_floating(value):
     return isinstance(value, np.ndarray) and value.dtype.kind in "fV"
 

@@ -133,7 +133,9 @@ def test_kernels_build(name, pretend):
             if not keys <= built:
                 built.update(keys)
                 kind = np.dtype(dtype).name
-                build(launch, device, f"{name}, {kind}, sample {number}, sm_{device.capability}, {launch.kernel.__name__}")
+                build(
+                    launch, device, f"{name}, {kind}, sample {number}, sm_{device.capability}, {launch.kernel.__name__}"
+                )
 
 
 def launch_in_use(kernel, dtype):

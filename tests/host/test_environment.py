@@ -1,4 +1,4 @@
-"""Machines that lack something: no Triton, no GPU, no C compiler, a cache that cannot be written; and a short import."""
+"""Machines that lack something: no Triton, no GPU, no C compiler; and the environment's variables."""
 
 from __future__ import annotations
 

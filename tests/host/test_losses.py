@@ -102,6 +102,12 @@ def test_weights_and_smoothing_that_do_not_fit():
     x, t = torch.zeros(5, 7), torch.zeros(5, dtype=torch.int64)
     with pytest.raises(RuntimeError, match="either for all 7 classes or no classes but got weight tensor of shape"):
         F.cross_entropy(x, t, torch.ones(3))
+    with pytest.raises(RuntimeError, match="expected scalar type Float but found Half"):
+        F.nll_loss(x, t, torch.ones(7, dtype=torch.float16))
+    with pytest.raises(RuntimeError, match="ignore_index is not supported for floating point target"):
+        F.cross_entropy(x, x, ignore_index=1)
+    with pytest.raises(RuntimeError, match="Found dtype Double but expected Float"):
+        F.binary_cross_entropy(x, x.double())
     with pytest.raises(RuntimeError, match=r"label_smoothing must be between 0\.0 and 1\.0\. Got: 2"):
         F.cross_entropy(x, t, label_smoothing=2.0)
     with pytest.raises(ValueError, match="foo is not a valid value for reduction"):

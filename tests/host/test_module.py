@@ -205,6 +205,13 @@ def test_how_layers_start():
     assert abs(table[:-1].std() - 1) < 0.03 and not table[-1].any()
 
 
+def test_prelu_keeps_the_shape_of_a_scalar():
+    x = torch.tensor(-2.0, requires_grad=True)
+    layer = nn.PReLU()
+    layer(x).backward()
+    assert layer(x).shape == () and x.grad.item() == 0.25 and layer.weight.grad.tolist() == [-2.0]
+
+
 def test_initialisers():
     tensor = torch.empty(200, 100)
     for fill, deviation in (
@@ -214,6 +221,11 @@ def test_initialisers():
         (lambda t: nn.init.kaiming_uniform_(t, mode="fan_out", nonlinearity="relu"), math.sqrt(2 / 200)),
     ):
         assert fill(tensor) is tensor and abs(tensor.numpy().std() / deviation - 1) < 0.03
+    # The deviation of a standard normal cut off at two deviations is 0.8796.
+    assert nn.init.trunc_normal_(tensor) is tensor and abs(tensor.numpy().std() / 0.8796 - 1) < 0.03
+    assert np.abs(tensor.numpy()).max() <= 2 and abs(tensor.numpy().mean()) < 0.03
+    half = nn.init.trunc_normal_(torch.empty(100, 100, dtype=torch.float16), mean=1, std=0.02).numpy()
+    assert half.dtype == np.float16 and abs((half - 1).astype(np.float32).std() / 0.02 - 1) < 0.03
     assert nn.init.constant_(tensor, 3).numpy().min() == 3 and nn.init.eye_(tensor).sum().item() == 100
     assert nn.init.calculate_gain("leaky_relu", 1) == 1 and nn.init.calculate_gain("tanh") == 5 / 3
     with pytest.warns(FutureWarning, match="deprecated in favor of `nn.init.uniform_`"):
@@ -260,6 +272,9 @@ def set_weight(value):
         (lambda: nn.Dropout(2), ValueError, "dropout probability has to be between 0 and 1, but got 2"),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "in_channels must be divisible by groups"),
         (lambda: nn.Conv2d(3, 4, 3, padding_mode="reflect"), NotImplementedError, "padding_mode='reflect'"),
+        (lambda: nn.HuberLoss(delta=1j), TypeError, "delta must be a float or int, got: <class 'complex'>"),
+        (lambda: nn.Embedding(2, 3, max_norm=1.0), NotImplementedError, "Embedding: max_norm=1.0 is not supported"),
+        (lambda: nn.Embedding(2, 3, sparse=True), NotImplementedError, "Embedding: sparse=True is not supported"),
         (lambda: nn.Parameter(torch.tensor([1])), RuntimeError, "Only Tensors of floating point"),
     ],
 )

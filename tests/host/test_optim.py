@@ -205,7 +205,7 @@ def leaf():
     return torch.ones(3, requires_grad=True)
 
 
-SHARED = leaf()
+SHARED, TENSORS = leaf(), (torch.tensor(0.9), torch.tensor(0.99))
 
 
 @pytest.mark.parametrize(
@@ -222,6 +222,15 @@ SHARED = leaf()
         (lambda: SGD([{"params": [SHARED]}, {"params": [SHARED]}], 1), ValueError, "more than one parameter group"),
         (lambda: SGD([leaf()], 1).add_param_group(3), TypeError, "param_group must be a dict, but got <class 'int'>"),
         (lambda: Adam([leaf()], betas=(1, 0)), ValueError, "Invalid beta parameter at index 0: 1"),
+        (lambda: Adam([leaf()], betas=(0, 0.9)), ValueError, "betas must be either both floats or both Tensors"),
+        (lambda: Adam([leaf()], betas=(torch.ones(2), 0.9)), ValueError, "Tensor betas[0] must be 1-element"),
+        (lambda: Adam([leaf()], torch.ones(2)), ValueError, "Tensor lr must be 1-element"),
+        (lambda: Adam([leaf()], torch.tensor(0.1), foreach=True), ValueError, "lr as a Tensor is not supported"),
+        (lambda: Adam([leaf()], betas=TENSORS, foreach=True), ValueError, "betas[0] as a Tensor is not supported"),
+        (lambda: SGD([leaf()], torch.ones(2)), ValueError, "Tensor lr must be 1-element"),
+        (lambda: SGD([leaf()], 1, foreach=True, fused=True), RuntimeError, "`fused` and `foreach` cannot be `True`"),
+        (lambda: SGD([("a", leaf()), leaf()], 1), ValueError, "Some param names are missing"),
+        (lambda: SGD([leaf()], 1).add_param_group({"params": [("a", leaf())]}), ValueError, "group with names to"),
         (lambda: Adam([leaf()], eps=-1), ValueError, "Invalid epsilon value: -1"),
         (lambda: SGD([leaf()], 1).load_state_dict(SGD([leaf(), leaf()], 1).state_dict()), ValueError, "doesn't match"),
     ],

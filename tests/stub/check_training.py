@@ -5,9 +5,9 @@ from __future__ import annotations
 import bridge
 import numpy as np
 import pytest
+from tolerances import tolerance
 
 import tritorch as torch
-from tolerances import tolerance
 from tritorch.runtime.language import triton_missing
 from tritorch.runtime.launcher import set_launch_hook
 

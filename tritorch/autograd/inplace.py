@@ -36,8 +36,8 @@ def apply_inplace(function, name, tensor, *args, **kwargs):
     return tensor
 
 
-def check_writable(tensor, name, recorded=True):
-    """Refuse what PyTorch refuses: leaves that require a gradient, views of them, and expanded memory."""
+def check_writable(tensor, name, recorded=True, expanded=False):
+    """Refuse what PyTorch refuses: leaves that require a gradient, their views, and, unless let, `expanded` memory."""
     if recorded and tensor.wants_gradient():
         view = tensor.view_of
         if view is not None:
@@ -48,8 +48,10 @@ def check_writable(tensor, name, recorded=True):
         elif tensor.node is None:
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
     array = tensor.array
-    if 0 in array.strides and any(
-        stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True)
+    if (
+        not expanded
+        and 0 in array.strides
+        and any(stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True))
     ):
         raise RuntimeError(
             f"{name}: unsupported operation: more than one element of the written-to tensor refers to a single memory "

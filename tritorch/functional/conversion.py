@@ -161,7 +161,7 @@ def fill_(self, value):
     if self.wants_gradient():  # the history of what is overwritten must go
         made = creation.full_of("fill_", (), number, self.dtype, self.device)
         return apply_inplace(EXPORTS["Tensor._overwritten_by"], "fill_", self, made)
-    check_writable(self, "fill_")
+    check_writable(self, "fill_", expanded=True)  # one value for all
     self.array.fill(number)
     bump(self)
     return self

@@ -258,6 +258,9 @@ def random_(self, from_=0, to=None, *, generator=None, **named):
     return self.copy_(draw_integers(self.array.shape, int(low), int(to), dtype, self.device, source))
 
 
+_SHORTEST_WAIT = 2.0**-30
+
+
 @export("multinomial", "Tensor.multinomial")
 def multinomial(input, num_samples, replacement=False, *, generator=None, out=None):
     """Indices drawn with the probabilities that the rows of `input` are proportional to.
@@ -266,10 +269,14 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
     replacement the `num_samples` first are taken.
     """
     _check_multinomial(input, num_samples, replacement)
+    if out is not None and out.dtype is not dtypes.int64:
+        raise RuntimeError(f"multinomial expects Long tensor out, got: {KIND_NAMES[out.dtype.name]}")
     shape = input.array.shape
-    source, rows = generator_of("multinomial", generator), input.detach().unsqueeze(-2)
+    kind = dtypes.promote_types(input.dtype, dtypes.float32)  # waits in half precision would often be equal
+    source, rows = generator_of("multinomial", generator), input.detach().to(kind).unsqueeze(-2)
     draws = (*shape[:-1], num_samples if replacement else 1, shape[-1])
-    waits = creation.full_of("multinomial", draws, 0, input.dtype, input.device).exponential_(generator=source)
+    waits = creation.full_of("multinomial", draws, 0, kind, input.device).exponential_(generator=source)
+    waits.clamp_(min=_SHORTEST_WAIT)  # no 0 / 0, by which an index of probability 0 would come first
     if replacement:
         return finish((rows / waits).argmax(-1), out)
     speeds, found = (rows / waits).squeeze(-2), []

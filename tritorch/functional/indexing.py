@@ -6,7 +6,7 @@ import tritorch.indexing as indexing
 from tritorch import creation
 from tritorch.autograd.variable import Variable
 from tritorch.functional.shapes import broadcast_tensors
-from tritorch.ops.base import TABLE, export
+from tritorch.ops.base import TABLE, export, write_out
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.embedding import Embedding
 from tritorch.ops.gathering import Scatter, at_least_one, check_index
@@ -31,25 +31,35 @@ def argwhere(input):
 
 
 @export("masked_select", "Tensor.masked_select")
-def masked_select(input, mask):
+def masked_select(input, mask, *, out=None):
     """The elements where `mask` is True, in one dimension."""
     if mask.array.dtype.kind != "b":
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     if input.array.shape != mask.array.shape:
         input, mask = broadcast_tensors(input, mask)
-    return input[mask]
+    found = input[mask]
+    return found if out is None else write_out(out, found)
 
 
 @export("index_select", "Tensor.index_select")
-def index_select(input, dim, index):
+def index_select(input, dim, index, *, out=None):
     """The indices `index`, a vector, of dimension `dim`."""
+    found = _selected(input, dim, index)
+    return found if out is None else write_out(out, found)
+
+
+def _selected(input, dim, index):
     dim = wrap_dim(dim, input.array.ndim)
     if index.array.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
     if index.array.dtype.name not in ("int64", "int32"):
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
     if not input.array.ndim:
-        return Index.apply(input.reshape(1), (0,), index.reshape(-1)).reshape(())
+        if index.array.size != 1:
+            raise IndexError("index_select(): Index to scalar can have only 1 value, got 0 or more")
+        input = input.reshape(1)
+        _check_range(input, 0, index, "index out of range in self")
+        return Index.apply(input, (0,), index.reshape(-1)).reshape(())
     _check_range(input, dim, index, "index out of range in self")
     return Index.apply(input, (dim,), at_least_one(index))
 
@@ -99,7 +109,7 @@ def index_put(input, indices, values, accumulate=False):
     return IndexPut.apply(input, indexing.puttable(values, input, shape), accumulate, dims, *found)
 
 
-def _index_rows(op, input, dim, index, source):
+def _put_rows(op, input, dim, index, source, accumulate):
     dim = wrap_dim(dim, input.array.ndim)
     if index.array.ndim > 1:
         raise IndexError(f"{op}(): Index is supposed to be a vector, but got dim: {index.array.ndim}")
@@ -108,29 +118,36 @@ def _index_rows(op, input, dim, index, source):
             f"{op}(): self and source expected to have the same dtype, but got (self) {input.dtype.name} and (source) "
             f"{source.dtype.name}"
         )
-    _check_range(input, dim, index, "index out of range in self")
-    return dim, at_least_one(index)
+    rows = at_least_one(input)
+    _check_range(rows, dim, index, "index out of range in self")
+    shape = rows.array.shape
+    wanted, index = (*shape[:dim], index.array.size, *shape[dim + 1 :]), at_least_one(index)
+    if op != "index_fill" and at_least_one(source).array.shape != wanted:
+        raise RuntimeError(
+            f"{op}(): source tensor shape must match self tensor shape, excluding the specified dimension. "
+            f"Got self.shape = {list(input.array.shape)} source.shape = {list(source.array.shape)}"
+        )
+    made = IndexPut.apply(rows, source, accumulate, (dim,), index)
+    return made if input.array.ndim else made.reshape(())
 
 
 @export("index_add", "Tensor.index_add")
-def index_add(input, dim, index, source, *, alpha=1):
+def index_add(input, dim, index, source, *, alpha=1, out=None):
     """The tensor with alpha * source added at the indices `index` of dimension `dim`."""
-    dim, index = _index_rows("index_add", input, dim, index, source)
-    return IndexPut.apply(input, source if alpha == 1 else source * alpha, True, (dim,), index)
+    made = _put_rows("index_add", input, dim, index, source if alpha == 1 else source * alpha, True)
+    return made if out is None else write_out(out, made)
 
 
 @export("index_copy", "Tensor.index_copy")
 def index_copy(input, dim, index, source):
     """The tensor with `source` written at the indices `index` of dimension `dim`."""
-    dim, index = _index_rows("index_copy", input, dim, index, source)
-    return IndexPut.apply(input, source, False, (dim,), index)
+    return _put_rows("index_copy", input, dim, index, source, False)
 
 
 @export("index_fill", "Tensor.index_fill")
 def index_fill(input, dim, index, value):
     """The tensor with one value at the indices `index` of dimension `dim`."""
-    dim, index = _index_rows("index_fill", input, dim, index, value)
-    return IndexPut.apply(input, _number(value, input), False, (dim,), index)
+    return _put_rows("index_fill", input, dim, index, _number(value, input), False)
 
 
 def _number(value, like):
@@ -154,6 +171,8 @@ def scatter_add(input, dim, index, src):
 def _scatter(op, input, dim, index, src, accumulate):
     dim = wrap_dim(dim, input.array.ndim)
     src = _number(src, input)
+    if not index.array.size:  # of any dtype and rank
+        return input.clone()
     if src.array.dtype != input.array.dtype:
         raise RuntimeError(f"{op}(): Expected self.dtype to be equal to src.dtype")
     if not input.array.ndim:
@@ -181,6 +200,8 @@ def refuse_options(name, max_norm, scale_grad_by_freq, sparse):
 @export("nn.functional.embedding")
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """The rows of `weight` that `input` numbers; row `padding_idx` gets no gradient."""
+    if weight.array.ndim != 2:
+        raise RuntimeError("'weight' must be 2-D")
     count = weight.array.shape[0]
     if padding_idx is not None:
         if not -count <= padding_idx < count:

@@ -145,9 +145,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
 
 
 @export("nll_loss", "nn.functional.nll_loss")
-def nll_loss(
-    input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"
-):
+def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """The mean of -weight[target] input[target] over rows whose target is not `ignore_index`."""
     reduction = reduction_of(size_average, reduce, reduction)
     check_classes(input, target, weight)
@@ -175,9 +173,7 @@ def check_classes(input, target, weight):
             f"shape: {list(weight.array.shape)}"
         )
     if weight is not None and weight.dtype is not input.dtype:
-        raise RuntimeError(
-            f"expected scalar type {_scalar_name(input.dtype)} but found {_scalar_name(weight.dtype)}"
-        )
+        raise RuntimeError(f"expected scalar type {_scalar_name(input.dtype)} but found {_scalar_name(weight.dtype)}")
 
 
 def _scalar_name(dtype):

@@ -31,10 +31,15 @@ def avg_pool2d(
     flat = input.reshape(planes.numel(), 1, *image)
     sums = TABLE["conv2d"].apply(flat, window, None, stride, ends, one, 1).reshape(*planes, *out)
     if divisor_override is not None:
-        return sums / divisor_override
+        return _mean(sums, divisor_override)
     down, across = (_counts(*each, count_include_pad) for each in zip(image, out, kernel, stride, padding, strict=True))
     counts = creation.tensor(np.outer(down, across), dtype=input.dtype, device=input.device)
-    return sums / counts
+    return _mean(sums, counts)
+
+
+def _mean(sums, counts):
+    """Integers are divided towards zero."""
+    return sums / counts if sums.is_floating_point() else sums.div(counts, rounding_mode="trunc")
 
 
 def _counts(size, places, taps, by, pad, with_padding):
@@ -48,12 +53,19 @@ def _counts(size, places, taps, by, pad, with_padding):
 def adaptive_avg_pool2d(input, output_size):
     """The mean of output_size windows that cover (N, C, H, W) or (C, H, W) as evenly as they can."""
     need_tensors("adaptive_avg_pool2d", input=input)
+    if input.ndim < 3 and not isinstance(output_size, int):
+        raise ValueError(f"Input dimension should be at least 3, got {input.ndim}")
     if input.ndim not in (3, 4):
         raise RuntimeError(f"adaptive_avg_pool2d(): Expected 3D or 4D tensor, but got {list(input.shape)}")
     wanted = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
     if len(wanted) != 2:
         raise RuntimeError("adaptive_avg_pool2d: output_size must be 2")
     sizes = [size if want is None else want for size, want in zip(input.shape[-2:], wanted, strict=True)]
+    if min(sizes) < 0:
+        raise RuntimeError(
+            "adaptive_avg_pool2d: elements of output_size must be greater than or equal to 0 but received "
+            f"{{{sizes[0]}, {sizes[1]}}}"
+        )
     if sizes == [1, 1]:
         return input.mean((-2, -1), keepdim=True)
     down, across = (

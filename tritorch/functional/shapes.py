@@ -7,7 +7,7 @@ import math
 
 from tritorch.autograd.inplace import alias, bump
 from tritorch.autograd.variable import Variable
-from tritorch.ops.base import Op, TABLE, export
+from tritorch.ops.base import TABLE, Op, export
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.ops.layout import broadcast_shape
 from tritorch.ops.views import Expand, Permute, Slice, Squeeze, T, Transpose, Unsqueeze, permute, reshape
@@ -147,6 +147,8 @@ def narrow(input, dim, start, length):
     shape = input.array.shape
     if not shape:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if isinstance(start, Variable) and (start.array.ndim or start.array.dtype.kind not in "iu"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     dim, start, length = wrap_dim(dim, len(shape)), int(start), int(length)
     size = shape[dim]
     if length < 0:

@@ -24,7 +24,7 @@ def normal_(tensor, mean=0.0, std=1.0, generator=None):
 
 
 def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
-    """Normal numbers drawn again until they are between a and b: by the inverse of the distribution function."""
+    """Normal numbers that lie between a and b: by the inverse of the distribution function."""
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. "
@@ -33,9 +33,22 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
         )
     low, high = (math.erf((each - mean) / std / math.sqrt(2)) for each in (a, b))
     with no_grad():
-        tensor.uniform_(low, high, generator=generator)
-        tensor.erfinv_().mul_(std * math.sqrt(2.0)).add_(mean)
+        drawn = tensor if tensor.element_size() > 2 else tensor.float()  # half precision would hit the ends
+        drawn.uniform_(low, high, generator=generator)
+        tensor.copy_(_inverse_erf(drawn) * (std * math.sqrt(2.0)) + mean)
         return tensor.clamp_(min=a, max=b)
+
+
+def _inverse_erf(x):
+    """The y with erf(y) = x: a closed form that is right to 0.2 percent, then two steps of Newton's method."""
+    limit = 1 - (1e-7 if x.element_size() == 4 else 1e-15)  # erf is flat where it reaches 1
+    x = x.clamp(-limit, limit)
+    logs = (1 - x * x).log()
+    middle = logs / 2 + 2 / (math.pi * 0.147)
+    y = ((middle * middle - logs / 0.147).sqrt() - middle).clamp(min=0).sqrt() * x.sign()
+    for _ in range(2):
+        y = y - (y.erf() - x) * (y * y).exp() * (math.sqrt(math.pi) / 2)
+    return y
 
 
 def constant_(tensor, val):

@@ -2,7 +2,7 @@
 
 The function computes a key from all that compiled code depends on: the dtype and alignment of arrays, the class of
 integers, the types of other numbers, constants with their types, options. The key leads to an `Entry`, whose own
-generated function packs the parameters. A launch that is already known costs one or two microseconds.
+generated function packs the parameters. A launch that is already known costs two to four microseconds; benchmarks/launch.py measures it.
 """
 
 from __future__ import annotations
@@ -177,7 +177,9 @@ def _class_text(text, kind_name, expected, names):
         return f"({kind_name} if {same} else {general})"
     if kind is tuple:
         parts = (_class_text(f"{text}[{at}]", f"{kind_name}_{at}", each, names) for at, each in enumerate(expected))
-        return f"(({''.join(f'{part}, ' for part in parts)}) if {same} and len({text}) == {len(expected)} else {general})"
+        return (
+            f"(({''.join(f'{part}, ' for part in parts)}) if {same} and len({text}) == {len(expected)} else {general})"
+        )
     if _holds_pointer.get(kind):
         return f"({text}.code * 2 + (16 if {text}.pointer & 15 else 17) if {same} else {general})"
     return general

@@ -69,7 +69,7 @@ class Event:
         self.handle, self.device_index, self._api = None, None, None
 
     def __del__(self, in_bad_fork=driver.in_bad_fork, is_finalizing=sys.is_finalizing):
-        # After a fork the parent's driver must not be touched; at exit the bindings are half gone, and events go anyway.
+        # After a fork the parent's driver must not be touched; at exit the bindings are half gone, and so are events.
         if self.handle is not None and not in_bad_fork() and not is_finalizing():
             self._api.cuEventDestroy(self.handle)
 

@@ -80,7 +80,7 @@ def _patch(changes):
         stock._patch_builtin(language.tensor, builder, changes)
         stock._patch_lang_tensor(language.tensor, changes)
         stock._patch_lang_core(language, changes)
-    for language in (tl, tl.core):  # after both: patching the second puts Triton's own, sequential ones back on the first
+    for language in (tl, tl.core):  # after both: patching the second puts Triton's sequential ones on the first
         changes.set_attr(language, "reduce", reduce)
         changes.set_attr(language, "associative_scan", associative_scan)
     stock._patch_builtin(tl.math, builder, changes)

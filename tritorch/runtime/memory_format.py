@@ -1,0 +1,27 @@
+"""The names PyTorch has for how the elements of a tensor lie in memory.
+
+Functions take one as `memory_format` and give the same elements whichever it is: how results lie is ours to choose.
+"""
+
+from __future__ import annotations
+
+
+class memory_format:
+    """One of PyTorch's memory formats."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name):
+        self.name = name
+
+    def __repr__(self):
+        return f"torch.{self.name}"
+
+    def __reduce__(self):
+        return self.name
+
+
+contiguous_format = memory_format("contiguous_format")
+preserve_format = memory_format("preserve_format")
+channels_last = memory_format("channels_last")
+channels_last_3d = memory_format("channels_last_3d")
