@@ -2,8 +2,8 @@
 
     python benchmarks/launch.py
 
-Needs a GPU, or the stub driver of tests/stub in its place, whose launch does nothing: then what is measured is Python and
-cuda-core alone. On a GPU the kernels are empty, and waiting for them is not part of the time.
+Needs a GPU, or the stub driver of tests/stub in its place, whose launch does nothing: then what is measured is Python
+and cuda-core alone. On a GPU the kernels are empty, and waiting for them is not part of the time.
 """
 
 from __future__ import annotations

@@ -13,10 +13,11 @@ from tritorch.runtime import precision, tl
 
 _SMALLEST = 16  # the least side of a tile that tensor cores take
 _SIDE_KEPT = 64  # tiles are not halved below this to fill the last wave
+_STAGED = 48  # elements that a thread can hold on their way to shared memory without spilling
 _FILL = 0.8  # of the multiprocessors, by the last wave
 
 
-def matmul_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True):
+def matmul_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True, aligned=True):
     """The largest tile whose accumulator fits the registers, halved while the last wave would leave many SMs idle."""
     if device.kind == "interpreter":
         # Without tl.dot a block of rows x inner x columns is made.
@@ -38,10 +39,11 @@ def matmul_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor_
         k //= 2
     while stages > 2 and (m + n) * k * itemsize * stages > device.shared_memory:
         stages -= 1
-    return {
-        "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8,
-        "num_warps": 8 if m * n >= (16384 if tensor_cores else 4096) else 4, "num_stages": stages,
-    }  # fmt: skip
+    warps = 8 if m * n >= (16384 if tensor_cores else 4096) else 4
+    # Rows that do not start at multiples of 16 elements are loaded through registers, of which there are few.
+    while not aligned and k > _SMALLEST and (m + n) * k > _STAGED * 32 * warps:
+        k //= 2
+    return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "num_warps": warps, "num_stages": stages}
 
 
 def _last_wave(rows, columns, batch, m, n, sms):
@@ -169,8 +171,9 @@ def launch_matmul(a, b, shape, bias=None, activation=None):
     flat, (a_batch, b_batch) = merge(batch, [tuple(a_batch), tuple(b_batch)])
     count = math.prod(flat)
     wide = needs_64_bits((rows, inner), [(a_row, a_inner)]) or needs_64_bits((inner, columns), [(b_inner, b_column)])
+    aligned = all(step == 1 or step % 16 == 0 for step in (a_row, a_inner, b_inner, b_column))
     constants, sizes = dot_settings(a.dtype)
-    config = matmul_kernel.config(out, rows=rows, columns=columns, inner=inner, batch=count, **sizes)
+    config = matmul_kernel.config(out, rows=rows, columns=columns, inner=inner, batch=count, aligned=aligned, **sizes)
     grid = (cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * count,)
     matmul_kernel[grid](
         a, b, bias, out, rows, columns, inner, a_row, a_inner, b_inner, b_column,

@@ -255,6 +255,13 @@ class Unary(Pointwise, abstract=True):
 
     arguments: tuple[str, ...] = ("input",)
 
+    @classmethod
+    def host(cls, input, *more):
+        """As the family's, without its loop where nothing is to be decided."""
+        if not more and getattr(input, "dtype", None) in cls.straight:
+            return cls.quick(input)
+        return super().host(input, *more)
+
     @staticmethod
     def samples(draw):
         for shape in straddling():
@@ -288,6 +295,16 @@ class Binary(Pointwise, abstract=True):
     """Two arguments, broadcast and promoted."""
 
     arguments: tuple[str, ...] = ("input", "other")
+
+    @classmethod
+    def host(cls, *arrays):
+        """As the family's, without its loop where two arrays have one dtype and one shape."""
+        if len(arrays) == 2:
+            x, y = arrays
+            kind = getattr(x, "dtype", None)
+            if kind is getattr(y, "dtype", 0) and kind in cls.straight and x.shape == y.shape:
+                return cls.quick(x, y)
+        return super().host(*arrays)
 
     @staticmethod
     def samples(draw):

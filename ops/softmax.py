@@ -195,24 +195,24 @@ def implicit_dim(op, dim, ndim):
         return dim
     warnings.warn(
         f"Implicit dimension choice for {op} has been deprecated. Change the call to include dim=X as an argument.",
-        stacklevel=3,
+        stacklevel=4,
     )
     return 0 if ndim in (0, 1, 3) else 1
 
 
 @export("nn.functional.softmax")
-def softmax(input, dim=None, _stacklevel=3, dtype=None):
+def softmax(input, dim=None, _stacklevel=4, dtype=None):
     """exp(x - max x) / sum exp(x - max x) along `dim`."""
     return Softmax.call(input, implicit_dim("softmax", dim, input.ndim), dtype)
 
 
 @export("nn.functional.log_softmax")
-def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
+def log_softmax(input, dim=None, _stacklevel=4, dtype=None):
     """x - max x - log sum exp(x - max x) along `dim`."""
     return LogSoftmax.call(input, implicit_dim("log_softmax", dim, input.ndim), dtype)
 
 
 @export("nn.functional.softmin")
-def softmin(input, dim=None, _stacklevel=3, dtype=None):
+def softmin(input, dim=None, _stacklevel=4, dtype=None):
     """The softmax of -x along `dim`."""
     return Softmax.call(-input, implicit_dim("softmin", dim, input.ndim), dtype)

@@ -1,7 +1,7 @@
 """Compile tier: every kernel of every op builds for three GPU generations, fits their shared memory and does not spill.
 
-Ops run on the interpreter device with their launches noted instead of carried out, and with configs chosen as for a GPU:
-what is compiled is what that GPU would be asked to run.
+Ops run on the interpreter device with their launches noted instead of carried out, and with configs chosen as for a
+GPU: what is compiled is what that GPU would be asked to run.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if triton_missing():
 A100 = DeviceInfo("cuda", 108, SHARED_MEMORY[80], 80)
 H200 = DeviceInfo("cuda", 132, SHARED_MEMORY[90], 90)
 B200 = DeviceInfo("cuda", 148, SHARED_MEMORY[100], 100)
-# What to compile: each formula once for each dtype and GPU; each way of addressing (rank, alignment, divisibility), which
-# depends on no formula, for one dtype and GPU.
+# What to compile: each formula once for each dtype and GPU; each way of addressing (rank, alignment), which depends on
+# no formula, for one dtype and GPU.
 MATRIX = (
     (H200, np.float32, True),
     (H200, ml_dtypes.bfloat16, False),
@@ -104,7 +104,10 @@ def specialised(value):
     """What the compiler is told of an argument."""
     if isinstance(value, tuple):
         return tuple(map(specialised, value))
-    return (value.dtype, value.ctypes.data % 16 == 0) if isinstance(value, np.ndarray) else class_of(value)
+    if isinstance(value, np.ndarray):
+        return value.dtype, value.ctypes.data % 16 == 0
+    # Whether an integer divides by 16 changes how much is loaded at once, not whether it can be; 1 is a constant.
+    return min(class_of(value), 2) if type(value) is int else class_of(value)
 
 
 def build(launch, device, what):

@@ -82,7 +82,7 @@ def dropout2d(input, p=0.5, training=True, inplace=False):
             "future release. To retain the behavior and silence this warning, please use dropout instead. Note that "
             "dropout2d exists to provide channel-wise dropout on inputs with 2 spatial dimensions, a channel "
             "dimension, and an optional batch dimension (i.e. 3D or 4D inputs).",
-            stacklevel=2,
+            stacklevel=3,
         )
     if rank == 3:
         warnings.warn(
@@ -90,7 +90,7 @@ def dropout2d(input, p=0.5, training=True, inplace=False):
             "- input is interpreted as shape (N, C, L), where C is the channel dim. This behavior will change in a "
             "future release to interpret the input as one without a batch dimension, i.e. shape (C, H, W). To maintain "
             "the 1D channel-wise dropout behavior, please switch to using dropout1d instead.",
-            stacklevel=2,
+            stacklevel=3,
         )
     return _feature_dropout(input, p, training, inplace, 0)
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 try:
@@ -19,10 +21,7 @@ else:
 if HAS_VARIABLE:
     _silent = _make_extobj(all="ignore")
 
-    def silence():
-        """Switch warnings off; returns what `restore` takes."""
-        return _errors.set(_silent)
-
+    silence = partial(_errors.set, _silent)  # switches warnings off; returns what `restore` takes
     restore = _errors.reset
 else:
 
