@@ -61,3 +61,12 @@ def test_the_default_device_can_come_from_the_environment():
     assert python(code, TRITORCH_DEVICE="interpreter").stdout.split() == ["interpreter", "interpreter"]
     found = python(code, TRITORCH_DEVICE="toaster")
     assert "toaster" in found.stderr.splitlines()[-1]
+
+
+def test_numpy_warnings_are_silenced_with_and_without_its_context_variable():
+    block = "import numpy._core.umath as u; del u._extobj_contextvar\n"
+    code = "import tritorch as t, warnings; warnings.simplefilter('error'); print((t.ones(2) / 0).tolist())"
+    assert "[inf, inf]" in python(code).stdout
+    assert "[inf, inf]" in python("import numpy\n" + block + code).stdout
+    after = "; import numpy; numpy.ones(2) / 0"
+    assert "divide by zero" in python(code + after).stderr, "the user's own NumPy warns as before"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -18,17 +19,13 @@ else:
     HAS_VARIABLE = True
 
 
+def _restore_by_function(before):
+    np.seterr(**before)
+
+
+silence: Any  # switches warnings off; returns what `restore` takes
+restore: Any  # switches them back
 if HAS_VARIABLE:
-    _silent = _make_extobj(all="ignore")
-
-    silence = partial(_errors.set, _silent)  # switches warnings off; returns what `restore` takes
-    restore = _errors.reset
+    silence, restore = partial(_errors.set, _make_extobj(all="ignore")), _errors.reset
 else:
-
-    def silence():
-        """Switch warnings off; returns what `restore` takes."""
-        return np.seterr(all="ignore")
-
-    def restore(before):
-        """Switch warnings back to what they were."""
-        np.seterr(**before)
+    silence, restore = partial(np.seterr, all="ignore"), _restore_by_function
