@@ -48,6 +48,11 @@ class Node:
         """The node's name as PyTorch spells it, such as SoftmaxBackward0."""
         return f"{type(self).__name__}Backward0"
 
+    @property
+    def next_functions(self):
+        """The nodes that gradients flow to from here, each with the number of its output; a leaf stands for itself."""
+        return tuple((None, 0) if edge is None else edge[:2] for edge in self.edges)
+
     def __repr__(self):
         return f"<{self.name()}>"
 

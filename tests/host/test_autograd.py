@@ -328,3 +328,38 @@ def test_in_place_keeps_the_old_value_for_the_other_argument():
     z.mul_(y)
     z.sum().backward()
     assert x.grad.tolist() == [5.0, 7.0] and y.grad.tolist() == [2.0, 3.0]
+
+
+def test_hooks_on_nodes_and_the_graph_they_stand_in():
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    z = y.exp().sum()
+    assert z.grad_fn.next_functions[0][0].next_functions[0][0] is y.grad_fn
+    assert y.grad_fn.next_functions[0][0] is x
+    seen = []
+    handle = y.grad_fn.register_hook(lambda inputs, outputs: seen.append((inputs[0].tolist(), outputs[0].tolist())))
+    z.backward(retain_graph=True)
+    outputs = y.detach().exp()
+    assert seen == [((outputs * 2).tolist(), outputs.tolist())]
+    handle.remove()
+    z.backward()
+    assert len(seen) == 1
+
+
+def test_once_differentiable_runs_unrecorded():
+    from tritorch.autograd.function import once_differentiable
+
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx, grad):
+            assert not torch.is_grad_enabled()
+            return grad * 2
+
+    x = leaf(1.0)
+    (found,) = torch.autograd.grad(Double.apply(x), x, create_graph=True)
+    assert found.item() == 2 and not found.requires_grad

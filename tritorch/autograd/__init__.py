@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tritorch.autograd import engine
+from tritorch.autograd import hooks as hooks
 from tritorch.autograd.anomaly import detect_anomaly as detect_anomaly
 from tritorch.autograd.anomaly import is_anomaly_enabled as is_anomaly_enabled
 from tritorch.autograd.anomaly import set_detect_anomaly as set_detect_anomaly

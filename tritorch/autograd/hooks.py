@@ -6,6 +6,8 @@ import itertools
 import weakref
 from collections import OrderedDict
 
+from tritorch.ops.base import Node
+
 _numbers = itertools.count()
 
 
@@ -63,3 +65,6 @@ def register_node_hook(node, hook):
     if node.hooks is None:
         node.hooks = {}
     return add_hook(node.hooks.setdefault("post", OrderedDict()), hook)
+
+
+Node.register_hook = register_node_hook  # type: ignore[attr-defined]  # ops below never import this room
