@@ -222,6 +222,8 @@ class NllLoss(Op):
 
     def backward(self, grad, _=None):
         """-weight[target] grad at the target, zero elsewhere."""
+        if self.edges[0] is None:  # class weights have no gradient
+            return (None,)
         _, target, weight, ignore_index, reduction = self.inputs
         total = self.outputs[1].detach() if reduction == "mean" else None
         return (NllLossBackward.apply(grad, target, weight, total, self.edges[0][2], ignore_index, reduction),)
