@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 
 from tritorch.autograd.inplace import apply_inplace
-from tritorch.ops.base import EXPORTS, Op
+from tritorch.ops.base import EXPORTS
 
 # Operators whose method, f(self, other), is written over self by `self f= other`.
 IN_PLACE_OPERATORS = (
@@ -53,6 +53,3 @@ def exported(room):
         if place == room:
             found[last] = function
     return found
-
-
-__all__ = ["Op", "bind_tensor", "exported"]
