@@ -117,13 +117,13 @@ def stubs():
 
 def main():
     """Write the stubs, or with --check say which are stale."""
-    stale = [path for path, text in stubs().items() if not path.exists() or path.read_text() != text]
+    stale = {path: text for path, text in stubs().items() if not path.exists() or path.read_text() != text}
     if "--check" in sys.argv:
         for path in stale:
             print(f"stale: {path.relative_to(ROOT.parent)}; run python -m tritorch.stubs", file=sys.stderr)
         return 1 if stale else 0
-    for path in stale:
-        path.write_text(stubs()[path])
+    for path, text in stale.items():
+        path.write_text(text)
     print(f"{len(stale)} stubs written")
     return 0
 

@@ -6,6 +6,7 @@ from collections import OrderedDict, UserDict, defaultdict, namedtuple
 
 import numpy as np
 import pytest
+from plain_datasets import SizedStream, Squares, Stream, values
 
 import tritorch as torch
 from tritorch.utils.data import (
@@ -13,7 +14,6 @@ from tritorch.utils.data import (
     ChainDataset,
     ConcatDataset,
     Dataset,
-    IterableDataset,
     RandomSampler,
     StackDataset,
     Subset,
@@ -27,36 +27,6 @@ from tritorch.utils.data import (
 )
 
 Pair = namedtuple("Pair", "a b")
-
-
-class Squares(Dataset):
-    def __init__(self, count):
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        if not 0 <= index < self.count:
-            raise IndexError(index)
-        return np.full(2, index * index, np.float32), index
-
-
-class Stream(IterableDataset):
-    def __init__(self, count):
-        self.count = count
-
-    def __iter__(self):
-        return iter(range(self.count))
-
-
-class SizedStream(Stream):
-    def __len__(self):
-        return self.count
-
-
-def values(batches):
-    return [batch.tolist() for batch in batches]
 
 
 # ------------------------------------------------------------------------------------------------ datasets

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from itertools import chain
 
-import numpy as np
 import pytest
+from plain_datasets import SizedStream, Squares, Stream, values
 
 import tritorch as torch
 from tritorch.utils.data import (
     DataLoader,
     Dataset,
-    IterableDataset,
     RandomSampler,
     Sampler,
     SequentialSampler,
@@ -20,36 +19,6 @@ from tritorch.utils.data import (
     default_collate,
     get_worker_info,
 )
-
-
-class Squares(Dataset):
-    def __init__(self, count):
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        if not 0 <= index < self.count:
-            raise IndexError(index)
-        return np.full(2, index * index, np.float32), index
-
-
-class Stream(IterableDataset):
-    def __init__(self, count):
-        self.count = count
-
-    def __iter__(self):
-        return iter(range(self.count))
-
-
-class SizedStream(Stream):
-    def __len__(self):
-        return self.count
-
-
-def values(batches):
-    return [batch.tolist() for batch in batches]
 
 
 def test_loader_batches_in_order_and_counts_them():

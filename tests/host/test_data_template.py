@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.host.test_data_workers import LARGE, Rows, die, fail, gone, pids, wait_until
+from host.test_data_workers import LARGE, Rows, die, fail, gone, pids, wait_until
 from tritorch.utils.data import DataLoader, Subset, get_worker_info, placement
 from tritorch.utils.data.placement import cuda_in_use, cuda_may_start
 

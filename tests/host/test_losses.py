@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from tolerances import tolerance
+from tolerances import close
 
 import tritorch as torch
 from tritorch.namespaces import exported
@@ -22,11 +22,6 @@ WEIGHT = np.array([1.0, 2.0, 0.5, 1.5])
 def device(request):
     torch.set_default_device(request.param)
     return request.param
-
-
-def close(found, expected, gradient=False):
-    relative, absolute = tolerance(found.array.dtype, gradient)
-    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=relative, atol=absolute)
 
 
 def logs():

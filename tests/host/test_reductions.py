@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from tolerances import tolerance
+from tolerances import close
 
 import tritorch as torch
 
@@ -18,11 +18,6 @@ NAN = float("nan")
 def device(request):
     torch.set_default_device(request.param)
     return request.param
-
-
-def close(found, expected, gradient=False):
-    relative, absolute = tolerance(found.array.dtype, gradient)
-    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=relative, atol=absolute)
 
 
 def counted(*shape, dtype=np.float32):

@@ -241,7 +241,7 @@ class Entry:
         self.constants = {
             each.name: value for each, value in zip(kernel.params, values, strict=True) if each.is_constexpr
         }
-        properties = driver.device_properties(device_index)
+        properties = driver.properties(device_index)
         major, minor = properties.capability
         compiled = compile_values(kernel, values, options, 10 * major + minor)
         self.metadata = compiled.metadata

@@ -310,9 +310,6 @@ def properties(device=None):
     return _properties(index)
 
 
-device_properties = properties
-
-
 @cache
 def _properties(index):
     driver = api()
