@@ -1,4 +1,4 @@
-"""All ops. Every module in this folder is imported, so that adding an op is adding its class and nothing else."""
+"""All ops, one folder a family. Every module in here is imported: adding an op is adding its class and nothing else."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import pkgutil
 if __name__ == "ops":
     raise ImportError("import tritorch.ops, not ops: this would be a second copy of every op")
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+for _module in pkgutil.walk_packages(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)

@@ -6,7 +6,7 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import Op
-from tritorch.ops.pointwise import pointwise_default
+from tritorch.ops.pointwise.family import pointwise_default
 from tritorch.runtime import tl, transfer
 
 

@@ -60,6 +60,15 @@ def _is_tensor(value):
     return hasattr(value, "requires_grad")
 
 
+def need_tensors(op, **arguments):
+    """Refuse what is not a Tensor, as PyTorch does."""
+    for position, (name, value) in enumerate(arguments.items(), 1):
+        if not _is_tensor(value):
+            raise TypeError(
+                f"{op}(): argument '{name}' (position {position}) must be Tensor, not {type(value).__name__}"
+            )
+
+
 def _wrong_first(name, function, given):
     """The TypeError for something else where a tensor comes first, or in a sequence of tensors."""
     if not given:

@@ -16,9 +16,9 @@ from tritorch.autograd.inplace import apply_inplace, bump
 from tritorch.autograd.variable import Variable
 from tritorch.functional.conversion import number_for
 from tritorch.ops.base import TABLE, export
-from tritorch.ops.indexing import Index, IndexPut, numpy_key, out_of_bounds, pick, write_picked
+from tritorch.ops.index.indexing import Index, IndexPut, numpy_key, out_of_bounds, pick, write_picked
 from tritorch.ops.layout import broadcast_shape
-from tritorch.ops.views import Expand, Select, Slice, Unsqueeze
+from tritorch.ops.shape.views import Expand, Select, Slice, Unsqueeze
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import CPU
 

@@ -1,7 +1,7 @@
 """Generators: a seed and how far its sequence is used. Every random draw takes its place in one.
 
-A draw is a function of (seed, offset) that every device computes alike (see ops/philox.py), so one generator serves all
-devices, its state is two numbers, and setting them back repeats everything that followed, on any device.
+A draw is a function of (seed, offset) that every device computes alike (see ops/random/philox.py), so one generator
+serves all devices, its state is two numbers, and setting them back repeats everything that followed, on any device.
 """
 
 from __future__ import annotations

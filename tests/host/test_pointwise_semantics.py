@@ -13,7 +13,7 @@ import tritorch as torch
 from tritorch.autograd import grad
 from tritorch.namespaces import exported
 from tritorch.ops.base import TABLE
-from tritorch.ops.pointwise import Pointwise, PointwiseGradient
+from tritorch.ops.pointwise.family import Pointwise, PointwiseGradient
 from tritorch.runtime.device import CPU
 from tritorch.validation import on_device, samples_of
 

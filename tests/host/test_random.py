@@ -9,8 +9,8 @@ import pytest
 
 import tritorch as torch
 import tritorch.nn.functional as F
-from tritorch.ops import philox
-from tritorch.ops.permutation import RandomPermutation
+from tritorch.ops.random import philox
+from tritorch.ops.random.permutation import RandomPermutation
 from tritorch.runtime.device import INTERPRETER
 
 

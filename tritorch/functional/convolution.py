@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tritorch.ops.base import TABLE, export
-from tritorch.ops.convolution_shape import check_types, pair
-from tritorch.ops.matmul import need_tensors
+from tritorch.ops.convolution.shape import check_types, pair
+from tritorch.ops.guard import need_tensors
 
 
 @export("conv1d", "nn.functional.conv1d")

@@ -10,9 +10,9 @@ import numpy as np
 from tritorch import creation
 from tritorch.autograd.variable import Variable
 from tritorch.ops.base import EXPORTS, TABLE, export
-from tritorch.ops.permutation import BLOCKS as PERMUTATION_BLOCKS
 from tritorch.ops.promotion import KIND_NAMES
-from tritorch.ops.random import blocks
+from tritorch.ops.random.draws import blocks
+from tritorch.ops.random.permutation import BLOCKS as PERMUTATION_BLOCKS
 from tritorch.random import generator_of
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes

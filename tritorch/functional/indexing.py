@@ -8,10 +8,10 @@ from tritorch.autograd.variable import Variable
 from tritorch.functional.shapes import broadcast_tensors
 from tritorch.ops.base import TABLE, export, write_out
 from tritorch.ops.dimensions import wrap_dim
-from tritorch.ops.embedding import Embedding
-from tritorch.ops.gathering import Scatter, at_least_one, check_index
-from tritorch.ops.indexing import Index, IndexPut, pick
-from tritorch.ops.views import reshape
+from tritorch.ops.index.embedding import Embedding
+from tritorch.ops.index.gathering import Scatter, at_least_one, check_index
+from tritorch.ops.index.indexing import Index, IndexPut, pick
+from tritorch.ops.shape.views import reshape
 from tritorch.runtime import dtypes
 
 

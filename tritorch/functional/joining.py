@@ -8,9 +8,9 @@ from tritorch import creation
 from tritorch.autograd.variable import Variable
 from tritorch.ops.base import export
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
-from tritorch.ops.indexing import Index
-from tritorch.ops.joining import Cat
-from tritorch.ops.views import Unsqueeze, reshape
+from tritorch.ops.index.indexing import Index
+from tritorch.ops.shape.joining import Cat
+from tritorch.ops.shape.views import Unsqueeze, reshape
 
 cat = Cat.call
 

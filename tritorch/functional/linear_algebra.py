@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tritorch.ops.base import TABLE, export
-from tritorch.ops.matmul import need_tensors
+from tritorch.ops.guard import need_tensors
 from tritorch.runtime import precision
 
 export("get_float32_matmul_precision")(precision.get_float32_matmul_precision)

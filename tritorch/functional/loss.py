@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from tritorch.ops.base import TABLE, export
-from tritorch.ops.reduction import SCALAR_NAMES
+from tritorch.ops.reduction.family import SCALAR_NAMES
 from tritorch.runtime import dtypes
 
 REDUCTIONS = ("none", "mean", "sum")

@@ -6,8 +6,8 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.ops.base import TABLE, export
-from tritorch.ops.convolution_shape import check_pool, pool_arguments, pool_size
-from tritorch.ops.matmul import need_tensors
+from tritorch.ops.convolution.shape import check_pool, pool_arguments, pool_size
+from tritorch.ops.guard import need_tensors
 
 
 @export("nn.functional.avg_pool2d")

@@ -6,8 +6,8 @@ import math
 from collections import namedtuple
 
 from tritorch.ops.base import TABLE, export
-from tritorch.ops.reduce_kernel import as_dims
-from tritorch.ops.reduction import count_along, dims_of
+from tritorch.ops.reduction.family import count_along, dims_of
+from tritorch.ops.reduction.kernel import as_dims
 from tritorch.runtime import dtypes
 
 

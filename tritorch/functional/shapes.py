@@ -10,7 +10,7 @@ from tritorch.autograd.variable import Variable
 from tritorch.ops.base import TABLE, Op, export
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.ops.layout import broadcast_shape
-from tritorch.ops.views import Expand, Permute, Slice, Squeeze, T, Transpose, Unsqueeze, permute, reshape
+from tritorch.ops.shape.views import Expand, Permute, Slice, Squeeze, T, Transpose, Unsqueeze, permute, reshape
 from tritorch.tensor import Size
 
 

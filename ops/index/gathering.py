@@ -1,0 +1,153 @@
+"""Elements picked along one dimension, each at its own place in the others: gather, and its gradient, scatter."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.ops.base import Op
+from tritorch.ops.dimensions import wrap_dim
+from tritorch.ops.index.indexing import pick_along, places_of, read_picked, write_picked
+from tritorch.ops.index.segments import accumulate
+from tritorch.ops.layout import empty_like
+from tritorch.ops.pointwise.cast import copy_elements
+from tritorch.runtime.dtypes import of
+
+
+def key_along(shape, dim, index):
+    """The key that says to NumPy what `index` says along `dim`."""
+    check_range(shape, dim, index)
+    ndim = index.ndim
+    return tuple(
+        [
+            index if at == dim else np.arange(size).reshape((1,) * at + (size,) + (1,) * (ndim - 1 - at))
+            for at, size in enumerate(index.shape)
+        ]
+    )
+
+
+def check_range(shape, dim, index):
+    """Refuse positions outside of dimension `dim`; an index on a GPU is not waited for."""
+    if isinstance(index, np.ndarray) and index.size and not 0 <= index.min() <= index.max() < shape[dim]:
+        wrong = index[(index < 0) | (index >= shape[dim])][0]
+        raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {shape[dim]}")
+
+
+def check_index(op, dim, index, **tensors):
+    """Refuse an index of another dtype or rank than gather and scatter take, or larger than the tensors."""
+    if index.array.dtype.name not in ("int64", "int32"):
+        raise RuntimeError(f"{op}(): Expected dtype int64 for index, but got {of(index.array.dtype).name}")
+    for name, (shape, checks_dim) in tensors.items():
+        if len(shape) != index.array.ndim:
+            raise RuntimeError(f"Index tensor must have the same number of dimensions as {name} tensor")
+        for at, (size, wanted) in enumerate(zip(shape, index.array.shape, strict=True)):
+            if wanted > size and (at != dim or checks_dim) and index.array.size:
+                apart = "" if checks_dim else f" apart from dimension {dim}"
+                raise RuntimeError(
+                    f"Size does not match at dimension {at} expected index {list(index.array.shape)} to be no larger "
+                    f"than {name} {list(shape)}{apart}"
+                )
+
+
+def at_least_one(tensor):
+    """A tensor without dimensions as one of one element."""
+    return tensor if tensor.array.ndim else tensor.reshape(1)
+
+
+class Gather(Op):
+    """out[i][j] = input[index[i][j]][j] for dim 0, and alike for others."""
+
+    exports = ("gather", "Tensor.gather")
+    saves = ("index",)
+
+    @staticmethod
+    def reference(input, dim, index):
+        return input[key_along(input.shape, dim, index)]
+
+    @classmethod
+    def call(cls, input, dim, index, *, sparse_grad=False):
+        dim = wrap_dim(dim, input.array.ndim)
+        if not index.array.size:  # of any dtype and rank
+            return input.reshape(-1)[:0].reshape(index.array.shape)
+        if not index.array.ndim or not input.array.ndim:
+            check_index("gather", dim, index)
+            return cls.apply(at_least_one(input), dim, at_least_one(index)).reshape(index.array.shape)
+        check_index("gather", dim, index, input=(input.array.shape, False))
+        return cls.apply(input, dim, index)
+
+    def forward(self, input, dim, index):
+        """One launch."""
+        check_range(input.shape, dim, index)
+        return read_picked(input, pick_along(input, dim, index))
+
+    def backward(self, grad):
+        """The gradient added up where it was picked."""
+        dim, index = self.inputs[1:]
+        return (Scatter.apply(grad.new_zeros(self.edges[0][2]), dim, True, index, grad),)
+
+    @staticmethod
+    def samples(draw):
+        yield draw(5, 3), 0, draw.integers(0, 5, 7, 3)
+        yield draw(5, 3), 1, draw.integers(0, 3, 4, 2)
+        yield draw(6, 5, 3).transpose(2, 0, 1), 2, draw.integers(0, 5, 2, 6, 1)
+        yield draw(4), 0, draw.integers(0, 4, 1025, dtype=np.int32)
+
+    @staticmethod
+    def errors(draw):
+        yield (draw(2, 3), 0, draw(2, 3)), {}, RuntimeError, "gather(): Expected dtype int64 for index"
+        message = "Index tensor must have the same number of dimensions as input tensor"
+        yield (draw(2, 3), 0, draw.integers(0, 2, 3)), {}, RuntimeError, message
+
+
+class Scatter(Op):
+    """input with `src` written or (accumulate) added at `index` along `dim`: the reverse of gather."""
+
+    saves = ("index",)
+    widens = True
+
+    @staticmethod
+    def reference(input, dim, accumulate, index, src):
+        result, key = input.copy(), key_along(input.shape, dim, index)
+        part = src[tuple([slice(size) for size in index.shape])] if src.ndim else src
+        if accumulate:
+            np.add.at(result, key, part)
+        else:
+            result[key] = part
+        return result
+
+    def forward(self, input, dim, accumulates, index, src):
+        """A copy, and one launch that writes; or the sorted sums."""
+        check_range(input.shape, dim, index)
+        result = empty_like(input)
+        copy_elements(input, result)
+        part = src[tuple([slice(size) for size in index.shape])] if src.ndim else src
+        found = pick_along(result, dim, index)
+        if accumulates:
+            rows = empty_like(result, index.shape)
+            copy_elements(part, rows)
+            accumulate(result, rows, places_of(found, result))
+        else:
+            write_picked(result, part, found)
+        return result
+
+    def backward(self, grad):
+        """For the input what was not overwritten, for the source what is at the index."""
+        dim, accumulates, index = self.inputs[1:4]
+        kept = source = None
+        if self.edges[0] is not None:
+            kept = grad if accumulates else Scatter.apply(grad, dim, False, index, grad.new_zeros(()))
+        if self.edges[4] is not None:
+            source = Gather.apply(grad, dim, index)
+            shape = self.edges[4][2]
+            if shape and source.array.shape != shape:
+                whole = grad.new_zeros(shape)
+                whole[tuple([slice(size) for size in source.array.shape])] = source
+                source = whole
+        return kept, None, None, None, source
+
+    @staticmethod
+    def samples(draw):
+        yield draw(5, 3), 0, True, draw.integers(0, 5, 7, 3), draw(7, 3)
+        yield draw(5, 3), 1, True, draw.integers(0, 3, 4, 2), draw(4, 3)
+        yield draw(6, 5, 3).transpose(2, 0, 1), 2, True, draw.integers(0, 5, 2, 6, 4), draw(2, 6, 4)
+        yield draw(5, 3), 1, False, np.array([[2, 0], [1, 2]]), draw(4, 3)
+        yield draw(5), 0, False, np.array([4, 1]), draw()

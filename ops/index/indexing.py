@@ -1,0 +1,302 @@
+"""Elements picked and placed by index tensors: advanced indexing, its assignment, and their gradients.
+
+An index tensor holds positions along one dimension, negative ones counted from the end. One kernel reads or writes
+the picked elements, whichever dimensions they are picked from and wherever the index tensors' own stand in the result.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.ops.base import Op
+from tritorch.ops.index.segments import accumulate, add_rows, rest_layout
+from tritorch.ops.layout import broadcast_shape, broadcast_strides, element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.pointwise.cast import copy_elements
+from tritorch.ops.pointwise.family import offsets_of, pointwise_default
+from tritorch.runtime import tl
+
+SPACE = Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8))
+
+
+@kernel
+def _picked(index, inside, indices, shape, strides, sizes, steps, KEYS: tl.constexpr, RANK: tl.constexpr):
+    """The offset of the picked element, where its other dimensions put it plus a step for each index tensor; whether
+    all its positions are inside. What is outside is left alone, and stops a kernel built for debugging."""
+    place = offsets_of(index, shape, strides, 0, RANK)
+    for k in tl.static_range(KEYS):
+        at = tl.load(indices[k] + offsets_of(index, shape, strides, (k + 1) * RANK, RANK), mask=inside, other=0)
+        at = at.to(tl.int64)
+        at = tl.where(at < 0, at + sizes[k], at)
+        valid = (at >= 0) & (at < sizes[k])
+        tl.device_assert(valid, "index out of bounds", mask=inside)
+        place += at * steps[k]
+        inside = inside & valid
+    return place, inside
+
+
+@kernel(space=SPACE, default=pointwise_default)
+def _move(
+    plain,  # the elements in the order of the result: `shape` by the last RANK strides
+    picked,  # where they are picked from or put: `shape` by the first RANK strides, plus steps by index
+    indices,  # tuple of int64 or int32: `shape` by their strides
+    count,
+    shape,
+    strides,
+    sizes,  # of the dimensions that are indexed
+    steps,  # the stride of each in `picked`
+    PUT: tl.constexpr,  # write to `picked` instead of reading
+    KEYS: tl.constexpr,
+    RANK: tl.constexpr,
+    WIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    if WIDE:
+        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK)
+    there = picked + place
+    here = plain + offsets_of(index, shape, strides, (KEYS + 1) * RANK, RANK)
+    if PUT:
+        tl.store(there, tl.load(here, mask=valid).to(picked.dtype.element_ty), mask=valid)
+    else:
+        tl.store(here, tl.load(there, mask=valid, other=0), mask=inside)
+
+
+@kernel(space=SPACE, default=pointwise_default)
+def _places(
+    out,  # the offset of each picked element, -1 for one outside, int64: (count,)
+    indices,  # tuple of int64 or int32: `shape` by their strides
+    count,
+    shape,
+    strides,
+    sizes,
+    steps,
+    KEYS: tl.constexpr,
+    RANK: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK)
+    tl.store(out + index, tl.where(valid, place, -1), mask=inside)
+
+
+class Pick(NamedTuple):
+    """How picked elements lie: the result's shape, the array's strides under it, those of each index, and the steps."""
+
+    shape: tuple
+    strides: tuple
+    indices: tuple
+    index_strides: list
+    sizes: tuple
+    steps: tuple
+
+
+def pick(array, dims, indices):
+    """The Pick of `array[..., indices, ...]`: the indices' dimensions stand where they are, or first if apart."""
+    common = broadcast_shape("index", *[each.shape for each in indices])
+    own = element_strides(array)
+    first = dims[0] if dims[-1] - dims[0] == len(dims) - 1 else 0
+    rest, rest_strides = rest_layout(array, dims)
+    spread = [(*(0,) * first, *broadcast_strides(each, common), *(0,) * (len(rest) - first)) for each in indices]
+    return Pick(
+        (*rest[:first], *common, *rest[first:]),
+        (*rest_strides[:first], *(0,) * len(common), *rest_strides[first:]),
+        indices,
+        spread,
+        tuple([array.shape[dim] for dim in dims]),
+        tuple([own[dim] for dim in dims]),
+    )
+
+
+def pick_along(array, dim, index):
+    """The Pick of `gather`: each element of `index` picks along `dim` at its own place in the other dimensions."""
+    own = element_strides(array)
+    others = (*own[:dim], 0, *own[dim + 1 :])
+    return Pick(index.shape, others, (index,), [element_strides(index)], (array.shape[dim],), (own[dim],))
+
+
+def read_picked(array, found):
+    """The picked elements, in one launch."""
+    out = empty_like(array, found.shape)
+    _launch_move(out, array, found, put=False)
+    return out
+
+
+def write_picked(array, values, found):
+    """Write `values`, broadcast, over the picked elements, in one launch."""
+    _launch_move(values, array, found, put=True)
+
+
+def _launch_move(plain, array, found, put):
+    steps = [found.strides, *found.index_strides, broadcast_strides(plain, found.shape)]
+    shape, strides = merge(found.shape, steps)
+    count = 1
+    for size in shape:
+        count *= size
+    if not count:
+        return
+    keys = len(found.indices)
+    config = _move.config(array, count=count)
+    wide = needs_64_bits((*shape, *found.sizes), [(*strides[0], *found.steps)]) or needs_64_bits(shape, strides)
+    _move[(cdiv(count, config["BLOCK"]),)](
+        plain, array, tuple(found.indices), count, shape, sum(strides, ()), found.sizes, found.steps,
+        PUT=put, KEYS=keys, RANK=len(shape), WIDE=wide, **config,
+    )  # fmt: skip
+
+
+def places_of(found, like):
+    """The offset of each picked element in the array, as an int64 array in the order of the result."""
+    out = empty_like(like, (int(np.prod(found.shape, dtype=np.int64)),), np.dtype(np.int64))
+    if not out.size:
+        return out
+    shape, strides = merge(found.shape, [found.strides, *found.index_strides])
+    config = _places.config(out, count=out.size)
+    _places[(cdiv(out.size, config["BLOCK"]),)](
+        out, tuple(found.indices), out.size, shape, sum(strides, ()), found.sizes, found.steps,
+        KEYS=len(found.indices), RANK=len(shape), **config,
+    )  # fmt: skip
+    return out
+
+
+def add_picked(array, values, dims, indices):
+    """Add `values`, broadcast, to the contiguous `array[..., indices, ...]`; repeated indices add up."""
+    found = pick(array, dims, indices)
+    common = broadcast_shape("index_put_", *[each.shape for each in indices])
+    rest, rest_strides = rest_layout(array, dims)
+    first = dims[0] if dims[-1] - dims[0] == len(dims) - 1 else 0
+    # The values as rows: the index tensors' dimensions first, the others after them.
+    rows = empty_like(array, (*common, *rest))
+    places = range(len(common) + len(rest))
+    there = [*range(len(common), len(common) + first), *range(len(common)), *range(len(common) + first, len(places))]
+    copy_elements(values, rows.transpose(there))
+    spread = [broadcast_strides(each, common) for each in indices]
+    keys = places_of(Pick(common, (0,) * len(common), indices, spread, found.sizes, found.steps), array)
+    accumulate(array, rows, keys, rest, rest_strides)
+
+
+def numpy_key(ndim, dims, indices):
+    """The key that says the same to NumPy."""
+    key = [slice(None)] * ndim
+    for dim, index in zip(dims, indices, strict=True):
+        key[dim] = index
+    return tuple(key)
+
+
+def out_of_bounds(error):
+    """NumPy's IndexError in PyTorch's words."""
+    return IndexError(str(error).replace("for axis", "for dimension"))
+
+
+class Index(Op):
+    """input[..., indices, ...]: the elements at the given positions of the dimensions `dims`."""
+
+    saves = ("indices",)
+
+    @staticmethod
+    def reference(input, dims, *indices):
+        try:
+            return input[numpy_key(input.ndim, dims, indices)]
+        except IndexError as error:
+            raise out_of_bounds(error) from None
+
+    @classmethod
+    def host(cls, input, dims, *indices):
+        """NumPy's `take` where one tensor indexes the first dimension: it is quicker."""
+        if dims != (0,):
+            return cls.reference(input, dims, *indices)
+        try:
+            return input.take(indices[0], 0)
+        except IndexError:
+            return cls.reference(input, dims, *indices)
+
+    def forward(self, input, dims, *indices):
+        """One launch."""
+        return read_picked(input, pick(input, dims, indices))
+
+    def backward(self, grad):
+        """The gradient added up at the positions, on zeros."""
+        dims, indices = self.inputs[1], self.inputs[2:]
+        return (IndexPut.apply(grad.new_zeros(self.edges[0][2]), grad, True, dims, *indices),)
+
+    @staticmethod
+    def samples(draw):
+        yield draw(5, 3), (0,), draw.integers(-5, 5, 4)
+        yield draw(5, 3), (1,), draw.integers(0, 3, 2, 4)
+        yield draw(5, 3, 4), (0, 2), draw.integers(0, 5, 6), draw.integers(0, 4, 2, 1)
+        yield draw(5, 3, 4), (1, 2), draw.integers(0, 3, 6), draw.integers(0, 4, 6)
+        yield draw(4, 6).T, (0,), draw.integers(0, 6, 1025)
+        yield draw(5, 3), (0,), draw.integers(0, 5, 0)
+        yield draw(5), (0,), draw.integers(0, 5, dtype=np.int32)
+
+
+class IndexPut(Op):
+    """input with `values`, broadcast, written or (accumulate) added at the given positions of the dimensions `dims`.
+
+    Where positions repeat, sums are taken in a fixed order; which of several written values stays is open on a GPU.
+    """
+
+    saves = ("indices",)
+    widens = True
+
+    @staticmethod
+    def reference(input, values, accumulate, dims, *indices):
+        result, key = input.copy(), numpy_key(input.ndim, dims, indices)
+        try:
+            if accumulate:
+                np.add.at(result, key, values.astype(result.dtype, copy=False))
+            else:
+                result[key] = values
+        except IndexError as error:
+            raise out_of_bounds(error) from None
+        return result
+
+    @classmethod
+    def fast(cls, input, values, accumulate, dims, *indices):
+        """Rows of repeated positions summed in pairs, where one tensor indexes the first dimension."""
+        whole = (*indices[0].shape, *input.shape[1:])
+        if not accumulate or dims != (0,) or values.shape != whole:
+            return cls.reference(input, values, accumulate, dims, *indices)
+        keys = indices[0].reshape(-1)
+        result = input.copy()
+        if keys.size and keys.min() < 0:
+            keys = np.where(keys < 0, keys + input.shape[0], keys)
+        add_rows(result, keys, values.reshape(keys.size, *input.shape[1:]).astype(result.dtype, copy=False))
+        return result
+
+    def forward(self, input, values, accumulate, dims, *indices):
+        """A copy, and one launch that writes; or the sorted sums."""
+        result = empty_like(input)
+        copy_elements(input, result)
+        if accumulate:
+            add_picked(result, values, dims, indices)
+        else:
+            write_picked(result, values, pick(result, dims, indices))
+        return result
+
+    def backward(self, grad):
+        """For the input what was not overwritten, for the values what is at the positions."""
+        accumulate, dims, indices = self.inputs[2], self.inputs[3], self.inputs[4:]
+        kept = picked = None
+        if self.edges[0] is not None:
+            kept = grad if accumulate else IndexPut.apply(grad, grad.new_zeros(()), False, dims, *indices)
+        if self.edges[1] is not None:
+            picked = Index.apply(grad, dims, *indices)
+        return kept, picked
+
+    @staticmethod
+    def samples(draw):
+        yield draw(5, 3), draw(4, 3), True, (0,), draw.integers(-5, 5, 4)
+        yield draw(5, 3), draw(3), True, (0,), draw.integers(0, 5, 7)
+        yield draw(5, 9), draw(40, 9), True, (0,), draw.integers(0, 5, 40)
+        yield draw(5, 3, 4), draw(2, 6, 3), True, (0, 2), draw.integers(0, 5, 6), draw.integers(0, 4, 2, 1)
+        yield draw(2, 5, 3, 4), draw(2, 6, 4), True, (1, 2), draw.integers(0, 5, 6), draw.integers(0, 3, 6)
+        yield draw(4, 6).T, draw(3, 4), False, (0,), np.array([5, 0, -4])
+        yield draw(5, 3), draw(1), False, (1,), np.array([2, 0])
+        yield draw(5, 3, 4), draw(3, 3), False, (0, 2), np.array([0, 4, 1]), np.array([1, 1, 3])
+        yield draw(2100), draw(3000), True, (0,), draw.integers(0, 2100, 3000)
+        yield draw(5, 3), draw(0, 3), True, (0,), draw.integers(0, 5, 0)

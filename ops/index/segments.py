@@ -1,0 +1,161 @@
+"""Sums of rows that go to the same place, in a fixed order: gradients of indexing without atomics.
+
+The places are sorted (stably, by merging runs), then each run of equal places is summed by one program in the order in
+which its rows came. The result does not depend on scheduling.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.ops.layout import element_strides, empty_like, merge
+from tritorch.ops.pointwise.family import offsets_of, pointwise_default, triton_dtype
+from tritorch.runtime import dtypes, tl
+
+
+@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+def _merge_runs(
+    merged,  # the keys, in sorted runs of twice the length: (count,)
+    merged_order,  # where each came from: (count,)
+    keys,  # in sorted runs of `length`: (count,)
+    order,  # where each came from; unread in the first pass: (count,)
+    count,
+    length,
+    FIRST: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    key = tl.load(keys + index, mask=inside, other=0)
+    run = index // length
+    second = run % 2 == 1
+    pair = (run // 2) * 2 * length
+    begin = tl.minimum(tl.where(second, pair, pair + length), count)
+    low, high = begin, tl.minimum(begin + length, count)
+    # How many of the partner run come before this key: the smaller ones and, for the second run, equal ones too.
+    left = length
+    while left > 0:
+        middle = (low + high) // 2
+        searching = low < high
+        other = tl.load(keys + middle, mask=inside & searching, other=0)
+        before = tl.where(second, other <= key, other < key)
+        low = tl.where(searching & before, middle + 1, low)
+        high = tl.where(searching & (before == 0), middle, high)
+        left = left // 2
+    place = pair + (index - run * length) + (low - begin)
+    origin = index
+    if not FIRST:
+        origin = tl.load(order + index, mask=inside, other=0)
+    tl.store(merged + place, key, mask=inside)
+    tl.store(merged_order + place, origin, mask=inside)
+
+
+def sort_places(keys):
+    """The int64 `keys` in ascending order, and the position each had; equal ones keep their order."""
+    count, length = keys.size, 1
+    order = None
+    spare = [empty_like(keys) for _ in range(4)]
+    config = _merge_runs.config(keys, count=count)
+    grid = (cdiv(count, config["BLOCK"]),)
+    while length < count or order is None:
+        target = spare[:2] if keys is not spare[0] else spare[2:]
+        _merge_runs[grid](*target, keys, order if order is not None else keys, count, length,
+                          FIRST=order is None, **config)  # fmt: skip
+        keys, order = target
+        length *= 2
+    return keys, order
+
+
+def _accumulate_default(device, *, count, width):
+    """Threads along the row where it is wide, along rows where it is narrow; few large tiles interpreted."""
+    if device.kind == "interpreter":
+        columns = min(next_power_of_2(width), 1024)
+        rows = next_power_of_2(max(cdiv(count, 8), 16))
+        return {"ROWS": min(rows, max(131072 // columns, 1)), "COLUMNS": columns, "num_warps": 4}
+    columns = min(next_power_of_2(width), 256)
+    return {"ROWS": max(256 // columns, 1), "COLUMNS": columns, "num_warps": 4}
+
+
+@kernel(space=Space(ROWS=powers(1, 256), COLUMNS=powers(1, 1024), num_warps=choices(2, 4, 8)),
+        default=_accumulate_default)  # fmt: skip
+def _accumulate(
+    out,  # what is added to, any shape
+    rows,  # what is added: (count, width), contiguous
+    places,  # the offset in `out` that each row goes to, sorted, negative for none: (count,)
+    order,  # which row that is: (count,)
+    count,
+    width,
+    shape,  # of a row's elements in `out`
+    strides,  # likewise
+    RANK: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.program_id(1).to(tl.int64) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    place = tl.load(places + row, mask=row < count, other=-1)
+    previous = tl.load(places + row - 1, mask=(row < count) & (row > 0), other=-1)
+    active = (row < count) & (place >= 0) & (place != previous)
+    writes = active & (column < width)
+    target = out + place + offsets_of(column, shape, strides, 0, RANK)
+    total = tl.load(target, mask=writes, other=0).to(COMPUTE)
+    at = row
+    while tl.max(active.to(tl.int32)) > 0:
+        source = tl.load(order + at, mask=active, other=0)
+        total += tl.load(rows + source * width + column, mask=active & (column < width), other=0).to(COMPUTE)
+        at += 1
+        following = tl.load(places + at, mask=active & (at < count), other=-1)
+        active = active & (following == place)
+    tl.store(target, total.to(out.dtype.element_ty), mask=writes)
+
+
+def accumulate(out, rows, places, shape=None, strides=None):
+    """Add `rows`, contiguous of (count, ...), to `out` at the offsets `places`; `shape` and `strides` lay out one row.
+
+    By default a row's elements lie one after the other. Rows whose place is negative are left out.
+    """
+    count = places.size
+    width = rows.size // count if count else 0
+    if not width:
+        return
+    flat, steps = ((width,), [(1,)]) if shape is None else merge(shape, [strides])
+    places, order = sort_places(places)
+    compute = triton_dtype(dtypes.of(out.dtype).compute)
+    config = _accumulate.config(out, count=count, width=width)
+    _accumulate[cdiv(count, config["ROWS"]), cdiv(width, config["COLUMNS"])](
+        out, rows, places, order, count, width, flat, steps[0], RANK=len(flat), COMPUTE=compute, **config
+    )
+
+
+NARROW = 8  # rows of fewer elements are quicker to add one by one
+
+
+def add_rows(result, keys, rows):
+    """On the host: result[key] += row for each, repeated keys too; rows of one key are summed in pairs."""
+    if keys.size == 0 or math.prod(result.shape[1:]) < NARROW:
+        np.add.at(result, keys, rows)
+        return
+    order = np.argsort(keys, kind="stable")
+    keys, rows = keys[order], rows[order]
+    while True:
+        count = len(keys)
+        starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+        if len(starts) == count:
+            result[keys] += rows
+            return
+        rank = np.arange(count) - np.repeat(starts, np.diff(starts, append=count))
+        odd = np.flatnonzero(rank & 1)
+        rows[odd - 1] += rows[odd]
+        even = np.flatnonzero((rank & 1) == 0)
+        keys, rows = keys[even], rows[even]
+
+
+def rest_layout(array, dims):
+    """The shape and element strides of an array without the dimensions `dims`."""
+    steps = element_strides(array)
+    rest = [dim for dim in range(array.ndim) if dim not in dims]
+    return tuple([array.shape[dim] for dim in rest]), tuple([steps[dim] for dim in rest])

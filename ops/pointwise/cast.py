@@ -1,0 +1,184 @@
+"""Copies: to another dtype, to memory of their own, over another tensor."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.ops.base import Op, export
+from tritorch.ops.layout import broadcast_shape, broadcast_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.pointwise.family import offsets_of, pointwise_default
+from tritorch.runtime import tl, transfer
+from tritorch.runtime.cuda.copies import set_copy_kernel
+
+
+@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+def _copy(
+    out,  # what is written: `shape` by the first RANK strides
+    x,  # what is read: `shape` by the last RANK strides
+    count,
+    shape,
+    strides,
+    RANK: tl.constexpr,  # 0: both are contiguous
+    BOOLEAN: tl.constexpr,  # the result is bool: whether the element is not zero
+    NARROW: tl.constexpr,  # floating to an integer of fewer than 32 bits, which goes through int64 and wraps
+    WIDE: tl.constexpr,  # 64-bit indices
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    if WIDE:
+        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    value = tl.load(x + offsets_of(index, shape, strides, RANK, RANK), mask=inside)
+    if BOOLEAN:
+        value = value != 0
+    if NARROW:
+        value = value.to(tl.float32).to(tl.int64)
+    tl.store(out + offsets_of(index, shape, strides, 0, RANK), value.to(out.dtype.element_ty), mask=inside)
+
+
+def copy_elements(source, destination):
+    """Copy between arrays of one shape on one device, of any strides and dtypes, in one launch."""
+    if not destination.size:
+        return
+    shape, strides = merge(
+        destination.shape, [broadcast_strides(each, destination.shape) for each in (destination, source)]
+    )
+    rank = 0 if all(own in ((1,), ()) for own in strides) else len(shape)
+    config = _copy.config(destination, count=destination.size)
+    to = destination.dtype
+    _copy[(cdiv(destination.size, config["BLOCK"]),)](
+        destination, source, destination.size, shape if rank else (), (*strides[0], *strides[1]) if rank else (),
+        RANK=rank, BOOLEAN=to.kind == "b", NARROW=_is_narrow(source.dtype, to),
+        WIDE=needs_64_bits(shape, strides), **config,
+    )  # fmt: skip
+
+
+set_copy_kernel(copy_elements)
+
+
+def _is_narrow(source, to):
+    return source.kind in "fV" and to.kind in "iu" and to.itemsize < 4
+
+
+def _cast_on_host(x, dtype):
+    # C leaves open what a float becomes in a small integer it does not fit; PyTorch's way is to wrap it from int64.
+    return np.asarray(x).astype(np.int64 if _is_narrow(x.dtype, dtype) else dtype).astype(dtype, copy=False)
+
+
+class Cast(Op):
+    """The elements in another dtype (a NumPy dtype): floats lose their fraction as integers; bool is "not zero"."""
+
+    reference = staticmethod(_cast_on_host)
+
+    def forward(self, x, dtype):
+        """One launch."""
+        out = empty_like(x, dtype=dtype)
+        copy_elements(x, out)
+        return out
+
+    def backward(self, grad):
+        """The gradient; the engine casts it back."""
+        return (grad,)
+
+    @staticmethod
+    def differentiable_at(x, dtype):
+        """Only where nothing is rounded, also of a small step."""
+        return dtype == np.float64
+
+    @staticmethod
+    def samples(draw):
+        names = (np.float32, np.float64, np.float16, np.int64, np.int32, np.uint8, np.int8, np.bool_)
+        for dtype in map(np.dtype, names):
+            yield draw.uniform(-3, 3, 5, 7), dtype
+        yield draw(1025)[::-1], np.dtype(np.float16)
+        yield draw(6, 4).T, np.dtype(np.float64)
+        yield draw(0, 3), np.dtype(np.int64)
+        yield draw.integers(-300, 300, 5, 5), np.dtype(np.uint8)
+        yield draw.integers(-2, 2, 9), np.dtype(np.bool_)
+        yield draw.booleans(9), np.dtype(np.float32)
+        yield np.asarray(draw.uniform(-3, 3)), np.dtype(np.int64)
+
+
+class Clone(Op):
+    """The elements in contiguous memory of their own."""
+
+    @staticmethod
+    def reference(input):
+        return input.copy()
+
+    def forward(self, input):
+        """One launch."""
+        out = empty_like(input)
+        copy_elements(input, out)
+        return out
+
+    def backward(self, grad):
+        """The gradient itself."""
+        return (grad,)
+
+    @staticmethod
+    def samples(draw):
+        for shape in ((), (1,), (0, 3), (5, 7), (1025,)):
+            yield (draw(*shape),)
+        yield (draw(6, 4).T,)
+        yield (np.broadcast_to(draw(3, 1), (3, 4)),)
+        yield (draw.booleans(9)[::-2],)
+
+
+@export("clone", "Tensor.clone")
+def clone(input, *, memory_format=None):
+    """A copy of the tensor in contiguous memory of its own."""
+    return Clone.apply(input)
+
+
+@export("Tensor.contiguous")
+def contiguous(self, memory_format=None):
+    """The tensor itself where its elements lie in order, else a copy in which they do."""
+    return self if transfer.is_contiguous(self.array) else Clone.apply(self)
+
+
+class OverwrittenBy(Op):
+    """`source`, broadcast to the shape and cast to the dtype of `self`: what `self.copy_(source)` writes."""
+
+    exports = ("Tensor._overwritten_by",)
+
+    @staticmethod
+    def reference(self, source):
+        if source.dtype != self.dtype:
+            source = _cast_on_host(source, self.dtype)
+        return source if source.shape == self.shape else _expand(source, self.shape)
+
+    def forward(self, array, source):
+        """Nothing where shape and dtype are right already, else one launch."""
+        if source.shape == array.shape and source.dtype == array.dtype:
+            return source
+        _check_expands(source.shape, array.shape)
+        out = empty_like(array)
+        copy_elements(source, out)
+        return out
+
+    def backward(self, grad):
+        """Zero for what was overwritten, the gradient for the source."""
+        return None if self.edges[0] is None else grad.new_zeros(self.edges[0][2]), grad
+
+    @staticmethod
+    def samples(draw):
+        yield draw(5, 7), draw(5, 7)
+        yield draw(5, 7), draw(7)
+        yield draw(5, 7).T, draw(7, 1)
+        yield draw(5, 7), np.asarray(draw())
+        yield draw(5, 7).astype(np.float64), draw(5, 7)
+        yield draw.integers(0, 5, 5, 7), draw.uniform(-3, 3, 5, 7)
+
+
+def _expand(source, shape):
+    _check_expands(source.shape, shape)
+    return np.broadcast_to(source, shape)
+
+
+def _check_expands(own, shape):
+    """Refuse a source that does not broadcast to `shape`."""
+    found = broadcast_shape("copy_", shape, own)
+    if found != shape:
+        raise RuntimeError(f"output with shape {list(shape)} doesn't match the broadcast shape {list(found)}")

@@ -1,0 +1,282 @@
+"""Reductions: sum, mean, product, any, all; one rule for their dimensions, dtypes and empty inputs.
+
+`dim` is None for all dimensions, a number, or a sorted tuple, counted from the front: `call` makes it so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.autotune import kernel
+from tritorch.ops.base import Op
+from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
+from tritorch.ops.reduction.kernel import as_dims, combiner, computed_in, launch_reduce, reduced_shape, widen
+from tritorch.runtime import dtypes, views
+
+PLAIN = frozenset(map(np.dtype, (np.float32, np.float64)))
+SCALAR_NAMES = {  # how PyTorch's errors call what is not floating point
+    dtypes.bool_: "Bool", dtypes.uint8: "Byte", dtypes.int8: "Char", dtypes.int16: "Short", dtypes.int32: "Int",
+    dtypes.int64: "Long",
+}  # fmt: skip
+_add = np.add.reduce
+
+
+def dims_of(op, input, dim):
+    """`dim` as a user gave it, in the family's form."""
+    array = getattr(input, "array", None)
+    if array is None:
+        raise TypeError(f"{op}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    ndim = array.ndim
+    if type(dim) is int and 0 <= dim < ndim:
+        return dim
+    if dim is None:
+        return None
+    if isinstance(dim, (tuple, list)):
+        return tuple(sorted(wrap_dims(dim, ndim))) or None if ndim else wrap_dims(dim, ndim) and ()
+    dim = wrap_dim(dim, ndim)
+    return dim if ndim else ()
+
+
+def sum_dtype(dtype, given):
+    """What a sum of elements of `dtype` is: `given`, or int64 for integers and bools, or the same."""
+    if given is not None:
+        return given
+    return dtype if dtype.kind in "fV" else np.dtype(np.int64)
+
+
+class Reduction(Op, abstract=True):
+    """An op that combines the elements along dimensions into one; a member gives how two are combined."""
+
+    combine = None
+    identity = 0
+    prepare = widen
+    divide = False
+
+    @classmethod
+    def call(cls, input, dim=None, keepdim=False, *, dtype=None, axis=None):
+        if axis is not None:
+            dim = axis
+        if dim is not None:
+            dim = dims_of(cls.op_name, input, dim)
+        if dtype is not None:
+            dtype = dtypes.as_dtype(dtype, cls.op_name).numpy
+        return cls.apply(input, dim, bool(keepdim), dtype)
+
+    @classmethod
+    def result_dtype(cls, dtype, given):
+        """The result's NumPy dtype, from the input's and the one asked for."""
+        return sum_dtype(dtype, given)
+
+    def forward(self, input, dim, keepdim, dtype=None):
+        """One launch of the family's kernel, or two where rows are few and long."""
+        result = self.result_dtype(input.dtype, dtype)
+        out = launch_reduce(
+            input, dim, result, computed_in(result), self.combine, self.identity, self.prepare, self.divide
+        )
+        return out.reshape(reduced_shape(input.shape, dim, keepdim))
+
+
+@combiner
+def add(a, b):
+    return a + b
+
+
+@kernel
+def multiply(a, b):
+    return a * b
+
+
+def reduction_samples(draw):
+    """Inputs that straddle the kernel's blocks and stages, with their dimensions."""
+    yield draw(), None, False
+    yield draw(1), 0, True
+    yield draw(5, 7), None, False
+    yield draw(5, 7), 1, False
+    yield draw(5, 7), 0, True
+    yield draw(3, 4, 5), (0, 2), False
+    yield draw(3, 4, 5), 1, True
+    yield draw(6, 4).T, 0, False
+    yield draw(9, 2)[::-2], 0, False
+    yield np.broadcast_to(draw(3, 1), (3, 4)), 1, False
+    yield draw(1025), None, False
+    yield draw(2, 1030), 1, False
+    yield draw(0, 3), 1, False
+
+
+class Sum(Reduction):
+    """The sum along `dim`; integers and bools are summed in int64."""
+
+    exports = ("sum", "Tensor.sum")
+    combine = add
+
+    @staticmethod
+    def reference(input, dim=None, keepdim=False, dtype=None):
+        return np.sum(input, axis=dim, keepdims=keepdim, dtype=sum_dtype(input.dtype, dtype))
+
+    @classmethod
+    def host(cls, input, dim=None, keepdim=False, dtype=None):
+        if dtype is None and input.dtype in PLAIN:
+            return _add(input, dim, None, None, keepdim)
+        return sum_on_host(input, dim, keepdim, dtype)
+
+    def backward(self, grad):
+        """The gradient for every element that was summed."""
+        return (Spread.apply(grad, self.edges[0][2], self.inputs[1], self.inputs[2]),)
+
+    @staticmethod
+    def samples(draw):
+        for sample in reduction_samples(draw):
+            yield (*sample, None)
+        yield draw(0, 3), 0, False, None
+        yield draw.integers(-100, 100, 5, 7), 0, False, None
+        yield draw.booleans(1025), None, False, None
+        yield draw(5, 7), 1, False, np.dtype(np.float64)
+
+
+def sum_on_host(input, dim, keepdim, dtype):
+    """The sum in NumPy of any dtype: half types in float32."""
+    result = sum_dtype(input.dtype, dtype)
+    compute = dtypes.COMPUTE[result]
+    if input.dtype.kind == "V":  # ml_dtypes' own loops are not for reductions
+        input = input.astype(compute)
+    return np.asarray(_add(input, dim, compute, None, keepdim)).astype(result, copy=False)
+
+
+class Spread(Op):
+    """A reduced tensor repeated over the dimensions that were reduced: the gradient of a sum. Shares memory."""
+
+    @staticmethod
+    def reference(grad, shape, dim, keepdim):
+        return np.broadcast_to(np.reshape(grad, reduced_shape(shape, dim, True)), shape)
+
+    @classmethod
+    def host(cls, grad, shape, dim, keepdim):
+        if grad.ndim == 0 and type(grad) is np.ndarray:  # a fifth of the time of np.broadcast_to
+            return np.ndarray(shape, grad.dtype, grad, 0, (0,) * len(shape))
+        if not keepdim and dim is not None:
+            grad = grad.reshape(reduced_shape(shape, dim, True))
+        return views.broadcast_to(grad, shape)
+
+    def forward(self, *args):
+        """A view, on every device."""
+        return self.host(*args)
+
+    def backward(self, grad):
+        """The sum over what was repeated."""
+        return (Sum.apply(grad, self.inputs[2], self.inputs[3], None),)
+
+    @staticmethod
+    def samples(draw):
+        yield np.asarray(draw()), (5, 7), None, False
+        yield draw(5), (5, 7), 1, False
+        yield draw(1, 7), (5, 7), (0,), True
+        yield draw(4), (3, 4, 5), (0, 2), False
+
+
+class SumToSize(Reduction):
+    """The sum over the dimensions along which `size` was broadcast."""
+
+    exports = ("Tensor.sum_to_size",)
+    combine = add
+
+    @staticmethod
+    def reference(input, size):
+        return np.sum(input, axis=broadcast_dims(input.shape, size), dtype=input.dtype).reshape(size)
+
+    @classmethod
+    def host(cls, input, size):
+        if input.dtype not in PLAIN:
+            return sum_on_host(input, broadcast_dims(input.shape, size), False, input.dtype).reshape(size)
+        extra = input.ndim - len(size)
+        if input.shape[extra:] == size:
+            return _add(input, 0 if extra == 1 else tuple(range(extra)))
+        return _add(input, broadcast_dims(input.shape, size)).reshape(size)
+
+    @classmethod
+    def call(cls, input, *size):
+        size = size[0] if len(size) == 1 and type(size[0]) is tuple else as_sizes(size)
+        shape = input.array.shape
+        if shape == size:
+            return input
+        extra = len(shape) - len(size)
+        if extra < 0 or (shape[extra:] != size and any(a != b != 1 for a, b in zip(shape[extra:], size, strict=True))):
+            raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(shape)}}}.")
+        return cls.apply(input, size)
+
+    def forward(self, input, size):
+        """As a sum; the result under the shape asked for."""
+        compute = computed_in(input.dtype)
+        return launch_reduce(input, broadcast_dims(input.shape, size), input.dtype, compute, self.combine, 0).reshape(
+            size
+        )
+
+    def backward(self, grad):
+        """The gradient for every element that was summed."""
+        return (Spread.apply(grad, self.edges[0][2], None, True),)
+
+    @staticmethod
+    def samples(draw):
+        yield draw(5, 7), (7,)
+        yield draw(5, 7), (5, 1)
+        yield draw(5, 7), ()
+        yield draw(3, 4, 5), (4, 1)
+        yield draw(4, 1030), (1, 1030)
+
+
+def broadcast_dims(shape, size):
+    """The dimensions along which `size` is repeated to give `shape`."""
+    extra = len(shape) - len(size)
+    return (*range(extra), *(extra + at for at, each in enumerate(size) if each == 1 != shape[extra + at]))
+
+
+class Mean(Reduction):
+    """The sum along `dim` divided by the number of elements; NaN where there are none."""
+
+    exports = ("mean", "Tensor.mean")
+    combine = add
+    divide = True
+
+    @staticmethod
+    def reference(input, dim=None, keepdim=False, dtype=None):
+        total = np.sum(input, axis=dim, keepdims=keepdim, dtype=dtype or input.dtype)
+        return np.true_divide(total, np.asarray(count_along(input.shape, dim), total.dtype))
+
+    @classmethod
+    def host(cls, input, dim=None, keepdim=False, dtype=None):
+        if dtype is None and input.dtype in PLAIN:
+            total = _add(input, dim, None, None, keepdim)
+            return total / input.dtype.type(input.size if dim is None else count_along(input.shape, dim))
+        compute = dtypes.COMPUTE[dtype or input.dtype]
+        total = sum_on_host(input, dim, keepdim, compute)
+        return np.asarray(total / count_along(input.shape, dim)).astype(dtype or input.dtype)
+
+    @classmethod
+    def call(cls, input, dim=None, keepdim=False, *, dtype=None, axis=None):
+        kind = dtype if dtype is not None else getattr(input, "dtype", None)
+        if isinstance(kind, dtypes.dtype) and not kind.is_floating_point:
+            raise RuntimeError(
+                f"mean(): could not infer output dtype. {'Input' if dtype is None else 'Optional'} dtype must be "
+                f"either a floating point or complex dtype. Got: {SCALAR_NAMES[kind]}"
+            )
+        return super().call(input, dim, keepdim, dtype=dtype, axis=axis)
+
+    def backward(self, grad):
+        """The gradient divided by the number of elements, for each of them."""
+        shape, dim = self.edges[0][2], self.inputs[1]
+        count = count_along(shape, dim)
+        return (Spread.apply(grad / count if count else grad, shape, dim, self.inputs[2]),)
+
+    @staticmethod
+    def samples(draw):
+        for sample in reduction_samples(draw):
+            yield (*sample, None)
+        yield draw(0, 3), 0, False, None
+        yield draw(5, 7), 1, False, np.dtype(np.float64)
+
+
+def count_along(shape, dim):
+    """How many elements are combined into one."""
+    count = 1
+    for each in as_dims(dim, len(shape)):
+        count *= shape[each]
+    return count

@@ -1,0 +1,200 @@
+"""The kernel of the reduction family: rows of what is kept by columns of what goes, whatever dimensions and strides.
+
+The kept and the reduced dimensions are merged as far as the memory allows, and nothing is transposed: a row and a
+column number become an offset by two tuples of strides. Few rows of many columns are reduced in two stages, each of
+which combines in a fixed order, so the same input always gives the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.pointwise.family import offsets_of, triton_dtype
+from tritorch.runtime import tl
+
+
+def reduce_default(device, *, rows, columns, along):
+    """Tiles of 2048 to 4096 elements, wide where memory is, split until the GPU is full; few large ones interpreted."""
+    if device.kind == "interpreter":
+        splits = 2 if rows < 8 and columns > 512 else 1
+        width = min(next_power_of_2(cdiv(columns, splits)), 32768)
+        height = min(next_power_of_2(cdiv(rows, 8)), max(131072 // width, 1))
+        return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": 4}
+    if along:
+        width = min(next_power_of_2(columns), 4096)
+        height = min(next_power_of_2(rows), max(2048 // width, 1))
+        while height > 1 and cdiv(rows, height) < 2 * device.sms:
+            height //= 2
+    else:
+        height = min(next_power_of_2(rows), 128)
+        width = min(next_power_of_2(columns), 2048 // height)
+    splits = 1
+    while splits < 1024 and cdiv(rows, height) * splits < 2 * device.sms and columns > 4 * width * splits:
+        splits *= 2
+    warps = 8 if width * height > 2048 else 4 if width * height > 256 else 1
+    return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": warps}
+
+
+REDUCE_SPACE = Space(
+    ROWS=powers(1, 256), COLUMNS=powers(1, 8192), SPLITS=powers(1, 1024), num_warps=choices(1, 2, 4, 8, 16)
+)
+
+
+@kernel
+def widen(value, COMPUTE: tl.constexpr):
+    return value.to(COMPUTE)
+
+
+@kernel
+def nonzero(value, COMPUTE: tl.constexpr):
+    return (value != 0).to(COMPUTE)
+
+
+@functools.cache
+def fold_by(combine):
+    """The function that reduces the columns of a tile: Triton takes `combine` from a closure, not from a constant."""
+
+    @kernel
+    def fold(tile):
+        return tl.reduce(tile, 1, combine)
+
+    return fold
+
+
+def combiner(fn):
+    """Make a kernel that combines two values, and its fold with it: Triton must see both before the first launch."""
+    combine = kernel(fn)
+    fold_by(combine)
+    return combine
+
+
+@kernel(space=REDUCE_SPACE, default=reduce_default)
+def reduce_kernel(
+    x,  # what is reduced: rows by `kept`, columns by `gone` strides
+    out,  # results: (SPLITS, rows)
+    rows,
+    columns,
+    kept,
+    kept_strides,
+    gone,
+    gone_strides,
+    divisor,  # an integer; 1 but for a mean
+    COMBINE: tl.constexpr,  # two values to one
+    FOLD: tl.constexpr,  # the columns of a tile to one
+    PREPARE: tl.constexpr,  # an element to a value of type COMPUTE
+    IDENTITY: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    DIVIDE: tl.constexpr,
+    KEPT_RANK: tl.constexpr,
+    GONE_RANK: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit indices
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    SPLITS: tl.constexpr,
+):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    part = tl.program_id(1)
+    if WIDE:
+        row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        part = part.to(tl.int64)
+    line = x + offsets_of(row, kept, kept_strides, 0, KEPT_RANK)[:, None]
+    share = tl.cdiv(tl.cdiv(columns, COLUMNS), SPLITS) * COLUMNS
+    first = part * share
+    last = tl.minimum(first + share, columns)
+    total = tl.full([ROWS, COLUMNS], IDENTITY, COMPUTE)
+    for start in range(first, last, COLUMNS):
+        column = start + tl.arange(0, COLUMNS)
+        inside = (row < rows)[:, None] & (column < last)[None, :]
+        place = line + offsets_of(column, gone, gone_strides, 0, GONE_RANK)[None, :]
+        value = PREPARE(tl.load(place, mask=inside, other=0), COMPUTE)
+        total = COMBINE(total, tl.where(inside, value, IDENTITY).to(COMPUTE))
+    result = FOLD(total)
+    if DIVIDE:
+        result = result / tl.full([ROWS], divisor, tl.int64).to(COMPUTE)
+    tl.store(out + part * rows + row, result.to(out.dtype.element_ty), mask=row < rows)
+
+
+def kept_and_gone(array, dim, ordered=False):
+    """The kept and the reduced dimensions, each merged: (shape, strides) twice.
+
+    Unless the order matters, reduced dimensions are taken from the largest stride to the smallest, which merges more.
+    """
+    strides = element_strides(array)
+    dims = as_dims(dim, array.ndim)
+    gone = list(dims) if ordered else sorted(dims, key=lambda each: -abs(strides[each]))
+    kept = [each for each in range(array.ndim) if each not in dims]
+    parts = []
+    for group in (kept, gone):
+        shape, (steps,) = merge(tuple(array.shape[d] for d in group), [tuple(strides[d] for d in group)])
+        parts.append((shape, steps))
+    return parts
+
+
+def as_dims(dim, ndim):
+    """All dimensions for None, else a tuple of them."""
+    if dim is None:
+        return tuple(range(ndim))
+    return dim if isinstance(dim, tuple) else (dim,)
+
+
+def reduced_shape(shape, dim, keepdim):
+    """The shape that is left of `shape`."""
+    dims = as_dims(dim, len(shape))
+    if keepdim:
+        return tuple([1 if each in dims else size for each, size in enumerate(shape)])
+    return tuple([size for each, size in enumerate(shape) if each not in dims])
+
+
+def lies_along(kept, gone):
+    """Whether neighbours in memory are neighbours in a row, rather than in a column."""
+    return min(map(abs, gone[1]), default=1) <= min((abs(step) for step in kept[1] if step), default=1 << 62)
+
+
+def is_wide(kept, gone):
+    """Whether an offset can pass 2^31."""
+    return needs_64_bits((*kept[0], *gone[0]), [(*kept[1], *gone[1])])
+
+
+def launch_reduce(x, dim, result, compute, combine, identity, prepare=widen, divide=False):
+    """Reduce `dim` of an array to a flat array of dtype `result`, computing in `compute`, in two stages if useful."""
+    kept, gone = kept_and_gone(x, dim)
+    rows, columns = math.prod(kept[0]), math.prod(gone[0])
+    if rows and columns == 0:
+        gone = ((), ())
+    config = reduce_kernel.config(x, rows=rows, columns=columns, along=lies_along(kept, gone))
+    splits = config["SPLITS"]
+    out = empty_like(x, (rows * splits,), compute if splits > 1 else result)
+    if rows == 0:
+        return out
+    reduce_kernel[(cdiv(rows, config["ROWS"]), splits)](
+        x, out, rows, columns, *kept, *gone, columns,
+        COMBINE=combine, FOLD=fold_by(combine), PREPARE=prepare, IDENTITY=identity, COMPUTE=triton_dtype(compute),
+        DIVIDE=divide and splits == 1, KEPT_RANK=len(kept[0]), GONE_RANK=len(gone[0]),
+        WIDE=is_wide(kept, gone), **config,
+    )  # fmt: skip
+    if splits == 1:
+        return out
+    return _second_stage(out, rows, columns, result, compute, combine, identity, divide, splits)
+
+
+def _second_stage(partial, rows, columns, result, compute, combine, identity, divide, splits):
+    out = empty_like(partial, (rows,), result)
+    config = reduce_kernel.config(partial, rows=rows, columns=splits, along=rows == 1) | {"SPLITS": 1}
+    reduce_kernel[(cdiv(rows, config["ROWS"]), 1)](
+        partial, out, rows, splits, (rows,), (1,), (splits,), (rows,), columns,
+        COMBINE=combine, FOLD=fold_by(combine), PREPARE=widen, IDENTITY=identity, COMPUTE=triton_dtype(compute),
+        DIVIDE=divide, KEPT_RANK=1, GONE_RANK=1, WIDE=rows * splits >= 2**31, **config,
+    )  # fmt: skip
+    return out
+
+
+def computed_in(dtype):
+    """What elements of a NumPy dtype are combined in: 32 bits at least."""
+    if dtype.kind in "fV":
+        return np.dtype(np.float64) if dtype.itemsize == 8 else np.dtype(np.float32)
+    return np.dtype(np.int64) if dtype.itemsize == 8 else np.dtype(np.int32)

@@ -1,0 +1,1 @@
+"""Ops that normalise along a dimension."""

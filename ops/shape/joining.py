@@ -1,0 +1,174 @@
+"""Joining tensors along a dimension."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from tritorch.ops.base import Op
+from tritorch.ops.dimensions import wrap_dim
+from tritorch.ops.layout import empty_like
+from tritorch.ops.pointwise.cast import copy_elements
+from tritorch.ops.shape.views import Select, Slice
+from tritorch.runtime.dtypes import of, promote_types
+
+
+class Cat(Op):
+    """The tensors one after the other along `dim`, from `starts` on; empty ones of one dimension are left out."""
+
+    exports = ("cat", "concat", "concatenate")
+
+    @staticmethod
+    def reference(dim, starts, *tensors):
+        kept = [each for each in tensors if each.shape != (0,)] or list(tensors[:1])
+        kind = joint_dtype(tensors)
+        if any(each.dtype != kind for each in kept):
+            kept = [each.astype(kind) for each in kept]
+        return np.concatenate(kept, dim)
+
+    @classmethod
+    def call(cls, tensors, dim=0, *, axis=None):
+        if hasattr(tensors, "array"):
+            kind = type(tensors).__name__
+            raise TypeError(f"{cls.op_name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {kind}")
+        tensors = tuple(tensors)
+        if not tensors:
+            raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+        dim = dim if axis is None else axis
+        shapes = [each.array.shape for each in tensors]
+        dim = cls.checked_dim(dim, shapes)
+        return cls.apply(dim, cls.starts(dim, shapes), *tensors)
+
+    @staticmethod
+    def starts(dim, shapes):
+        """Where each tensor starts in the result."""
+        found, start = [], 0
+        for shape in shapes:
+            found.append(start)
+            start += 0 if shape == (0,) else shape[dim]
+        return tuple(found)
+
+    @staticmethod
+    def checked_dim(dim, shapes):
+        """The dimension counted from the front, or the error that the shapes do not join."""
+        first = next((shape for shape in shapes if shape != (0,)), shapes[0])
+        for position, shape in enumerate(shapes):
+            if not shape:
+                raise RuntimeError(f"zero-dimensional tensor (at position {position}) cannot be concatenated")
+        dim = wrap_dim(dim, len(first))
+        for position, shape in enumerate(shapes):
+            if shape in (first, (0,)):
+                continue
+            if len(shape) != len(first):
+                raise RuntimeError(f"Tensors must have same number of dimensions: got {len(first)} and {len(shape)}")
+            for at, (wanted, size) in enumerate(zip(first, shape, strict=True)):
+                if wanted != size and at != dim:
+                    raise RuntimeError(
+                        f"Sizes of tensors must match except in dimension {dim}. Expected size {wanted} but got size "
+                        f"{size} for tensor number {position} in the list."
+                    )
+        return dim
+
+    def forward(self, dim, starts, *tensors):
+        """One launch for each tensor, which copies it to its region."""
+        kept = [each for each in tensors if each.shape != (0,)] or list(tensors[:1])
+        shape = list(kept[0].shape)
+        shape[dim] = sum(each.shape[dim] for each in kept)
+        out = empty_like(kept[0], tuple(shape), joint_dtype(tensors))
+        for each, start in zip(tensors, starts, strict=True):
+            if each.size:
+                copy_elements(each, out[(*(slice(None),) * dim, slice(start, start + each.shape[dim]))])
+        return out
+
+    def backward(self, grad):
+        """The gradient's parts."""
+        dim, starts = self.inputs[0], self.inputs[1]
+        parts = [None, None]
+        for edge, start in zip(self.edges[2:], starts, strict=True):
+            wanted = edge is not None and edge[2] != (0,)
+            key = (slice(None),) * dim
+            parts.append(Slice.apply(grad, (*key, slice(start, start + edge[2][dim]), ...)) if wanted else None)
+        return tuple(parts)
+
+    @staticmethod
+    def samples(draw):
+        yield 0, (0, 2), draw(2, 3), draw(4, 3)
+        yield 1, (0, 3, 4), draw(2, 3), draw(2, 1), draw(2, 5)
+        yield 2, (0, 4), draw(4, 3, 2).T, draw(2, 3, 700)
+        yield 0, (0, 3, 3), draw(3), draw(0), draw(2)
+        yield 0, (0, 2), draw(2, 3), draw.integers(0, 5, 1, 3)
+
+    @staticmethod
+    def errors(draw):
+        yield ([],), {}, ValueError, "torch.cat(): expected a non-empty list of Tensors"
+        message = "except in dimension 0. Expected size 2 but got size 3 for tensor number 1 in the list."
+        yield ([draw(2, 2), draw(3, 3)],), {}, RuntimeError, f"Sizes of tensors must match {message}"
+        yield ([draw(2), draw(1, 1)],), {}, RuntimeError, "Tensors must have same number of dimensions: got 1 and 2"
+        yield ([draw()],), {}, RuntimeError, "zero-dimensional tensor (at position 0) cannot be concatenated"
+
+
+class Stack(Op):
+    """The tensors, all of one size, along a new dimension `dim`."""
+
+    exports = ("stack",)
+
+    @staticmethod
+    def reference(dim, *tensors):
+        kind = joint_dtype(tensors)
+        if any(each.dtype != kind for each in tensors):
+            tensors = [each.astype(kind) for each in tensors]
+        key = (slice(None),) * dim + (None, ...)
+        return np.concatenate([each[key] for each in tensors], dim)
+
+    @classmethod
+    def call(cls, tensors, dim=0):
+        tensors = tuple(tensors)
+        if not tensors:
+            raise RuntimeError("stack expects a non-empty TensorList")
+        first = tensors[0].array.shape
+        for position, each in enumerate(tensors):
+            if each.array.shape != first:
+                raise RuntimeError(
+                    f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
+                    f"{list(each.array.shape)} at entry {position}"
+                )
+        return cls.apply(wrap_dim(dim, len(first) + 1), *tensors)
+
+    def forward(self, dim, *tensors):
+        """One launch for each tensor, which copies it to its place."""
+        shape = tensors[0].shape
+        out = empty_like(tensors[0], (*shape[:dim], len(tensors), *shape[dim:]), joint_dtype(tensors))
+        for position, each in enumerate(tensors):
+            copy_elements(each, out[(*(slice(None),) * dim, position, ...)])
+        return out
+
+    def backward(self, grad):
+        """The gradient's slices."""
+        key = (slice(None),) * self.inputs[0]
+        parts = [
+            None if edge is None else Select.apply(grad, (*key, position, ...))
+            for position, edge in enumerate(self.edges[1:])
+        ]
+        return (None, *parts)
+
+    @staticmethod
+    def samples(draw):
+        yield 0, draw(2, 3), draw(2, 3)
+        yield 2, draw(3, 2).T, draw(2, 3), draw(2, 3)
+        yield 0, draw(), draw.integers(0, 5)
+        yield 1, draw(700, 2), draw(700, 2)
+
+    @staticmethod
+    def errors(draw):
+        yield ([],), {}, RuntimeError, "stack expects a non-empty TensorList"
+        message = "stack expects each tensor to be equal size, but got [2] at entry 0 and [3] at entry 1"
+        yield ([draw(2), draw(3)],), {}, RuntimeError, message
+
+
+def joint_dtype(arrays):
+    """The NumPy dtype that all arrays can be cast to."""
+    first = arrays[0].dtype
+    if all(each.dtype == first for each in arrays):
+        return first
+    return functools.reduce(promote_types, [of(each.dtype) for each in arrays]).numpy
