@@ -51,6 +51,21 @@ def test_validate_without_the_device_says_why(capsys, monkeypatch):
     assert "quantum" in capsys.readouterr().err
 
 
+def test_validate_in_processes_finds_the_same(tmp_path):
+    files = [tmp_path / "one.json", tmp_path / "two.json"]
+    for file, jobs in zip(files, ("1", "2"), strict=True):
+        assert (
+            main(["validate", "--device", "cpu", "--op", "mul", "--op", "sum", "-j", jobs, "--json", str(file)]) == GOOD
+        )
+    one, two = (json.loads(file.read_text())["findings"] for file in files)
+    assert one == two and len(one) > 10
+
+
+def test_validate_needs_a_process(capsys):
+    assert main(["validate", "--op", "mul", "--device", "cpu", "--jobs", "0"]) == USAGE
+    assert "at least 1" in capsys.readouterr().err
+
+
 def test_doctor_says_what_works(capsys):
     assert main(["doctor"]) == GOOD
     out = capsys.readouterr().out

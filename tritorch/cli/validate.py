@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict
 
 import numpy as np
@@ -19,10 +23,11 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 def add_arguments(parser):
-    """--device, --op, --dtype, --json."""
+    """--device, --op, --dtype, --jobs, --json."""
     parser.add_argument("--device", help="cpu, interpreter or cuda; the default device if not given")
     parser.add_argument("--op", action="append", metavar="NAME", help="only this op; may be given again")
     parser.add_argument("--dtype", action="append", choices=DTYPES, help="dtype of the samples (default float32)")
+    parser.add_argument("--jobs", "-j", type=int, default=1, metavar="N", help="check in N processes (default 1)")
     parser.add_argument("--json", metavar="FILE", help="write all findings to FILE")
     parser.add_argument("--verbose", "-v", action="store_true", help="a row for every op, not only for those that fail")
 
@@ -41,12 +46,15 @@ def run(options):
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         print(f"tritorch validate: no op named {unknown[0]!r}{hint}", file=sys.stderr)
         return USAGE
+    if options.jobs < 1:
+        print(f"tritorch validate: --jobs takes a number of processes, at least 1, not {options.jobs}", file=sys.stderr)
+        return USAGE
     device = device_of(options)
     if device is None:
         return NO_DEVICE
     kinds = [dtypes.NAMES[name].numpy for name in options.dtype or ["float32"]]
     started = time.perf_counter()
-    findings = _check_all(names, str(device), kinds)
+    findings = _check_all(names, str(device), kinds, options.jobs)
     seconds = time.perf_counter() - started
     failed = [finding for finding in findings if not finding.ok]
     _show(findings, failed, names, device, seconds, options.verbose)
@@ -55,20 +63,48 @@ def run(options):
     return FAILED if failed else GOOD
 
 
-def _check_all(names, device, kinds):
-    from tritorch.validation import check_op
-
+def _check_all(names, device, kinds, jobs):
     console = Console(stderr=True)
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    findings = []
+    calls = [(name, device, kind) for name in names for kind in kinds]
+    found = {}
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(names) * len(kinds))
-        for name in names:
-            for kind in kinds:
-                progress.update(task, description=name)
-                findings.extend(check_op(name, device, kind))
-                progress.advance(task)
-    return findings
+        task = progress.add_task("", total=len(calls))
+        for call, findings in _in_processes(calls, jobs) if jobs > 1 else ((call, _check(*call)) for call in calls):
+            found[call] = findings
+            progress.update(task, description=call[0], advance=1)
+    return [finding for call in calls for finding in found[call]]
+
+
+def _check(name, device, kind):
+    from tritorch.validation import check_op
+
+    return list(check_op(name, device, kind))
+
+
+def _in_processes(calls, jobs):
+    """Each call with its findings, as they come. Processes are spawned: a CUDA context must not be forked."""
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(min(jobs, len(calls)), multiprocessing.get_context("spawn"))
+        try:
+            waiting = {pool.submit(_check, *call): call for call in calls}
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each():
+    """Processes started within leave the other cores to each other: NumPy reads these when it is loaded."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    added = [name for name in names if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _show(findings, failed, names, device, seconds, verbose):
