@@ -29,11 +29,15 @@ from tritorch.runtime.dtypes import dtype as dtype
 from tritorch.runtime.dtypes import get_default_dtype as get_default_dtype
 from tritorch.runtime.dtypes import promote_types as promote_types
 from tritorch.runtime.dtypes import set_default_dtype as set_default_dtype
+from tritorch.runtime.limits import finfo as finfo
+from tritorch.runtime.limits import iinfo as iinfo
 from tritorch.runtime.memory_format import channels_last as channels_last
 from tritorch.runtime.memory_format import channels_last_3d as channels_last_3d
 from tritorch.runtime.memory_format import contiguous_format as contiguous_format
+from tritorch.runtime.memory_format import layout as layout
 from tritorch.runtime.memory_format import memory_format as memory_format
 from tritorch.runtime.memory_format import preserve_format as preserve_format
+from tritorch.runtime.memory_format import strided as strided
 from tritorch.tensor import Size as Size
 from tritorch.tensor import Tensor as Tensor
 
@@ -42,7 +46,7 @@ globals().update(exported(""))
 globals().update(_dtypes.NAMES)
 
 # Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short.
-_ROOMS = frozenset({"cuda", "linalg", "nn", "optim", "serialization", "special", "utils"})
+_ROOMS = frozenset({"cuda", "linalg", "masked", "nn", "optim", "serialization", "special", "utils"})
 _FROM_ROOMS = {"save": "serialization", "load": "serialization"}
 
 

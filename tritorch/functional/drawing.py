@@ -179,8 +179,13 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, out=None, dtype=None
             raise RuntimeError("normal expects all elements of std >= 0.0")
     else:
         _check_deviation(std)
-    shape = (mean + std).detach()
-    return finish(draw_normal(shape.array.shape, 0, 1, shape.array.dtype, shape.device, source) * std + mean, out)
+    sample = (mean + std).detach()
+    drawn = draw_normal(sample.array.shape, 0, 1, sample.array.dtype, sample.device, source) * std + mean
+    if not drawn.requires_grad:
+        return finish(drawn, out)
+    # PyTorch's gradient of a draw is zero, not that of noise * std + mean.
+    never = creation.full_of("normal", drawn.array.shape, False, dtypes.bool_, drawn.device)
+    return TABLE["where"].apply(never, drawn, drawn.detach())
 
 
 def _check_deviation(std):
@@ -232,6 +237,45 @@ def exponential_(self, lambd=1.0, *, generator=None):
     kind = _floating("exponential_", self.dtype, "exponential")
     u = draw_uniform(self.array.shape, 0, 1, kind, self.device, generator_of("exponential_", generator))
     return self.copy_((1 - u).log() * (-1 / lambd))
+
+
+@export("Tensor.cauchy_")
+def cauchy_(self, median=0.0, sigma=1.0, *, generator=None):
+    """Write numbers of the Cauchy distribution, median + sigma tan(pi (u - 1/2)), to every element."""
+    if sigma <= 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
+    if not self.is_floating_point():
+        raise RuntimeError(
+            "Cauchy distribution is a continuous probability distribution. dtype must be a floating point but you "
+            f"specified {_C_TYPES[self.dtype.name]} int"
+        )
+    u = _uniform_like(self, generator_of("cauchy_", generator))
+    return self.copy_(((u - 0.5) * math.pi).tan() * sigma + median)
+
+
+@export("Tensor.log_normal_")
+def log_normal_(self, mean=1.0, std=2.0, *, generator=None):
+    """Write exp of normal numbers to every element."""
+    if std <= 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
+    kind = _floating("log_normal_", self.dtype, "log_normal_cpu")
+    source = generator_of("log_normal_", generator)
+    return self.copy_(draw_normal(self.array.shape, mean, std, kind, self.device, source).exp())
+
+
+@export("Tensor.geometric_")
+def geometric_(self, p, *, generator=None):
+    """Write how many trials of probability `p` it takes to succeed, ceil(log(1 - u) / log(1 - p)), to every element."""
+    if not 0 < p < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
+    u = _uniform_like(self, generator_of("geometric_", generator))
+    return self.copy_(((1 - u).log() * (1 / math.log1p(-p))).ceil().clamp_min(1))
+
+
+def _uniform_like(tensor, generator):
+    """Uniform numbers in [0, 1) in float32 at least: half precision has too few of them."""
+    kind = np.dtype(np.float64 if tensor.array.dtype == np.float64 else np.float32)
+    return draw_uniform(tensor.array.shape, 0, 1, kind, tensor.device, generator)
 
 
 @export("Tensor.bernoulli_")

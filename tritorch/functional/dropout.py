@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 from tritorch.autograd.inplace import apply_inplace
@@ -99,3 +100,59 @@ def dropout2d(input, p=0.5, training=True, inplace=False):
 def dropout3d(input, p=0.5, training=True, inplace=False):
     """Zero each channel of (N, C, D, H, W) or (C, D, H, W) with probability `p` and scale the others by 1 / (1 - p)."""
     return _feature_dropout(input, p, training, inplace, 3)
+
+
+_SATURATED = -1.7580993408473766  # what selu tends to far below zero: -scale * alpha [Klambauer et al. 2017]
+
+
+def _alpha_dropped(input, p, channel_dims):
+    """Set elements (whole channels, behind `channel_dims` dimensions) to selu's limit; keep mean and variance."""
+    shape = input.array.shape
+    kept = shape[:channel_dims] + (1,) * (len(shape) - channel_dims)
+    mask = _dropped(input.detach().new_ones(kept), p) * (1 - p)  # 1 with probability 1 - p
+    scale = 1 / math.sqrt((1 - p) * (1 + p * _SATURATED**2)) if p < 1 else 0.0
+    return input * (mask * scale) + ((1 - mask) * (_SATURATED * scale) - p * _SATURATED * scale)
+
+
+def _alpha_dropout(name, input, p, training, inplace, channel_dims):
+    _check_probability(p)
+    if not training or p == 0:
+        return input
+    args = (input, p, channel_dims)
+    return apply_inplace(_alpha_dropped, f"{name}_", *args) if inplace else _alpha_dropped(*args)
+
+
+@export("nn.functional.alpha_dropout")
+def alpha_dropout(input, p=0.5, training=False, inplace=False):
+    """Set each element to selu's lower limit with probability `p`; mean and variance stay [Klambauer et al. 2017]."""
+    return _alpha_dropout("alpha_dropout", input, p, training, inplace, input.array.ndim)
+
+
+@export("nn.functional.feature_alpha_dropout")
+def feature_alpha_dropout(input, p=0.5, training=False, inplace=False):
+    """alpha_dropout of whole channels (N, C)."""
+    if training and input.array.ndim < 2:
+        raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
+    return _alpha_dropout("feature_alpha_dropout", input, p, training, inplace, 2)
+
+
+@export("alpha_dropout")
+def alpha_dropout_of_root(input, p, train):
+    """alpha_dropout with its arguments in the order of the root's functions."""
+    return alpha_dropout(input, p, train)
+
+
+@export("feature_alpha_dropout")
+def feature_alpha_dropout_of_root(input, p, train):
+    """feature_alpha_dropout with its arguments in the order of the root's functions."""
+    return feature_alpha_dropout(input, p, train)
+
+
+@export("native_dropout")
+def native_dropout(input, p, train):
+    """dropout, and which elements were kept."""
+    if train is False or p == 0:
+        return input, input.detach().new_ones(input.shape, dtype=dtypes.bool_)
+    _check_probability(p)
+    mask = _dropped(input.detach().new_ones(input.shape), p)
+    return input * mask, mask != 0

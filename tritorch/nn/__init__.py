@@ -33,6 +33,9 @@ from tritorch.nn.containers import ModuleList as ModuleList
 from tritorch.nn.containers import ParameterList as ParameterList
 from tritorch.nn.containers import Sequential as Sequential
 from tritorch.nn.conv import Conv2d as Conv2d
+from tritorch.nn.distance import CosineSimilarity as CosineSimilarity
+from tritorch.nn.distance import LinearCrossEntropyOptions as LinearCrossEntropyOptions
+from tritorch.nn.distance import PairwiseDistance as PairwiseDistance
 from tritorch.nn.dropout import Dropout as Dropout
 from tritorch.nn.dropout import Dropout1d as Dropout1d
 from tritorch.nn.dropout import Dropout2d as Dropout2d

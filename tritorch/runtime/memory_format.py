@@ -1,6 +1,7 @@
 """The names PyTorch has for how the elements of a tensor lie in memory.
 
-Functions take one as `memory_format` and give the same elements whichever it is: how results lie is ours to choose.
+Functions take one as `memory_format` and give the same elements whichever it is: how results lie is ours to choose. All
+our tensors are of the layout `strided`.
 """
 
 from __future__ import annotations
@@ -25,3 +26,21 @@ contiguous_format = memory_format("contiguous_format")
 preserve_format = memory_format("preserve_format")
 channels_last = memory_format("channels_last")
 channels_last_3d = memory_format("channels_last_3d")
+
+
+class layout:
+    """One of PyTorch's layouts."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name):
+        self.name = name
+
+    def __repr__(self):
+        return f"torch.{self.name}"
+
+    def __reduce__(self):
+        return self.name
+
+
+strided = layout("strided")

@@ -1,0 +1,107 @@
+"""Negative log likelihoods of distributions, and cross entropy of a linear layer's result."""
+
+from __future__ import annotations
+
+import math
+
+from tritorch.functional.distance import at_least
+from tritorch.functional.loss import REDUCTIONS, cross_entropy, reduced, reduction_of
+from tritorch.ops.base import EXPORTS, TABLE, export
+from tritorch.ops.guard import need_tensors
+
+
+@export("nn.functional.gaussian_nll_loss")
+def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"):
+    """The mean of (log var + (input - target)^2 / var) / 2, var at least `eps`; with `full`, plus log(2 pi) / 2.
+
+    `var` is a number, has the input's shape, or one number along a dimension, of which the last may be left out.
+    """
+    need_tensors("gaussian_nll_loss", input=input, target=target)
+    if isinstance(var, (int, float)):
+        if var < 0:
+            raise ValueError("var has negative entry/entries")
+        var = input.new_full(input.shape, var)
+    var = _variance_like(input, var)
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{reduction} is not valid")
+    if (var < 0).any():
+        raise ValueError("var has negative entry/entries")
+    var = at_least(var, eps)
+    difference = input - target
+    loss = 0.5 * (var.log() + difference * difference / var)
+    return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+
+
+def _variance_like(input, var):
+    shape, own = input.array.shape, var.array.shape
+    if shape == own:
+        return var
+    if shape[:-1] == own:
+        return var.unsqueeze(-1)
+    if len(shape) == len(own) and [each for size, each in zip(shape, own, strict=True) if size != each] == [1]:
+        return var
+    raise ValueError("var is of incorrect size")
+
+
+@export("poisson_nll_loss", "nn.functional.poisson_nll_loss")
+def poisson_nll_loss(
+    input, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"
+):  # fmt: skip
+    """The mean of exp(input) - target * input, or of input - target * log(input + eps) without `log_input`.
+
+    With `full`, Stirling's approximation of log(target!) is added where target is above 1.
+    """
+    need_tensors("poisson_nll_loss", input=input, target=target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        large = TABLE["where"].apply(target > 1, target, 1.0)
+        stirling = large * large.log() - large + 0.5 * (2 * math.pi * large).log()
+        loss = loss + TABLE["where"].apply(target > 1, stirling, 0.0)
+    return reduced(loss, reduction)
+
+
+@export("nn.functional.linear_cross_entropy")
+def linear_cross_entropy(
+    input, linear_weight, target, *, linear_bias=None, weight=None, reduction="mean", ignore_index=None,
+    label_smoothing=0.0, options=None,
+):  # fmt: skip
+    """cross_entropy of input @ linear_weight^T + linear_bias.
+
+    A weight (C, d_1, ..., in_features) gives losses over d_1, ...; `options`, which chunk PyTorch's computation, are
+    taken and change nothing.
+    """
+    need_tensors("linear_cross_entropy", input=input, linear_weight=linear_weight, target=target)
+    logits_shape = _check_linear(input, linear_weight, target, linear_bias, ignore_index)
+    flat = linear_weight.reshape(-1, linear_weight.array.shape[-1])
+    bias = None if linear_bias is None else linear_bias.reshape(-1)
+    logits = EXPORTS["nn.functional.linear"](input, flat, bias).reshape(logits_shape)
+    return cross_entropy(
+        logits, target, weight, ignore_index=-100 if ignore_index is None else ignore_index, reduction=reduction,
+        label_smoothing=label_smoothing,
+    )  # fmt: skip
+
+
+def _check_linear(input, weight, target, bias, ignore_index):
+    """The shape of the logits, or PyTorch's error."""
+    shape, own = input.array.shape, weight.array.shape
+    if len(shape) not in (1, 2):
+        raise RuntimeError(f"expected input with dimensionality 1 or 2, got {len(shape)}")
+    if len(own) < 2:
+        raise RuntimeError(f"expected linear_weight with dimensionality at least 2, got {len(own)}")
+    if shape[-1] != own[-1]:
+        raise RuntimeError(
+            "expected equal input and linear_weight last dimensions (in_features), "
+            f"got {shape[-1]} and {own[-1]}, respectively"
+        )
+    if len(own) > 2 and len(shape) == 1:
+        raise RuntimeError(
+            f"K-dimensional loss defined by linear_weight shape {tuple(own)} requires batched input, (N, {own[-1]}), "
+            f"got unbatched input with shape ({shape[0]},)"
+        )
+    logits = (*shape[:-1], *own[:-1])
+    if ignore_index is not None and target.is_floating_point():
+        raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
+    if bias is not None and bias.array.shape != own[:-1]:
+        raise RuntimeError(f"expected linear_bias shape {tuple(own[:-1])}, got {tuple(bias.array.shape)}")
+    return logits
