@@ -109,6 +109,8 @@ def reduce_kernel(
     total = tl.full([ROWS, COLUMNS], IDENTITY, COMPUTE)
     for start in range(first, last, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
+        if WIDE:
+            column = column.to(tl.int64)
         inside = (row < rows)[:, None] & (column < last)[None, :]
         place = line + offsets_of(column, gone, gone_strides, 0, GONE_RANK)[None, :]
         value = PREPARE(tl.load(place, mask=inside, other=0), COMPUTE)

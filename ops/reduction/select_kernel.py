@@ -99,6 +99,8 @@ def select_kernel(
     at = tl.full([ROWS, COLUMNS], 9223372036854775807, tl.int64)
     for start in range(first, last, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
+        if WIDE:
+            column = column.to(tl.int64)
         inside = (row < rows)[:, None] & (column < last)[None, :]
         offset = line + offsets_of(column, gone, gone_strides, 0, GONE_RANK)[None, :]
         value = tl.where(inside, tl.load(x + offset, mask=inside, other=0).to(COMPUTE), IDENTITY).to(COMPUTE)
