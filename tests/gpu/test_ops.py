@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -51,3 +55,17 @@ def test_streams_and_events_order_work():
     end.synchronize()
     assert start.elapsed_time(end) >= 0
     assert y.sum().item() == 2048
+
+
+def test_an_index_out_of_range_stops_the_kernel_when_debugging():
+    code = (
+        "import tritorch as torch; x = torch.arange(4.0, device='cuda')\n"
+        "x.gather(0, torch.tensor([0, 9], device='cuda')); torch.cuda.synchronize()"
+    )
+    for debug, fails in (("1", True), ("0", False)):
+        found = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False,
+            env={**os.environ, "TRITORCH_DEBUG": debug},
+        )  # fmt: skip
+        assert (found.returncode != 0) == fails, found.stderr
+        assert ("assert" in found.stderr) == fails

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tritorch.runtime import debug
 from tritorch.runtime.binding import binder_of
 from tritorch.runtime.cubin import resource_usage
 from tritorch.runtime.kernel import materialise
@@ -44,6 +45,8 @@ def compile_values(kernel, values, options, capability):
 
     chosen = {name: value for name, value in options.items() if value is not None}
     chosen.setdefault("enable_fp_fusion", True)  # the default is about to change between versions of Triton
+    if debug.enabled:
+        chosen |= {"debug": True, "sanitize_overflow": False}  # Philox and hashes overflow on purpose
     target = GPUTarget("cuda", capability, 32)
     with triton_lock:
         source = ASTSource(kernel, *specialise(kernel, values))

@@ -47,6 +47,11 @@ def widened(handle):
 class Builder(type(stock.interpreter_builder)):  # type: ignore[misc]  # its class has no name of its own
     """Triton's interpreter builder with exact bfloat16 and float8, and one meaning on all supported versions."""
 
+    def create_assert(self, condition, message):
+        """Raise unless the condition holds everywhere."""
+        if not np.all(condition.data):
+            raise IndexError(message)
+
     def get_bf16(self, value):
         return TensorHandle(np.array([value], dtype=_NARROW[tl.bfloat16]), tl.bfloat16)
 

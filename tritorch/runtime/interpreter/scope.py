@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import types
+from dataclasses import replace
 
 import triton.language as tl
 from triton.runtime import interpreter as stock
 from triton.runtime.jit import JITFunction
 
+from tritorch.runtime import debug
 from tritorch.runtime.interpreter import state
 from tritorch.runtime.interpreter.builder import Builder, numpy_dtype
 from tritorch.runtime.interpreter.collective import associative_scan, reduce
@@ -87,6 +89,8 @@ def _patch(changes):
     stock._patch_builtin(tl.core.tensor_descriptor_base, builder, changes)
     # Triton 3.6 asks NumPy for the int of an array of one element, which NumPy 2.4 refuses.
     changes.set_attr(tl.tensor, "__index__", lambda self: int(self.handle.data.item()))
+    if debug.enabled:
+        changes.set_attr(builder, "options", replace(builder.options, debug=True, sanitize_overflow=False))
     changes.set_attr(JITFunction, "__call__", lambda self, *args, **keywords: body_of(self)(*args, **keywords))
     changes.set_attr(stock, "_get_np_dtype", numpy_dtype)
     patch_libdevice(changes)
