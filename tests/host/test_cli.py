@@ -21,6 +21,16 @@ def test_validate_one_op_writes_a_row_for_every_check(tmp_path, capsys):
     assert report["device"] == "cpu" and report["failed"] == 0
     assert {row["what"] for row in report["findings"]} == {"forward", "gradient"}
     assert report["environment"]["numpy"] == np.__version__
+    assert report["ops"]["mul"]["float32"]["checks"] == len(report["findings"])
+
+
+def test_validate_writes_only_what_failed_beside_the_summary(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(TABLE["neg"], "backward", lambda self, grad: (grad,))
+    file = tmp_path / "report.json"
+    assert main(["validate", "--device", "cpu", "--op", "neg", "--op", "mul", "--json", str(file)]) == FAILED
+    report = json.loads(file.read_text())
+    assert report["failed"] == report["ops"]["neg"]["float32"]["failed"] == len(report["findings"]) > 0
+    assert report["ops"]["mul"]["float32"]["failed"] == 0
 
 
 def test_validate_finds_a_wrong_kernel_and_says_where(monkeypatch, capsys):
@@ -54,9 +64,8 @@ def test_validate_without_the_device_says_why(capsys, monkeypatch):
 def test_validate_in_processes_finds_the_same(tmp_path):
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     for file, jobs in zip(files, ("1", "2"), strict=True):
-        assert (
-            main(["validate", "--device", "cpu", "--op", "mul", "--op", "sum", "-j", jobs, "--json", str(file)]) == GOOD
-        )
+        call = ["validate", "--device", "cpu", "--op", "mul", "--op", "sum", "-v", "-j", jobs, "--json", str(file)]
+        assert main(call) == GOOD
     one, two = (json.loads(file.read_text())["findings"] for file in files)
     assert one == two and len(one) > 10
 

@@ -28,8 +28,8 @@ def add_arguments(parser):
     parser.add_argument("--op", action="append", metavar="NAME", help="only this op; may be given again")
     parser.add_argument("--dtype", action="append", choices=DTYPES, help="dtype of the samples (default float32)")
     parser.add_argument("--jobs", "-j", type=int, default=1, metavar="N", help="check in N processes (default 1)")
-    parser.add_argument("--json", metavar="FILE", help="write all findings to FILE")
-    parser.add_argument("--verbose", "-v", action="store_true", help="a row for every op, not only for those that fail")
+    parser.add_argument("--json", metavar="FILE", help="write a summary of every op to FILE, and what failed")
+    parser.add_argument("--verbose", "-v", action="store_true", help="every op and check, not only what fails")
 
 
 def run(options):
@@ -59,7 +59,7 @@ def run(options):
     failed = [finding for finding in findings if not finding.ok]
     _show(findings, failed, names, device, seconds, options.verbose)
     if options.json:
-        _write(options.json, findings, device, seconds)
+        _write(options.json, findings if options.verbose else failed, _summary(findings), device, seconds)
     return FAILED if failed else GOOD
 
 
@@ -133,8 +133,19 @@ def _ratio(findings, what):
     return f"[{'green' if good == len(mine) else 'red'}]{good}/{len(mine)}[/]" if mine else "-"
 
 
-def _write(path, findings, device, seconds):
-    rows = [{**asdict(each), "error": each.error if np.isfinite(each.error) else None} for each in findings]
+def _summary(findings):
+    """By op and dtype: how many checks, how many failed, and the largest error over what is allowed."""
+    found = {}
+    for each in findings:
+        row = found.setdefault(each.op, {}).setdefault(each.dtype, {"checks": 0, "failed": 0, "error": 0.0})
+        row["checks"] += 1
+        row["failed"] += not each.ok
+        if np.isfinite(each.error):
+            row["error"] = float(f"{max(row['error'], each.error):.3g}")
+    return found
+
+
+def _write(path, findings, summary, device, seconds):
     from tritorch.cli.doctor import environment
 
     report = {
@@ -143,8 +154,9 @@ def _write(path, findings, device, seconds):
         "device": str(device),
         "seconds": round(seconds, 2),
         "environment": environment(),
-        "failed": sum(not each.ok for each in findings),
-        "findings": rows,
+        "failed": sum(row["failed"] for kinds in summary.values() for row in kinds.values()),
+        "ops": summary,
+        "findings": [{**asdict(each), "error": each.error if np.isfinite(each.error) else None} for each in findings],
     }
     with open(path, "w") as file:
         json.dump(report, file, indent=1)
