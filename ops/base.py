@@ -63,6 +63,7 @@ class Op(Node):
     exports   where its public function stands, such as ("softmax", "Tensor.softmax").
     saves     which arguments `backward` reads, by name (`*tensors`: "tensors" for all), and "output" if it reads
               the result. Others are let go of.
+    saved_results  of several results, which ones "output" means, by position; None for all.
     views     True where the result shares memory with the first argument.
     creates   True where no argument is a tensor: the device comes last.
     widens    True where half-precision arrays are computed in float32 on the host and narrowed once at the end.
@@ -72,6 +73,7 @@ class Op(Node):
     op_name: str
     exports: tuple[str, ...] = ()
     saves: tuple[str, ...] = ()
+    saved_results: tuple[int, ...] | None = None
     views = False
     creates = False
     widens = False
@@ -158,7 +160,7 @@ class Op(Node):
 
     @property
     def outputs(self):
-        """All saved results of an op that has several."""
+        """The saved results of an op that has several."""
         return tuple([result.unpack(self) for result in self.results])
 
     # -------------------------------------------------------------------------------- calls

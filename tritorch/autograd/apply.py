@@ -141,7 +141,8 @@ def _record(cls, args, outputs):
         if output.array.dtype.kind in _FLOATING:
             output.node, output.slot, output.requires = op, slot, True
     if cls.saves_output:
-        op.results = tuple([SavedOutput(output) for output in outputs])
+        kept = outputs if cls.saved_results is None else [outputs[at] for at in cls.saved_results]
+        op.results = tuple([SavedOutput(output) for output in kept])
 
 
 _FLOATING = frozenset("fV")  # ml_dtypes' bfloat16 and float8 are of kind V

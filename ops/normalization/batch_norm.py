@@ -1,0 +1,150 @@
+"""batch_norm: each channel normalised over a batch, by its own mean and variance or by given ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.ops.base import Op
+from tritorch.ops.formula import formula, sqrt
+from tritorch.ops.normalization.channels_kernel import launch_moments
+from tritorch.ops.normalization.host import batch_inference_on_host, batch_norm_on_host, batch_slope_on_host
+from tritorch.ops.normalization.layout import over_batch
+from tritorch.ops.normalization.norm import ChannelSums, Norm, normalised, wide
+from tritorch.ops.pointwise.kernel import launch_pointwise
+from tritorch.ops.reduction.kernel import computed_in
+from tritorch.runtime import dtypes
+
+
+@formula
+def batch_normalised(x, mean, variance, weight, bias, eps):
+    return (x - mean) / sqrt(variance + eps) * weight + bias
+
+
+@formula
+def batch_slope(grad, x, mean, variance, weight, products, sums, eps, count):
+    scale = 1 / sqrt(variance + eps)
+    return weight * scale * (grad - sums / count - (x - mean) * scale * (products / count))
+
+
+def _by_channel(layout, *arrays):
+    return [None if each is None else each.reshape(layout.channels) for each in arrays]
+
+
+def launch_normalised(input, mean, variance, weight, bias, layout, eps):
+    """Each channel normalised by a mean and a variance, in one launch."""
+    mean, variance, weight, bias = _by_channel(layout, mean, variance, weight, bias)
+    weight, bias = 1.0 if weight is None else weight, 0.0 if bias is None else bias
+    return launch_pointwise(
+        "batch_norm", batch_normalised, (input, mean, variance, weight, bias, eps), computed_in(input.dtype),
+        input.dtype,
+    )  # fmt: skip
+
+
+class BatchNorm(Norm):
+    """(x - mean) / sqrt(variance + eps) * weight + bias for each channel of (N, C, *); and mean and variance.
+
+    Source: Ioffe and Szegedy, "Batch normalization", 2015.
+    """
+
+    fast = staticmethod(batch_norm_on_host)
+    slope_needs_sums = True
+
+    def forward(self, input, weight, bias, layout, eps):
+        """Two launches for mean and variance, one that normalises."""
+        mean, variance = launch_moments(input, layout)
+        return launch_normalised(input, mean, variance, weight, bias, layout, eps), mean, variance
+
+    @staticmethod
+    def samples(draw):
+        for shape in ((4, 3), (2, 3, 5), (3, 2, 4, 5), (2, 1, 1030), (1025, 3), (2, 0, 3)):
+            channels = shape[1]
+            yield draw(*shape), draw.uniform(0.5, 1.5, channels), draw(channels), over_batch(shape), 1e-5
+        yield draw(3, 2, 5) + 100, None, None, over_batch((3, 2, 5)), 1e-3
+        yield draw(3, 5, 2).transpose(0, 2, 1), draw(2), None, over_batch((3, 2, 5)), 0.1
+        yield draw(6, 3, 4)[::-2], None, draw(3), over_batch((3, 3, 4)), 1e-5
+
+
+class BatchNormBackward(Op):
+    """weight scale (grad - sums / n - x products / n): the gradient of batch_norm, where x is the normalised input.
+
+    `sums` and `products` are, for each channel, the sums of grad and of grad x.
+    """
+
+    @staticmethod
+    def reference(grad, input, weight, mean, variance, products, sums, layout, eps):
+        mean, variance, weight, products, sums = _by_channel(layout, mean, variance, weight, products, sums)
+        count = np.asarray(layout.count, variance.dtype)
+        weight, eps = 1 if weight is None else weight, np.asarray(eps, variance.dtype)
+        return batch_slope.fn(grad, input, mean, variance, weight, products, sums, eps, count)
+
+    @classmethod
+    def host(cls, grad, input, weight, mean, variance, products, sums, layout, eps):
+        """In float32 at least, narrowed once."""
+        grad, wide_input, weight = wide(grad, input, weight)
+        out = batch_slope_on_host(grad, wide_input, weight, mean, variance, products, sums, layout, eps)
+        return out.astype(input.dtype, copy=False)
+
+    def forward(self, grad, input, weight, mean, variance, products, sums, layout, eps):
+        """One launch."""
+        mean, variance, weight, products, sums = _by_channel(layout, mean, variance, weight, products, sums)
+        weight = 1.0 if weight is None else weight
+        return launch_pointwise(
+            self.op_name, batch_slope,
+            (grad, input, mean, variance, weight, products, sums, eps, float(layout.count)),
+            computed_in(input.dtype), input.dtype,
+        )  # fmt: skip
+
+    @staticmethod
+    def samples(draw):
+        for input, weight, bias, layout, eps in BatchNorm.samples(draw):
+            _, mean, variance = BatchNorm.host(input, weight, bias, layout, eps)
+            grad = draw(*input.shape)
+            products, sums = ChannelSums.host(grad, input, mean, variance, layout, eps)
+            yield grad, input, weight, mean, variance, products, sums, layout, eps
+
+
+BatchNorm.slope = BatchNormBackward
+
+
+class BatchNormInference(Op):
+    """(x - mean) / sqrt(variance + eps) * weight + bias for each channel of (N, C, *), by a given mean and variance.
+
+    weight and bias may be None; mean and variance have no gradient.
+    """
+
+    saves = ("input", "weight", "mean", "variance")
+
+    @staticmethod
+    def reference(input, weight, bias, mean, variance, layout, eps):
+        return normalised(input, *_by_channel(layout, mean, variance), weight, bias, layout, eps)
+
+    @classmethod
+    def host(cls, input, weight, bias, mean, variance, layout, eps):
+        """In float32 at least, narrowed once."""
+        found = batch_inference_on_host(*wide(input, weight, bias, mean, variance), layout, eps)
+        return found.astype(input.dtype, copy=False)
+
+    def forward(self, input, weight, bias, mean, variance, layout, eps):
+        """One launch."""
+        return launch_normalised(input, mean, variance, weight, bias, layout, eps)
+
+    def backward(self, grad):
+        """grad weight / sqrt(variance + eps); for the weight the sums of grad x, for the bias those of grad."""
+        input, weight, _, mean, variance, layout, eps = self.inputs
+        kind = dtypes.of(dtypes.COMPUTE[input.array.dtype])
+        scale = (variance.to(kind) + eps).rsqrt().reshape(layout.channels)
+        slope = products = sums = None
+        if self.edges[0] is not None:
+            slope = grad * (scale if weight is None else scale * weight.reshape(layout.channels))
+        if self.edges[1] is not None:
+            hat = (input - mean.reshape(layout.channels)) * scale
+            products = (grad * hat).sum_to_size(layout.channels).reshape(self.edges[1][2])
+        if self.edges[2] is not None:
+            sums = grad.sum_to_size(layout.channels).reshape(self.edges[2][2])
+        return slope, products, sums
+
+    @staticmethod
+    def samples(draw):
+        for input, weight, bias, layout, eps in BatchNorm.samples(draw):
+            channels = layout.shape[1]
+            yield input, weight, bias, draw(channels), draw.uniform(0.5, 1.5, channels), layout, eps

@@ -1,0 +1,236 @@
+"""Kernels over channels: sums for the gradients of weight and bias, and the mean and variance of each in a batch.
+
+As in the reduction family, a row is a channel and a column an element of it, wherever they lie; few channels of many
+elements are summed in parts, which a second launch combines in a fixed order.
+"""
+
+from __future__ import annotations
+
+import math
+
+from tritorch.autotune import cdiv, kernel, next_power_of_2
+from tritorch.ops.layout import broadcast_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.pointwise.family import offsets_of, triton_dtype
+from tritorch.ops.reduction.family import add
+from tritorch.ops.reduction.kernel import REDUCE_SPACE, computed_in, launch_reduce, lies_along, reduce_default
+from tritorch.runtime import tl
+
+
+def channels_default(device, *, rows, columns, along):
+    """As for a sum, with tiles of at most 2048 elements: two sums are kept for each."""
+    config = reduce_default(device, rows=rows, columns=columns, along=along)
+    if device.kind == "interpreter":
+        return config
+    return config | {"COLUMNS": min(config["COLUMNS"], max(2048 // config["ROWS"], 1)), "num_warps": 8}
+
+
+@kernel(space=REDUCE_SPACE, default=channels_default)
+def channel_sums_kernel(
+    grad,  # the gradient of the result: channels and elements by the first strides of each
+    x,  # what was normalised: by the second strides
+    mean,  # by the third strides, or None where it was taken as zero
+    variance,  # by the third strides
+    products,  # sums of the gradient times the normalised x: (SPLITS, rows)
+    sums,  # sums of the gradient: (SPLITS, rows)
+    rows,
+    columns,
+    eps: tl.float64,
+    kept,
+    kept_strides,
+    gone,
+    gone_strides,
+    KEPT_RANK: tl.constexpr,
+    GONE_RANK: tl.constexpr,
+    BY_ROW: tl.constexpr,  # mean and variance differ between channels
+    BY_COLUMN: tl.constexpr,  # and within one
+    COMPUTE: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit indices
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    SPLITS: tl.constexpr,
+):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    part = tl.program_id(1)
+    if WIDE:
+        row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        part = part.to(tl.int64)
+    valid = row < rows
+    share = tl.cdiv(tl.cdiv(columns, COLUMNS), SPLITS) * COLUMNS
+    last = tl.minimum(part * share + share, columns)
+    line = offsets_of(row, kept, kept_strides, 0, KEPT_RANK)[:, None]
+    other = offsets_of(row, kept, kept_strides, KEPT_RANK, KEPT_RANK)[:, None]
+    own = offsets_of(row, kept, kept_strides, 2 * KEPT_RANK, KEPT_RANK)[:, None]
+    total = tl.zeros([ROWS, COLUMNS], COMPUTE)
+    product = tl.zeros([ROWS, COLUMNS], COMPUTE)
+    for start in range(part * share, last, COLUMNS):
+        column = start + tl.arange(0, COLUMNS)
+        within = column < last
+        inside = valid[:, None] & within[None, :]
+        g = tl.load(grad + line + offsets_of(column, gone, gone_strides, 0, GONE_RANK)[None, :], mask=inside, other=0)
+        place = other + offsets_of(column, gone, gone_strides, GONE_RANK, GONE_RANK)[None, :]
+        value = tl.load(x + place, mask=inside, other=0).to(COMPUTE)
+        if BY_COLUMN:
+            at = offsets_of(column, gone, gone_strides, 2 * GONE_RANK, GONE_RANK)[None, :]
+            if BY_ROW:
+                at = own + at
+                present = inside
+            else:
+                present = within[None, :]
+        else:
+            at = own
+            present = valid[:, None]
+        if mean is not None:
+            value = value - tl.load(mean + at, mask=present, other=0)
+        hat = value / tl.sqrt(tl.load(variance + at, mask=present, other=1) + eps.to(COMPUTE))
+        g = g.to(COMPUTE)
+        total += g
+        product += tl.where(inside, g * hat, 0).to(COMPUTE)
+    tl.store(products + part * rows + row, tl.sum(product, 1), mask=valid)
+    tl.store(sums + part * rows + row, tl.sum(total, 1), mask=valid)
+
+
+@kernel(space=REDUCE_SPACE, default=channels_default)
+def moments_kernel(
+    x,  # channels by `kept_strides`, elements of each by `gone_strides`
+    means,  # of the part of each channel that a program reads: (SPLITS, rows)
+    squares,  # sums of squared distances from that: (SPLITS, rows)
+    rows,
+    columns,
+    kept,
+    kept_strides,
+    gone,
+    gone_strides,
+    KEPT_RANK: tl.constexpr,
+    GONE_RANK: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit indices
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    SPLITS: tl.constexpr,
+):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    part = tl.program_id(1)
+    if WIDE:
+        row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        part = part.to(tl.int64)
+    valid = row < rows
+    share = tl.cdiv(tl.cdiv(columns, COLUMNS), SPLITS) * COLUMNS
+    first = part * share
+    last = tl.minimum(first + share, columns)
+    line = x + offsets_of(row, kept, kept_strides, 0, KEPT_RANK)[:, None]
+    # Distances are taken from the mean of the part's first block, so that nothing cancels.
+    column = first + tl.arange(0, COLUMNS)
+    inside = valid[:, None] & (column < last)[None, :]
+    places = offsets_of(column, gone, gone_strides, 0, GONE_RANK)
+    value = tl.load(line + places[None, :], mask=inside, other=0).to(COMPUTE)
+    count = tl.maximum(tl.full([ROWS], 1, tl.int64), tl.minimum(last - first, COLUMNS)).to(COMPUTE)
+    middle = tl.sum(value, 1) / count
+    total = tl.zeros([ROWS, COLUMNS], COMPUTE)
+    square = tl.zeros([ROWS, COLUMNS], COMPUTE)
+    for start in range(first, last, COLUMNS):
+        column = start + tl.arange(0, COLUMNS)
+        inside = valid[:, None] & (column < last)[None, :]
+        places = offsets_of(column, gone, gone_strides, 0, GONE_RANK)
+        value = tl.load(line + places[None, :], mask=inside, other=0).to(COMPUTE)
+        apart = tl.where(inside, value - middle[:, None], 0).to(COMPUTE)
+        total += apart
+        square += apart * apart
+    count = tl.maximum(tl.full([ROWS], 1, tl.int64), last - first).to(COMPUTE)
+    moved = tl.sum(total, 1) / count
+    tl.store(means + part * rows + row, middle + moved, mask=valid)
+    tl.store(squares + part * rows + row, tl.sum(square, 1) - moved * moved * count, mask=valid)
+
+
+@kernel
+def combine_moments_kernel(
+    means,  # of each part of a channel: (parts, rows)
+    squares,  # sums of squared distances from that: (parts, rows)
+    mean,  # of the channel: (rows,)
+    variance,  # its mean squared distance from that: (rows,)
+    rows,
+    columns,
+    share: tl.int64,  # how many elements a part has, the last ones fewer or none
+    parts,
+    COMPUTE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    valid = row < rows
+    average = tl.zeros([BLOCK], COMPUTE)
+    spread = tl.zeros([BLOCK], COMPUTE)
+    # Two sets combined: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm", 1979.
+    for part in range(parts):
+        before = tl.full([BLOCK], tl.minimum(part * share, columns), tl.int64)
+        after = tl.full([BLOCK], tl.minimum(part * share + share, columns), tl.int64)
+        own = (after - before).to(COMPUTE)
+        weight = own / tl.maximum(after, 1).to(COMPUTE)
+        apart = tl.load(means + part * rows + row, mask=valid, other=0) - average
+        average += apart * weight
+        spread += tl.load(squares + part * rows + row, mask=valid, other=0) + apart * apart * weight * before.to(
+            COMPUTE
+        )
+    tl.store(mean + row, average, mask=valid)
+    tl.store(variance + row, spread / columns, mask=valid)
+
+
+def _channels_and_elements(arrays, layout):
+    """How arrays of the layout's shape lie: (shape, strides of each) by channel, and within one, nearest last."""
+    steps = [broadcast_strides(each, layout.shape) for each in arrays]
+    first = len(layout.shape) - len(layout.channels)
+    kept = [axis for axis in range(first, len(layout.shape)) if axis not in layout.summed]
+    gone = sorted(layout.summed, key=lambda axis: -abs(steps[0][axis]))
+    return [
+        merge(tuple(layout.shape[axis] for axis in group), [tuple(own[axis] for axis in group) for own in steps])
+        for group in (kept, gone)
+    ], needs_64_bits(layout.shape, steps)
+
+
+def launch_channel_sums(grad, input, mean, variance, layout, eps):
+    """For each channel the sum of the gradient times the normalised input, and the sum of the gradient."""
+    compute = computed_in(input.dtype)
+    spread = variance.reshape(layout.statistics)
+    arrays = [input.reshape(layout.shape), grad.reshape(layout.shape), spread]
+    (kept, gone), wide = _channels_and_elements(arrays, layout)
+    rows, columns = math.prod(kept[0]), math.prod(gone[0])
+    config = channel_sums_kernel.config(
+        input, rows=rows, columns=columns, along=lies_along((kept[0], kept[1][0]), (gone[0], gone[1][0]))
+    )
+    parts = config["SPLITS"]
+    products, sums = (empty_like(input, (parts, rows), compute) for _ in range(2))
+    if rows:
+        order = (1, 0, 2)
+        channel_sums_kernel[(cdiv(rows, config["ROWS"]), parts)](
+            grad, input, mean, variance, products, sums, rows, columns, eps,
+            kept[0], sum((kept[1][at] for at in order), ()), gone[0], sum((gone[1][at] for at in order), ()),
+            KEPT_RANK=len(kept[0]), GONE_RANK=len(gone[0]), BY_ROW=any(kept[1][2]), BY_COLUMN=any(gone[1][2]),
+            COMPUTE=triton_dtype(compute), WIDE=wide, **config,
+        )  # fmt: skip
+    if parts == 1:
+        return products.reshape((rows,)), sums.reshape((rows,))
+    return tuple(launch_reduce(each, 0, compute, compute, add, 0) for each in (products, sums))
+
+
+def launch_moments(input, layout):
+    """The mean of each channel and its mean squared distance from that, in two launches."""
+    compute = computed_in(input.dtype)
+    (kept, gone), wide = _channels_and_elements([input], layout)
+    rows, columns = math.prod(kept[0]), math.prod(gone[0])
+    mean, variance = (empty_like(input, (rows,), compute) for _ in range(2))
+    if not rows:
+        return mean, variance
+    config = moments_kernel.config(
+        input, rows=rows, columns=columns, along=lies_along((kept[0], kept[1][0]), (gone[0], gone[1][0]))
+    )
+    parts = config["SPLITS"]
+    means, squares = (empty_like(input, (parts, rows), compute) for _ in range(2))
+    moments_kernel[(cdiv(rows, config["ROWS"]), parts)](
+        input, means, squares, rows, columns, kept[0], kept[1][0], gone[0], gone[1][0],
+        KEPT_RANK=len(kept[0]), GONE_RANK=len(gone[0]), COMPUTE=triton_dtype(compute), WIDE=wide, **config,
+    )  # fmt: skip
+    share = cdiv(cdiv(columns, config["COLUMNS"]), parts) * config["COLUMNS"]
+    block = min(next_power_of_2(rows), 128)
+    combine_moments_kernel[(cdiv(rows, block),)](
+        means, squares, mean, variance, rows, columns, share, parts,
+        COMPUTE=triton_dtype(compute), BLOCK=block, num_warps=4,
+    )  # fmt: skip
+    return mean, variance

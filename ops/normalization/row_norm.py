@@ -1,0 +1,155 @@
+"""layer_norm, rms_norm and group_norm: what is normalised together is a row, and one launch does it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.ops.base import Op
+from tritorch.ops.normalization.host import norm_backward_on_host, norm_on_host
+from tritorch.ops.normalization.layout import over_groups, over_last
+from tritorch.ops.normalization.norm import Norm, mean_of, normalised, wide
+from tritorch.ops.normalization.rows_kernel import launch_norm, launch_norm_backward
+
+
+class RowNorm(Norm, abstract=True):
+    """A normalisation of rows."""
+
+    @classmethod
+    def fast(cls, input, weight, bias, layout, eps):
+        """A few passes over rows that stay in the cache."""
+        return norm_on_host(input, weight, bias, layout, eps, cls.centred)
+
+    def forward(self, input, weight, bias, layout, eps):
+        """One launch."""
+        out, mean, variance = launch_norm(input, weight, bias, layout, eps, self.centred)
+        return (out, mean, variance) if self.centred else (out, variance)
+
+
+class RowNormBackward(Op, abstract=True):
+    """The gradient of a normalisation of rows by its input; weight and mean may be None."""
+
+    @staticmethod
+    def reference(grad, input, weight, mean, variance, layout, eps):
+        g, x = grad.reshape(layout.shape), input.reshape(layout.shape)
+        scale = 1 / np.sqrt(variance.reshape(layout.statistics) + np.asarray(eps, variance.dtype))
+        hat = (x if mean is None else x - mean.reshape(layout.statistics)) * scale
+        g = g if weight is None else g * weight.reshape(layout.channels)
+        level = g if mean is None else g - mean_of(g, layout.axes)
+        return (scale * (level - hat * mean_of(g * hat, layout.axes))).reshape(input.shape)
+
+    @classmethod
+    def host(cls, grad, input, weight, mean, variance, layout, eps):
+        """In float32 at least, narrowed once."""
+        found = norm_backward_on_host(*wide(grad, input, weight), mean, variance, layout, eps)
+        return found.astype(input.dtype, copy=False)
+
+    @classmethod
+    def samples(cls, draw):
+        for input, weight, bias, layout, eps in cls.of.samples(draw):
+            _, *statistics = cls.of.host(input, weight, bias, layout, eps)
+            yield draw(*input.shape), input, weight, *(None, *statistics)[-2:], layout, eps
+
+    def forward(self, grad, input, weight, mean, variance, layout, eps):
+        """One launch."""
+        return launch_norm_backward(grad, input, weight, mean, variance, layout, eps)
+
+
+def _last(draw, *shape, dims=1, affine=True):
+    own = shape[len(shape) - dims :]
+    weight, bias = (draw.uniform(0.5, 1.5, *own), draw(*own)) if affine else (None, None)
+    return draw(*shape), weight, bias, over_last(shape, dims), 1e-5
+
+
+class LayerNorm(RowNorm):
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last dimensions of x; and mean and variance.
+
+    Source: Ba, Kiros and Hinton, "Layer normalization", 2016.
+    """
+
+    @staticmethod
+    def samples(draw):
+        yield _last(draw, 5, 7)
+        yield _last(draw, 3, 4, 5, dims=2)
+        yield _last(draw, 3, 4, 5, dims=3, affine=False)
+        yield _last(draw, 1025, 3)
+        yield _last(draw, 2, 9001)
+        yield _last(draw, 0, 3)
+        yield _last(draw, 7, 1, affine=False)
+        yield draw(6, 4).T, *_last(draw, 4, 6)[1:]
+        yield draw(9, 5)[::-2], None, draw(5), over_last((5, 5), 1), 1e-5
+        yield np.broadcast_to(draw(3, 1, 4), (3, 2, 4)), draw(2, 4), None, over_last((3, 2, 4), 2), 0.1
+        yield draw(3, 5, 4).transpose(0, 2, 1) * 3 + 100, draw(4, 5), draw(4, 5), over_last((3, 4, 5), 2), 1e-3
+
+
+class LayerNormBackward(RowNormBackward):
+    """The gradient of layer_norm by its input."""
+
+    of = LayerNorm
+
+
+LayerNorm.slope = LayerNormBackward
+
+
+class RmsNorm(RowNorm):
+    """x / sqrt(mean x^2 + eps) * weight + bias over the last dimensions of x; and the mean square.
+
+    Source: Zhang and Sennrich, "Root mean square layer normalization", 2019.
+    """
+
+    saved_results = (1,)
+    centred = False
+
+    @staticmethod
+    def reference(input, weight, bias, layout, eps):
+        square = mean_of(input.reshape(layout.shape) ** 2, layout.axes)
+        return normalised(input, None, square, weight, bias, layout, eps), square.reshape(-1)
+
+    @staticmethod
+    def samples(draw):
+        yield _last(draw, 5, 7)
+        yield _last(draw, 3, 4, 5, dims=2, affine=False)
+        yield _last(draw, 1025, 3)
+        yield _last(draw, 2, 9001)
+        yield _last(draw, 0, 3)
+        yield draw(6, 4).T, draw(6), None, over_last((4, 6), 1), 1e-5
+
+
+class RmsNormBackward(RowNormBackward):
+    """The gradient of rms_norm by its input."""
+
+    of = RmsNorm
+
+
+RmsNorm.slope = RmsNormBackward
+
+
+def _grouped(draw, *shape, groups, affine=True):
+    weight, bias = (draw.uniform(0.5, 1.5, shape[1]), draw(shape[1])) if affine else (None, None)
+    return draw(*shape), weight, bias, over_groups(shape, groups), 1e-5
+
+
+class GroupNorm(RowNorm):
+    """(x - mean) / sqrt(variance + eps) * weight + bias over groups of channels of (N, C, *); and mean and variance.
+
+    Source: Wu and He, "Group normalization", 2018.
+    """
+
+    @staticmethod
+    def samples(draw):
+        yield _grouped(draw, 2, 6, 5, groups=3)
+        yield _grouped(draw, 3, 4, 3, 2, groups=1)
+        yield _grouped(draw, 3, 4, groups=2)
+        yield _grouped(draw, 3, 4, 5, groups=4, affine=False)
+        yield _grouped(draw, 2, 4, 4100, groups=2)
+        yield _grouped(draw, 0, 4, 5, groups=2)
+        x, *rest = _grouped(draw, 2, 6, 5, groups=2)
+        yield np.ascontiguousarray(x.transpose(0, 2, 1)).transpose(0, 2, 1), *rest
+
+
+class GroupNormBackward(RowNormBackward):
+    """The gradient of group_norm by its input."""
+
+    of = GroupNorm
+
+
+GroupNorm.slope = GroupNormBackward

@@ -1,0 +1,231 @@
+"""Kernels of layer_norm and its relatives: a row is what is normalised together, whatever its dimensions and strides.
+
+A row that fits a block is read once, and short rows share a program. Longer rows are read twice: the first pass sums
+distances from the mean of the row's first block, so that nothing cancels; the second one writes.
+"""
+
+from __future__ import annotations
+
+from tritorch.autotune import cdiv, kernel
+from tritorch.ops.layout import as_contiguous, element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.pointwise.family import offsets_of, triton_dtype
+from tritorch.ops.reduction.kernel import computed_in, lies_along
+from tritorch.ops.rowwise.kernel import ROWS_SPACE, rows_default
+from tritorch.runtime import tl
+
+WIDEST = 8192  # a block holds up to three tensors in registers
+
+
+def norm_default(device, *, rows, columns, along):
+    """As for softmax, with narrower blocks."""
+    config = rows_default(device, rows=rows, columns=columns, along=along)
+    return config if device.kind == "interpreter" else config | {"COLUMNS": min(config["COLUMNS"], WIDEST)}
+
+
+@kernel
+def _of_channels(array, row, column, inside, groups, span, inner, COMPUTE: tl.constexpr):
+    """The weight or bias of each element of a tile: that of its channel."""
+    channel = (row % groups)[:, None] * span + (column // inner)[None, :]
+    return tl.load(array + channel, mask=inside, other=0).to(COMPUTE)
+
+
+@kernel(space=ROWS_SPACE, default=norm_default)
+def norm_rows_kernel(
+    x,  # what is normalised: rows by `row_strides`, columns by `column_strides`
+    weight,  # of the channels, or None: (groups * span,)
+    bias,  # likewise
+    out,  # the result, contiguous: (rows, columns)
+    mean,  # of each row, or None where it is taken as zero: (rows,)
+    variance,  # of each row: (rows,)
+    rows,
+    columns,
+    groups,  # row r is of group r % groups, of `span` channels of `inner` elements each
+    span,
+    inner,
+    eps: tl.float64,
+    row_shape,
+    row_strides,
+    column_shape,
+    column_strides,
+    ROW_RANK: tl.constexpr,
+    COLUMN_RANK: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit indices
+    WHOLE: tl.constexpr,  # a row fits a block
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    column = tl.arange(0, COLUMNS)
+    if WIDE:
+        row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        column = column.to(tl.int64)
+    valid = row < rows
+    line = x + offsets_of(row, row_shape, row_strides, 0, ROW_RANK)[:, None]
+    target = out + (row * columns)[:, None]
+    inside = valid[:, None] & (column < columns)[None, :]
+    places = offsets_of(column, column_shape, column_strides, 0, COLUMN_RANK)
+    value = tl.load(line + places[None, :], mask=inside, other=0).to(COMPUTE)
+    average = tl.zeros([ROWS], COMPUTE)
+    if WHOLE:
+        if mean is not None:
+            average = tl.sum(value, 1) / columns
+        apart = tl.where(inside, value - average[:, None], 0).to(COMPUTE)
+        spread = tl.sum(apart * apart, 1) / columns
+    else:
+        if mean is not None:
+            average = tl.sum(value, 1) / COLUMNS
+        apart = value - average[:, None]
+        sums, squares = apart, apart * apart
+        for start in range(COLUMNS, columns, COLUMNS):
+            at = start + column
+            inside = valid[:, None] & (at < columns)[None, :]
+            places = offsets_of(at, column_shape, column_strides, 0, COLUMN_RANK)
+            value = tl.load(line + places[None, :], mask=inside, other=0).to(COMPUTE)
+            apart = tl.where(inside, value - average[:, None], 0).to(COMPUTE)
+            sums += apart
+            squares += apart * apart
+        spread = tl.sum(squares, 1) / columns
+        if mean is not None:
+            moved = tl.sum(sums, 1) / columns
+            average += moved
+            spread -= moved * moved
+    if mean is not None:
+        tl.store(mean + row, average, mask=valid)
+    tl.store(variance + row, spread, mask=valid)
+    scale = (1 / tl.sqrt(spread + eps.to(COMPUTE)))[:, None]
+    for start in range(0, columns, COLUMNS):
+        at = start + column
+        inside = valid[:, None] & (at < columns)[None, :]
+        if not WHOLE:
+            places = offsets_of(at, column_shape, column_strides, 0, COLUMN_RANK)
+            value = tl.load(line + places[None, :], mask=inside, other=0).to(COMPUTE)
+        result = (value - average[:, None]) * scale
+        if weight is not None:
+            result = result * _of_channels(weight, row, at, inside, groups, span, inner, COMPUTE)
+        if bias is not None:
+            result = result + _of_channels(bias, row, at, inside, groups, span, inner, COMPUTE)
+        tl.store(target + at[None, :], result.to(out.dtype.element_ty), mask=inside)
+
+
+@kernel
+def _slopes(grad, x, weight, line, other, row, at, inside, average, scale, groups, span, inner,
+            shape, strides, RANK: tl.constexpr, COMPUTE: tl.constexpr):  # fmt: skip
+    """The gradient of a tile times the weight, and what the tile was normalised to."""
+    places = offsets_of(at, shape, strides, 0, RANK)
+    g = tl.load(grad + line[:, None] + places[None, :], mask=inside, other=0).to(COMPUTE)
+    if weight is not None:
+        g = g * _of_channels(weight, row, at, inside, groups, span, inner, COMPUTE)
+    places = offsets_of(at, shape, strides, RANK, RANK)
+    value = tl.load(x + other[:, None] + places[None, :], mask=inside, other=0).to(COMPUTE)
+    return g, (value - average[:, None]) * scale[:, None]
+
+
+@kernel(space=ROWS_SPACE, default=norm_default)
+def norm_rows_backward_kernel(
+    grad,  # the gradient of the result: rows and columns by the first strides of each
+    x,  # what was normalised: rows and columns by the second strides of each
+    weight,  # of the channels, or None: (groups * span,)
+    mean,  # of each row, or None where it was taken as zero: (rows,)
+    variance,  # of each row: (rows,)
+    out,  # the gradient of x, contiguous: (rows, columns)
+    rows,
+    columns,
+    groups,
+    span,
+    inner,
+    eps: tl.float64,
+    row_shape,
+    row_strides,
+    column_shape,
+    column_strides,
+    ROW_RANK: tl.constexpr,
+    COLUMN_RANK: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit indices
+    WHOLE: tl.constexpr,  # a row fits a block
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    column = tl.arange(0, COLUMNS)
+    if WIDE:
+        row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        column = column.to(tl.int64)
+    valid = row < rows
+    line = offsets_of(row, row_shape, row_strides, 0, ROW_RANK)
+    other = offsets_of(row, row_shape, row_strides, ROW_RANK, ROW_RANK)
+    target = out + (row * columns)[:, None]
+    average = tl.zeros([ROWS], COMPUTE)
+    if mean is not None:
+        average = tl.load(mean + row, mask=valid, other=0).to(COMPUTE)
+    scale = 1 / tl.sqrt(tl.load(variance + row, mask=valid, other=1).to(COMPUTE) + eps.to(COMPUTE))
+    inside = valid[:, None] & (column < columns)[None, :]
+    g, hat = _slopes(grad, x, weight, line, other, row, column, inside, average, scale, groups, span, inner,
+                     column_shape, column_strides, COLUMN_RANK, COMPUTE)  # fmt: skip
+    sums, products = g, g * hat
+    if not WHOLE:
+        for start in range(COLUMNS, columns, COLUMNS):
+            at = start + column
+            inside = valid[:, None] & (at < columns)[None, :]
+            g, hat = _slopes(grad, x, weight, line, other, row, at, inside, average, scale, groups, span, inner,
+                             column_shape, column_strides, COLUMN_RANK, COMPUTE)  # fmt: skip
+            sums += g
+            products += g * hat
+    along = (tl.sum(products, 1) / columns)[:, None]
+    level = tl.zeros([ROWS, 1], COMPUTE)
+    if mean is not None:
+        level = (tl.sum(sums, 1) / columns)[:, None]
+    for start in range(0, columns, COLUMNS):
+        at = start + column
+        inside = valid[:, None] & (at < columns)[None, :]
+        if not WHOLE:
+            g, hat = _slopes(grad, x, weight, line, other, row, at, inside, average, scale, groups, span, inner,
+                             column_shape, column_strides, COLUMN_RANK, COMPUTE)  # fmt: skip
+        result = scale[:, None] * (g - level - hat * along)
+        tl.store(target + at[None, :], result.to(out.dtype.element_ty), mask=inside)
+
+
+def _launch(kernel, arrays, tensors, layout, eps, compute):
+    """Launch `kernel` on `arrays`; rows and columns lie as those of `tensors` do, which have the layout's shape."""
+    steps = [element_strides(each.reshape(layout.shape)) for each in tensors]
+    kept = [axis for axis in range(len(layout.shape)) if axis not in layout.axes]
+    parts = [
+        merge(tuple(layout.shape[axis] for axis in group), [tuple(own[axis] for axis in group) for own in steps])
+        for group in (kept, layout.axes)
+    ]
+    rows, columns, (groups, span) = layout.rows, layout.count, layout.groups
+    config = kernel.config(
+        arrays[0], rows=rows, columns=columns, along=lies_along(*[(shape, each[-1]) for shape, each in parts])
+    )
+    (row_shape, row_strides), (column_shape, column_strides) = parts
+    kernel[(cdiv(rows, config["ROWS"]),)](
+        *arrays, rows, columns, groups, span, columns // max(span, 1), eps,
+        row_shape, sum(row_strides, ()), column_shape, sum(column_strides, ()),
+        ROW_RANK=len(row_shape), COLUMN_RANK=len(column_shape), COMPUTE=triton_dtype(compute),
+        WIDE=needs_64_bits(layout.shape, steps), WHOLE=config["COLUMNS"] >= columns, **config,
+    )  # fmt: skip
+
+
+def launch_norm(input, weight, bias, layout, eps, centred):
+    """The normalised input, the mean of each row (None unless `centred`), and its mean square distance from that."""
+    compute = computed_in(input.dtype)
+    out = empty_like(input)
+    mean = empty_like(input, (layout.rows,), compute) if centred else None
+    variance = empty_like(input, (layout.rows,), compute)
+    if layout.rows:
+        weight, bias = (None if each is None else as_contiguous(each) for each in (weight, bias))
+        _launch(norm_rows_kernel, (input, weight, bias, out, mean, variance), (input,), layout, eps, compute)
+    return out, mean, variance
+
+
+def launch_norm_backward(grad, input, weight, mean, variance, layout, eps):
+    """The gradient of the input in one launch."""
+    out = empty_like(input)
+    if out.size:
+        weight = None if weight is None else as_contiguous(weight)
+        _launch(
+            norm_rows_backward_kernel, (grad, input, weight, mean, variance, out), (grad, input), layout, eps,
+            computed_in(input.dtype),
+        )  # fmt: skip
+    return out
