@@ -22,13 +22,13 @@ _INT64 = np.dtype(np.int64)
 
 
 def sort_default(device, *, rows, columns):
-    """Blocks of 32, 256 or 1024, so that few networks are compiled; small ones, quickly merged, interpreted."""
+    """Blocks of 32, 128 or 512, so that few networks are compiled; small ones, quickly merged, interpreted."""
     if device.kind == "interpreter":
         width = min(next_power_of_2(columns), 64)
         lines = rows * cdiv(columns, width)
         return {"ROWS": min(next_power_of_2(cdiv(lines, 8)), 32768 // width), "COLUMNS": width, "num_warps": 4}
-    width = 32 if columns <= 32 else 256 if columns <= 256 else 1024
-    return {"ROWS": 256 // width or 1, "COLUMNS": width, "num_warps": 4 if width > 256 else 2}
+    width = 32 if columns <= 32 else 128 if columns <= 128 else 512
+    return {"ROWS": 512 // width, "COLUMNS": width, "num_warps": 4}
 
 
 @kernel
@@ -71,7 +71,7 @@ def _exchange(key, order, column, SIZE: tl.constexpr, STEP: tl.constexpr, PAIRS:
 
 
 @kernel(
-    space=Space(ROWS=powers(1, 1024), COLUMNS=powers(32, 2048), num_warps=choices(1, 2, 4, 8)), default=sort_default
+    space=Space(ROWS=powers(1, 1024), COLUMNS=powers(32, 1024), num_warps=choices(1, 2, 4, 8)), default=sort_default
 )
 def sort_blocks(
     x,  # what is sorted: rows by `strides[:RANK]`, columns by `x_step`
