@@ -1,0 +1,104 @@
+"""Running extremes with where they are: cummax, cummin.
+
+A NaN is larger and smaller than everything, and of equal elements the last is taken, as in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from tritorch.ops.index.gathering import Scatter
+from tritorch.ops.reduction.kernel import computed_in
+from tritorch.ops.reduction.select_kernel import highest, lowest
+from tritorch.ops.scan.family import Scan, scan_dim
+from tritorch.ops.scan.kernel import launch_scan, scanner
+from tritorch.runtime import tl
+
+
+@scanner
+def last_larger(a, i, b, j):
+    take = (b != b) | ((a == a) & (b >= a))
+    return tl.where(take, b, a), tl.where(take, j, i)
+
+
+@scanner
+def last_smaller(a, i, b, j):
+    take = (b != b) | ((a == a) & (b <= a))
+    return tl.where(take, b, a), tl.where(take, j, i)
+
+
+def running(input, dim, extreme, keeps):
+    """The running extremes of an array and where the last of each is."""
+    rows = input.reshape(input.shape or 1)
+    values = extreme.accumulate(rows, dim)
+    number = np.arange(rows.shape[dim]).reshape((-1,) + (1,) * (rows.ndim - 1 - dim))
+    is_new = (rows != rows) | keeps(rows, values)
+    places = np.maximum.accumulate(np.where(is_new, number, 0), dim)
+    return values.reshape(input.shape), places.reshape(input.shape)
+
+
+class RunningExtreme(Scan, abstract=True):
+    """The largest or smallest element up to each along one dimension, with its index."""
+
+    saves = ("output",)
+    widens = True
+    choose = last_larger
+    limit = staticmethod(lowest)
+    result: type
+
+    @classmethod
+    def call(cls, input, dim):
+        return cls.result(*cls.apply(input, scan_dim(cls.op_name, input, dim)))
+
+    def forward(self, input, dim):
+        """One launch of the family's kernel, or three where rows are few and long."""
+        launch = (input.dtype, computed_in(input.dtype), self.choose, self.limit(input.dtype), True)
+        return self.scanned(input, dim, lambda rows, at: launch_scan(rows, at, *launch))
+
+    def backward(self, grad, _=None):
+        """The gradient added up where each extreme came from."""
+        index, dim = self.outputs[1], self.inputs[1]
+        if not grad.array.ndim:
+            return (grad,)
+        return (Scatter.apply(grad.new_zeros(grad.array.shape), dim, True, index, grad),)
+
+    @staticmethod
+    def samples(draw):
+        yield draw(), 0
+        yield draw.apart(1), 0
+        yield draw.apart(5, 7), 0
+        yield draw.apart(3, 4, 5), 1
+        yield draw.apart(6, 4).T, 1
+        yield draw.apart(9, 2)[::-2], 0
+        yield draw.apart(1025, gap=1), 0
+        yield draw.integers(0, 5, 2, 1030), 1
+        yield draw.integers(0, 5, 5, 70, dtype=np.uint8), 1
+        yield draw.booleans(5, 7), 0
+        yield np.array([1, np.nan, 2, np.nan, 3]).astype(draw.dtype), 0
+        yield draw(2, 0), 1
+
+
+class Cummax(RunningExtreme):
+    """The largest element up to each along `dim`, and its index."""
+
+    exports = ("cummax", "Tensor.cummax")
+    result = namedtuple("cummax", ("values", "indices"), module="torch.return_types")
+
+    @staticmethod
+    def reference(input, dim):
+        return running(input, dim, np.maximum, np.greater_equal)
+
+
+class Cummin(RunningExtreme):
+    """The smallest element up to each along `dim`, and its index."""
+
+    exports = ("cummin", "Tensor.cummin")
+    choose = last_smaller
+    limit = staticmethod(highest)
+    result = namedtuple("cummin", ("values", "indices"), module="torch.return_types")
+
+    @staticmethod
+    def reference(input, dim):
+        return running(input, dim, np.minimum, np.less_equal)

@@ -1,0 +1,52 @@
+"""How often each of a range of integers occurs: what histograms are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.ops.base import Op
+from tritorch.ops.layout import element_strides, empty_like
+from tritorch.ops.pointwise.family import pointwise_default
+from tritorch.runtime import tl
+
+
+@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+def _count(
+    counts,  # zeros at first, int64: (bins,)
+    x,  # integers: (count,), `step` apart
+    bins,
+    count,
+    step,
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    value = tl.load(x + index * step, mask=index < count, other=0).to(tl.int64)
+    counted = (index < count) & (value >= 0) & (value < bins)
+    # Sums of integers do not depend on the order in which they are added.
+    tl.atomic_add(counts + value, tl.full([BLOCK], 1, tl.int64), mask=counted)
+
+
+class CountEach(Op):
+    """How often 0, 1, ... up to `bins`, without it, occur in a vector of integers; others are not counted."""
+
+    @staticmethod
+    def reference(input, bins):
+        return np.bincount(input[(input >= 0) & (input < bins)], minlength=bins)
+
+    def forward(self, input, bins):
+        """One launch, which adds to zeros."""
+        counts = empty_like(input, (bins,), np.dtype(np.int64))
+        counts.fill(0)
+        if input.size and bins:
+            config = _count.config(input, count=input.size)
+            (step,) = element_strides(input)
+            _count[(cdiv(input.size, config["BLOCK"]),)](counts, input, bins, input.size, step, **config)
+        return counts
+
+    @staticmethod
+    def samples(draw):
+        yield draw.integers(0, 9, 1030), 9
+        yield draw.integers(-3, 12, 50, dtype=np.int32)[::-2], 9
+        yield draw.integers(0, 250, 300, dtype=np.uint8), 1025
+        yield draw.integers(0, 9, 0), 3

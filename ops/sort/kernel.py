@@ -1,0 +1,265 @@
+"""The kernels of sorting: rows along any dimension, of any strides, stably, ascending or descending.
+
+An element becomes an integer whose order is the element's, with NaN above everything (-0 equals 0). Up to 32 bits it
+shares an int64 with the element's column, so that no two are equal and every order of them is the stable one; wider
+ones go with their columns as pairs. A block is sorted in registers by a bitonic network (Batcher 1968); longer rows are
+sorted blocks that are merged, each element finding its place in the other run by bisection. Where only the first few
+are wanted, the first of each block are sorted again until they fit one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.pointwise.family import offsets_of, pointwise_default
+from tritorch.runtime import tl
+
+_INT64 = np.dtype(np.int64)
+
+
+def sort_default(device, *, rows, columns):
+    """Blocks of 32, 128 or 512, so that few networks are compiled; small ones, quickly merged, interpreted."""
+    if device.kind == "interpreter":
+        width = min(next_power_of_2(columns), 64)
+        lines = rows * cdiv(columns, width)
+        return {"ROWS": min(next_power_of_2(cdiv(lines, 8)), 32768 // width), "COLUMNS": width, "num_warps": 4}
+    width = 32 if columns <= 32 else 128 if columns <= 128 else 512
+    return {"ROWS": 512 // width, "COLUMNS": width, "num_warps": 4}
+
+
+@kernel
+def sort_key(value, flip):
+    """An integer of 32 bits, or 64 for wider elements, with the order of `value`; reversed where `flip` is -1."""
+    if value.dtype.is_floating():
+        if value.dtype == tl.float64:
+            bits = value.to(tl.int64, bitcast=True)
+            most = 9223372036854775807
+        else:
+            value = value.to(tl.float32)
+            bits = value.to(tl.int32, bitcast=True)
+            most = 2147483647
+        key = tl.where(bits < 0, bits ^ most, bits)
+        key = tl.where(value == 0, 0, key)
+        key = tl.where(value != value, most, key).to(bits.dtype)
+    elif value.dtype == tl.int64:
+        key = value
+    else:
+        key = value.to(tl.int32)
+    return key ^ flip
+
+
+@kernel
+def _exchange(key, order, column, SIZE: tl.constexpr, STEP: tl.constexpr, PAIRS: tl.constexpr,
+              ROWS: tl.constexpr, COLUMNS: tl.constexpr):  # fmt: skip
+    """One step of the network: each element and the one STEP away, in order, or reversed in every other SIZE."""
+    # The exclusive or of both, and with either, gives the other.
+    cube = tl.reshape(key, [ROWS * COLUMNS // (2 * STEP), 2, STEP])
+    other = tl.reshape(cube ^ tl.xor_sum(cube, 1, keep_dims=True), [ROWS, COLUMNS])
+    smaller = ((column & SIZE) == 0) == ((column & STEP) == 0)
+    if PAIRS:
+        cube = tl.reshape(order, [ROWS * COLUMNS // (2 * STEP), 2, STEP])
+        at = tl.reshape(cube ^ tl.xor_sum(cube, 1, keep_dims=True), [ROWS, COLUMNS])
+        take = ((other < key) | ((other == key) & (at < order))) == smaller
+        order = tl.where(take, at, order)
+    else:
+        take = (other < key) == smaller
+    return tl.where(take, other, key), order
+
+
+@kernel(
+    space=Space(ROWS=powers(1, 1024), COLUMNS=powers(32, 1024), num_warps=choices(1, 2, 4, 8)), default=sort_default
+)
+def sort_blocks(
+    x,  # what is sorted: rows by `strides[:RANK]`, columns by `x_step`
+    keys,  # of a former round: (rows, columns); None in the first
+    order,  # the columns of x that they stand for, likewise; None unless PAIRS
+    values,  # the sorted elements: rows by `strides[RANK:]`, columns by `out_step`; None where blocks go on
+    places,  # the columns they come from, laid out likewise
+    sorted_keys,  # of each block, for another round or merging: (rows, blocks * keep), a row cut off at `cut`; or None
+    sorted_order,  # the columns of x that they stand for, likewise; None unless PAIRS
+    rows,
+    columns,
+    blocks,  # of a row
+    keep,  # how many of each block are wanted
+    cut,
+    flip,  # -1 for descending order, else 0
+    shape,
+    strides,
+    x_step,
+    out_step,
+    PAIRS: tl.constexpr,
+    RANK: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit indices
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    line = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    if WIDE:
+        line = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    row, block = line // blocks, line % blocks
+    number = tl.arange(0, COLUMNS)[None, :]
+    column = (block * COLUMNS)[:, None] + number
+    inside = (row < rows)[:, None] & (column < columns)
+    source = offsets_of(row, shape, strides, 0, RANK)[:, None]
+    at = column.to(tl.int64)
+    if keys is None:
+        key = sort_key(tl.load(x + source + column * x_step, mask=inside, other=0), flip).to(tl.int64)
+        if not PAIRS:
+            key = key << 32 | at
+    else:
+        key = tl.load(keys + row[:, None] * columns + column, mask=inside, other=0)
+        if PAIRS:
+            at = tl.load(order + row[:, None] * columns + column, mask=inside, other=0)
+    key = tl.where(inside, key, 9223372036854775807)
+    at = tl.where(inside, at, 9223372036854775807)
+    for level in tl.static_range(1, COLUMNS.bit_length()):
+        for down in tl.static_range(1, level + 1):
+            key, at = _exchange(key, at, number, 1 << level, 1 << (level - down), PAIRS, ROWS, COLUMNS)
+    wanted = (row < rows)[:, None] & (number < keep)
+    if values is None:
+        place = (block * keep)[:, None] + number
+        wanted = wanted & (place < cut)
+        tl.store(sorted_keys + row[:, None] * cut + place, key, mask=wanted)
+        if PAIRS:
+            tl.store(sorted_order + row[:, None] * cut + place, at, mask=wanted)
+    else:
+        if not PAIRS:
+            at = key & 0xFFFFFFFF
+        target = offsets_of(row, shape, strides, RANK, RANK)[:, None] + number * out_step
+        tl.store(values + target, tl.load(x + source + at * x_step, mask=wanted, other=0), mask=wanted)
+        tl.store(places + target, at, mask=wanted)
+
+
+@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+def merge_rows(
+    merged,  # the keys, in sorted runs of twice the length: (rows, columns)
+    merged_order,  # what they stand for, likewise; None unless PAIRS
+    keys,  # in sorted runs of `length`: (rows, columns)
+    order,  # what they stand for, likewise; None unless PAIRS
+    count,
+    columns,
+    length,
+    PAIRS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    key = tl.load(keys + index, mask=inside, other=0)
+    row, column = index // columns, index % columns
+    run = column // length
+    second = run % 2 == 1
+    pair = (run // 2) * 2 * length
+    begin = tl.minimum(tl.where(second, pair, pair + length), columns)
+    low, high = begin, tl.minimum(begin + length, columns)
+    # How many of the partner run come before this key: the smaller ones and, for the second run, equal ones too.
+    left = length
+    while left > 0:
+        middle = (low + high) // 2
+        searching = low < high
+        other = tl.load(keys + row * columns + middle, mask=inside & searching, other=0)
+        before = tl.where(second, other <= key, other < key)
+        low = tl.where(searching & before, middle + 1, low)
+        high = tl.where(searching & (before == 0), middle, high)
+        left = left // 2
+    place = row * columns + pair + (column - run * length) + (low - begin)
+    tl.store(merged + place, key, mask=inside)
+    if PAIRS:
+        tl.store(merged_order + place, tl.load(order + index, mask=inside, other=0), mask=inside)
+
+
+@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+def place_sorted(
+    x,  # what was sorted: rows by `strides[:RANK]`, columns by `x_step`
+    keys,  # sorted: (rows, columns)
+    order,  # the columns of x that they stand for, likewise; None unless PAIRS
+    values,  # the sorted elements: rows by `strides[RANK:]`, columns by `out_step`
+    places,  # the columns they come from, laid out likewise
+    count,  # of what is wanted: rows * keep
+    columns,
+    keep,
+    shape,
+    strides,
+    x_step,
+    out_step,
+    PAIRS: tl.constexpr,
+    RANK: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    row, column = index // keep, index % keep
+    if PAIRS:
+        at = tl.load(order + row * columns + column, mask=inside, other=0)
+    else:
+        at = tl.load(keys + row * columns + column, mask=inside, other=0) & 0xFFFFFFFF
+    source = offsets_of(row, shape, strides, 0, RANK) + at * x_step
+    target = offsets_of(row, shape, strides, RANK, RANK) + column * out_step
+    tl.store(values + target, tl.load(x + source, mask=inside, other=0), mask=inside)
+    tl.store(places + target, at, mask=inside)
+
+
+def sort_along(x, dim, keep, descending=False):
+    """The first `keep` of the elements along `dim` in order, and the index of each; equal ones keep their order."""
+    shape = (*x.shape[:dim], keep, *x.shape[dim + 1 :])
+    values, places = empty_like(x, shape), empty_like(x, shape, _INT64)
+    if not values.size:
+        return values, places
+    kept = [each for each in range(x.ndim) if each != dim]
+    steps = [element_strides(each) for each in (x, values)]
+    outer, strides = merge(tuple(x.shape[d] for d in kept), [tuple(own[d] for d in kept) for own in steps])
+    rows, columns = math.prod(outer), x.shape[dim]
+    pairs = x.itemsize == 8 or columns >= 2**31
+    layout = (outer, sum(strides, ()), steps[0][dim], steps[1][dim])
+    fixed = {"PAIRS": pairs, "RANK": len(outer)}
+    flip, wide = -1 if descending else 0, needs_64_bits(x.shape, steps)
+    keys = order = None
+
+    def sort_each(columns, config, take, cut):
+        """Sort the blocks: to the results where `take` is None, else the first `take` of each for another round."""
+        blocks = cdiv(columns, config["COLUMNS"])
+        following = later = None
+        if take is not None:
+            following = empty_like(x, (rows, cut), _INT64)
+            later = empty_like(x, (rows, cut), _INT64) if pairs else None
+        whole = take is None
+        sort_blocks[(cdiv(rows * blocks, config["ROWS"]),)](
+            x, keys, order, values if whole else None, places if whole else None, following, later, rows, columns,
+            blocks, keep if whole else take, cut, flip, *layout, WIDE=wide, **fixed, **config,
+        )  # fmt: skip
+        return following, later
+
+    config = sort_blocks.config(x, rows=rows, columns=columns)
+    while columns > config["COLUMNS"] >= 2 * keep:
+        following = cdiv(columns, config["COLUMNS"]) * keep
+        keys, order = sort_each(columns, config, keep, following)
+        columns = following
+        config = sort_blocks.config(x, rows=rows, columns=columns)
+    if columns <= config["COLUMNS"]:
+        sort_each(columns, config, None, 0)
+        return values, places
+    keys, order = sort_each(columns, config, config["COLUMNS"], columns)
+    keys, order = merge_all(keys, order, config["COLUMNS"])
+    config = place_sorted.config(x, count=rows * keep)
+    place_sorted[(cdiv(rows * keep, config["BLOCK"]),)](
+        x, keys, order, values, places, rows * keep, columns, keep, *layout, **fixed, **config
+    )  # fmt: skip
+    return values, places
+
+
+def merge_all(keys, order, length):
+    """Keys of (rows, columns), in sorted runs of `length`, sorted as whole rows, and `order`, if any, with them."""
+    columns = keys.shape[1]
+    config = merge_rows.config(keys, count=keys.size)
+    spare = [(empty_like(keys), None if order is None else empty_like(keys)), (keys, order)]
+    while length < columns:
+        target = spare[0]
+        merge_rows[(cdiv(keys.size, config["BLOCK"]),)](
+            *target, keys, order, keys.size, columns, length, PAIRS=order is not None, **config
+        )  # fmt: skip
+        (keys, order), spare = target, spare[::-1]
+        length *= 2
+    return keys, order

@@ -1,0 +1,101 @@
+"""Where values belong in sorted sequences, found by bisection: searchsorted, bucketize."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.ops.base import Op
+from tritorch.ops.layout import as_contiguous, element_strides, empty_like, merge
+from tritorch.ops.pointwise.family import offsets_of, pointwise_default, triton_dtype
+from tritorch.runtime import dtypes, tl
+
+
+@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+def _search(
+    out,  # how many elements of the value's row come before it: (count,)
+    x,  # the values, of `shape` by their strides, each row's one after the other
+    rows,  # sorted: (number of rows, size), contiguous; one for all, or one for each `width` values
+    sorter,  # their order, int64, where they are not sorted themselves, likewise; or None
+    count,
+    width,
+    size,
+    shape,
+    strides,
+    RIGHT: tl.constexpr,  # equal elements come before
+    COMPUTE: tl.constexpr,
+    RANK: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    value = tl.load(x + offsets_of(index, shape, strides, 0, RANK), mask=inside, other=0).to(COMPUTE)
+    base = (index // width) * size
+    low = index * 0
+    high = low + size
+    left = size
+    while left > 0:
+        middle = (low + high) // 2
+        searching = inside & (low < high)
+        if sorter is None:
+            other = tl.load(rows + base + middle, mask=searching, other=0).to(COMPUTE)
+        else:
+            at = tl.load(sorter + base + middle, mask=searching, other=0)
+            other = tl.load(rows + base + at, mask=searching, other=0).to(COMPUTE)
+        # Not the reverse of the reverse: a NaN comes after everything.
+        before = (other > value) == 0 if RIGHT else (other >= value) == 0
+        low = tl.where(searching & before, middle + 1, low)
+        high = tl.where(searching & (before == 0), middle, high)
+        left = left // 2
+    tl.store(out + index, low.to(out.dtype.element_ty), mask=inside)
+
+
+class FindPlace(Op):
+    """How many elements of a sorted sequence are below each value (or, `right`, at most it), as int64 or int32.
+
+    The sequence is one for all values, or one for each of their rows along the last dimension; `sorter` is the order of
+    a sequence that is not sorted itself.
+    """
+
+    widens = True
+
+    @staticmethod
+    def reference(sorted_sequence, input, right, kind, sorter=None):
+        if sorter is not None:
+            sorted_sequence = np.take_along_axis(sorted_sequence, sorter, -1)
+        side = "right" if right else "left"
+        if sorted_sequence.ndim == 1:
+            return np.asarray(np.searchsorted(sorted_sequence, input, side)).astype(kind)
+        found = np.empty(input.shape, kind)
+        for row in np.ndindex(input.shape[:-1]):
+            found[row] = np.searchsorted(sorted_sequence[row], input[row], side)
+        return found
+
+    def forward(self, sorted_sequence, input, right, kind, sorter=None):
+        """One launch."""
+        out = empty_like(input, dtype=kind)
+        if not out.size:
+            return out
+        size, several = sorted_sequence.shape[-1], sorted_sequence.ndim > 1
+        shape, (strides,) = merge(input.shape, [element_strides(input)])
+        config = _search.config(out, count=out.size)
+        _search[(cdiv(out.size, config["BLOCK"]),)](
+            out, input, as_contiguous(sorted_sequence), None if sorter is None else as_contiguous(sorter), out.size,
+            input.shape[-1] if several else out.size, size, shape, strides, RIGHT=right,
+            COMPUTE=triton_dtype(dtypes.COMPUTE[input.dtype]), RANK=len(shape), **config,
+        )  # fmt: skip
+        return out
+
+    @staticmethod
+    def samples(draw):
+        wide = np.dtype(np.int64)
+        for right in (False, True):
+            yield np.sort(draw(9)), draw(5, 7), right, wide, None
+            yield np.sort(draw.integers(0, 20, 3, 40), 1), draw.integers(0, 20, 3, 7), right, wide, None
+        yield np.sort(draw(6)), draw(6, 4).T, False, np.dtype(np.int32), None
+        yield np.sort(draw(1)), draw(), False, wide, None
+        yield np.sort(draw(1030)), draw(1025), False, wide, None
+        yield np.array([1, 2, np.inf]).astype(draw.dtype), np.array([np.nan, 2]).astype(draw.dtype), True, wide, None
+        mixed = draw(2, 9)
+        yield mixed, draw(2, 3), False, wide, np.argsort(mixed, 1)
+        yield draw(0), draw(3), False, wide, None
