@@ -12,7 +12,7 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.autograd.grad_mode import state
-from tritorch.autograd.inplace import apply_inplace, bump
+from tritorch.autograd.inplace import apply_inplace, bump, check_apart
 from tritorch.autograd.variable import Variable
 from tritorch.functional.conversion import number_for
 from tritorch.ops.base import TABLE, export
@@ -255,6 +255,7 @@ def assign(tensor, key, value):
 
 def _write_on_host(tensor, basic, advanced, value):
     array = tensor.array[(*basic, ...)]
+    check_apart(array, "__setitem__")
     if not isinstance(value, (int, float)):
         value = _as_tensor(value, tensor)
     elif array.dtype.kind not in "fV":
@@ -357,6 +358,7 @@ def _put(tensor, basic, advanced, value, recorded):
     if recorded:
         apply_inplace(IndexPut.apply, "index_put_", viewed, value, False, dims, *indices)
     else:
+        check_apart(viewed.array, "__setitem__")
         write_picked(viewed.array, value.array, found)
         bump(viewed)
 

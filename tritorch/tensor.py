@@ -392,7 +392,7 @@ class Tensor(Variable):
     def __setitem__(self, key, value):
         from tritorch.indexing import assign
 
-        check_writable(self, "__setitem__")
+        check_writable(self, "__setitem__", expanded=True)  # what the key selects may not be
         assign(self, key, value)
 
 
