@@ -135,6 +135,7 @@ class ReplaceRegion(Node):
 
     def backward(self, grad):
         """The gradient with the region zeroed, and the region's gradient."""
+        grad = grad.contiguous()  # a view by strides looks no further
         region = self._view(grad)
         rest = None
         if self.edges[0] is not None:
