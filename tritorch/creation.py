@@ -10,7 +10,7 @@ import numpy as np
 from tritorch.autograd.variable import Variable
 from tritorch.ops.base import TABLE, export
 from tritorch.runtime import device as devices
-from tritorch.runtime import dtypes, transfer
+from tritorch.runtime import dtypes, transfer, views
 
 
 def wrap(array, device, requires_grad=False):
@@ -125,22 +125,73 @@ def full_of(op, size, value, dtype, device, requires_grad=False):
     return made.requires_grad_() if requires_grad else made
 
 
-def _filled(op, value):
-    def create(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False, **named):
+def empty_of(op, size, value, dtype, device, requires_grad=False):
+    """A tensor of a given shape whose elements are not set, whatever `value`."""
+    kind = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype, op)
+    device = devices.resolve(device)
+    return wrap(transfer.empty(size, kind.numpy, device), device, requires_grad)
+
+
+def _filled(op, text, make, value):
+    def create(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
+               memory_format=None, **named):  # fmt: skip
         size = size_of(op, size or (named.pop("size"),))
         if named:
             raise TypeError(f"{op}() got an unexpected keyword argument '{next(iter(named))}'")
-        made = full_of(op, size, value, dtype, device, requires_grad)
+        made = make(op, size, value, dtype, device, requires_grad)
         return made if out is None else out.resize_(size).copy_(made)
 
     create.__name__ = op
-    create.__doc__ = f"A tensor of the given size filled with {value}."
+    create.__doc__ = f"A tensor of the given size {text}."
     return export(op)(create)
 
 
-zeros = _filled("zeros", 0)
-ones = _filled("ones", 1)
-empty = _filled("empty", 0)
+zeros = _filled("zeros", "filled with 0", full_of, 0)
+ones = _filled("ones", "filled with 1", full_of, 1)
+empty = _filled("empty", "whose elements are not set", empty_of, 0)
+
+
+@export("empty_strided")
+def empty_strided(size, stride, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+    """A tensor of this size and these strides whose elements are not set."""
+    size, stride = size_of("empty_strided", (size,)), tuple(map(int, stride))
+    if len(size) != len(stride):
+        raise RuntimeError(
+            f"dimensionality of sizes ({len(size)}) must match dimensionality of strides ({len(stride)})"
+        )
+    if min(stride, default=0) < 0:
+        raise RuntimeError(f"empty_strided(): strides must not be negative, but got {list(stride)}")
+    reach = 0 if 0 in size else 1 + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    made = empty_of("empty_strided", (reach,), 0, dtype, device)
+    steps = tuple([step * made.array.itemsize for step in stride])
+    made.array = views.as_strided(made.array, size, steps)
+    return made.requires_grad_() if requires_grad else made
+
+
+@export("empty_permuted")
+def empty_permuted(size, physical_layout, *, dtype=None, layout=None, device=None, requires_grad=False,
+                   pin_memory=False):  # fmt: skip
+    """A tensor whose dimensions lie in memory, outermost first, in the order `physical_layout`."""
+    size, order = size_of("empty_permuted", (size,)), tuple(physical_layout)
+    if len(order) != len(size):
+        raise RuntimeError(
+            "Number of dimensions in size does not match the length of the physical_layout; i.e. len(size) = "
+            f"{len(size)} is not equal to len(physical_layout) = {len(order)}"
+        )
+    if sorted(order) != list(range(len(size))):
+        bad = next((dim for dim in order if not 0 <= dim < len(size)), None)
+        raise RuntimeError("Duplicate dim not allowed" if bad is None else f"Dimension out of range, but got {bad}")
+    stride, step = [0] * len(size), 1
+    for dim in reversed(order):
+        stride[dim] = step
+        step *= max(size[dim], 1)
+    return empty_strided(size, stride, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+@export("scalar_tensor")
+def scalar_tensor(s, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+    """A tensor without dimensions that holds a number, by default in the default floating dtype."""
+    return full_of("scalar_tensor", (), s, dtype, device, requires_grad)
 
 
 @export("full")
@@ -154,11 +205,11 @@ def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, re
     return made if out is None else out.resize_(made.shape).copy_(made)
 
 
-def like(op, input, value, dtype, device, requires_grad):
+def like(op, input, value, dtype, device, requires_grad, make=full_of):
     """A tensor filled with `value`, of the size, dtype and device of `input` unless told otherwise."""
     if not isinstance(input, Variable):
         raise TypeError(f"{op}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-    return full_of(op, input.array.shape, value, dtype or input.dtype, device or input.device, requires_grad)
+    return make(op, input.array.shape, value, dtype or input.dtype, device or input.device, requires_grad)
 
 
 @export("zeros_like")
@@ -176,7 +227,7 @@ def ones_like(input, *, dtype=None, layout=None, device=None, requires_grad=Fals
 @export("empty_like")
 def empty_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """A tensor of the size of `input` whose elements are not set."""
-    return like("empty_like", input, 0, dtype, device, requires_grad)
+    return like("empty_like", input, 0, dtype, device, requires_grad, empty_of)
 
 
 @export("full_like")
@@ -185,19 +236,26 @@ def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requir
     return like("full_like", input, fill_value, dtype, device, requires_grad)
 
 
-def _new(op, value):
+def _new(op, text, make, value):
     def create(self, *size, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False, **named):
         size = size_of(op, size or (named.pop("size"),))
-        return full_of(op, size, value, dtype or self.dtype, device or self.device, requires_grad)
+        return make(op, size, value, dtype or self.dtype, device or self.device, requires_grad)
 
     create.__name__ = op
-    create.__doc__ = f"A tensor of the given size and this one's dtype and device, filled with {value}."
+    create.__doc__ = f"A tensor of the given size and this one's dtype and device, {text}."
     return export(f"Tensor.{op}")(create)
 
 
-new_zeros = _new("new_zeros", 0)
-new_ones = _new("new_ones", 1)
-new_empty = _new("new_empty", 0)
+new_zeros = _new("new_zeros", "filled with 0", full_of, 0)
+new_ones = _new("new_ones", "filled with 1", full_of, 1)
+new_empty = _new("new_empty", "whose elements are not set", empty_of, 0)
+
+
+@export("Tensor.new_empty_strided")
+def new_empty_strided(self, size, stride, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
+    """A tensor of this size and these strides with this one's dtype and device, whose elements are not set."""
+    return empty_strided(size, stride, dtype=dtype or self.dtype, device=device or self.device,
+                         requires_grad=requires_grad)  # fmt: skip
 
 
 @export("Tensor.new_full")
@@ -239,19 +297,45 @@ def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devi
     return made.requires_grad_() if requires_grad else made
 
 
+def _spaced(op, start, end, steps):
+    """The checked ends of a range and its number of steps, in float64 arithmetic."""
+    if not hasattr(steps, "__index__"):
+        raise TypeError(f"{op}(): argument 'steps' must be int, not {type(steps).__name__}")
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    for name, each in (("start", start), ("end", end)):
+        if isinstance(each, Variable) and each.array.ndim:
+            raise RuntimeError(
+                f"{op} only supports 0-dimensional start and end tensors, but got {name} with {each.array.ndim} "
+                "dimension(s)."
+            )
+    start, end = (each.item() if isinstance(each, Variable) else each for each in (start, end))
+    return start, end, (end - start) / (steps - 1) if steps > 1 else 0.0
+
+
 @export("linspace")
 def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """`steps` numbers from `start` to `end`, both included, at equal distances."""
-    if not hasattr(steps, "__index__"):
-        raise TypeError(f"linspace(): argument 'steps' must be int, not {type(steps).__name__}")
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
-    start, end = (each.item() if isinstance(each, Variable) else each for each in (start, end))
+    start, end, step = _spaced("linspace", start, end, steps)
     kind = dtypes.as_dtype(dtype or dtypes.get_default_dtype(), "linspace").numpy
-    step = (end - start) / (steps - 1) if steps > 1 else 0.0
     made = TABLE["arange"].apply(float(start), step, steps, kind, devices.resolve(device))
     if steps > 1:
         made[-1] = end
+    if out is not None:
+        return out.resize_(made.shape).copy_(made)
+    return made.requires_grad_() if requires_grad else made
+
+
+@export("logspace")
+def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
+    """`steps` numbers from base^start to base^end, both included, at equal ratios."""
+    start, end, step = _spaced("logspace", start, end, steps)
+    kind = dtypes.as_dtype(dtype or dtypes.get_default_dtype(), "logspace")
+    float64 = dtypes.float64.numpy
+    powers = TABLE["arange"].apply(float(start), step, steps, float64, devices.resolve(device))
+    if steps > 1:
+        powers[-1] = end
+    made = TABLE["cast"].apply(TABLE["pow"].apply(float(base), powers), kind.numpy)
     if out is not None:
         return out.resize_(made.shape).copy_(made)
     return made.requires_grad_() if requires_grad else made

@@ -12,11 +12,11 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.autograd.grad_mode import state
-from tritorch.autograd.inplace import apply_inplace, bump
+from tritorch.autograd.inplace import apply_inplace, bump, check_apart
 from tritorch.autograd.variable import Variable
 from tritorch.functional.conversion import number_for
 from tritorch.ops.base import TABLE, export
-from tritorch.ops.index.indexing import Index, IndexPut, numpy_key, out_of_bounds, pick, write_picked
+from tritorch.ops.index.indexing import Index, IndexPut, numpy_key, out_of_bounds, pick, picks_nothing, write_picked
 from tritorch.ops.layout import broadcast_shape
 from tritorch.ops.shape.views import Expand, Select, Slice, Unsqueeze
 from tritorch.runtime import dtypes
@@ -77,7 +77,8 @@ def parse(tensor, key):
             raise IndexError(_NO_DIMENSIONS)
         raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
     basic, advanced, dim, place = [], [], 0, 0  # dim counts the tensor's dimensions, place those of the view
-    for item in items:
+    seen = False
+    for position, item in enumerate(items):
         if type(item) is int:
             _check_int(item, dim, shape)
             basic.append(item)
@@ -85,7 +86,9 @@ def parse(tensor, key):
             continue
         if item is ...:
             count = max(len(shape) - used, 0)
-            used = len(shape)  # a second Ellipsis stands for nothing
+            if count and seen and any(_dimensions_used(each) and each is not _WHOLE for each in items[position:]):
+                raise IndexError(f"too many indices for tensor of dimension {len(shape)} (got {count + len(shape)})")
+            count, seen = 0 if seen else count, True  # a second Ellipsis stands for nothing
             basic.extend([_WHOLE] * count)
             dim, place = dim + count, place + count
         elif item is None:
@@ -143,7 +146,7 @@ def _item(item, tensor):
     dtype = item.array.dtype
     if dtype.kind == "b":
         return _beside(item, tensor)
-    if dtype == np.uint8 and item.array.ndim:
+    if dtype == np.uint8:
         return _beside(item != 0, tensor)
     if dtype.kind not in "iu":
         raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
@@ -196,7 +199,9 @@ def resolve(tensor, advanced):
             dims.append(place)
             indices.append(item)
     _check_broadcast(indices)
-    if not tensor.device.is_cuda and tensor.device is not CPU:
+    if indices and not tensor.device.is_cuda and tensor.device is not CPU:
+        if picks_nothing(pick(tensor.array, dims, [index.array for index in indices])):
+            return tuple(dims), indices
         check_bounds(tensor.array.shape, dims, indices)
     return tuple(dims), indices
 
@@ -255,6 +260,7 @@ def assign(tensor, key, value):
 
 def _write_on_host(tensor, basic, advanced, value):
     array = tensor.array[(*basic, ...)]
+    check_apart(array, "__setitem__")
     if not isinstance(value, (int, float)):
         value = _as_tensor(value, tensor)
     elif array.dtype.kind not in "fV":
@@ -274,7 +280,8 @@ def _write_on_host(tensor, basic, advanced, value):
         try:
             array[numpy_key(array.ndim, dims, indices)] = value
         except IndexError as error:
-            raise out_of_bounds(error) from None
+            if not picks_nothing(pick(array, dims, indices)):
+                raise out_of_bounds(error) from None
     elif isinstance(value, Variable):
         value = _fitting(value, array.shape).array
         array[...] = TABLE["cast"].reference(value, array.dtype) if value.dtype != array.dtype else value
@@ -357,6 +364,7 @@ def _put(tensor, basic, advanced, value, recorded):
     if recorded:
         apply_inplace(IndexPut.apply, "index_put_", viewed, value, False, dims, *indices)
     else:
+        check_apart(viewed.array, "__setitem__")
         write_picked(viewed.array, value.array, found)
         bump(viewed)
 

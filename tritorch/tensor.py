@@ -10,7 +10,7 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.autograd import backward as run_backward
-from tritorch.autograd.inplace import apply_inplace, bump, check_writable, write
+from tritorch.autograd.inplace import apply_inplace, check_writable
 from tritorch.autograd.variable import Variable
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes, transfer
@@ -373,26 +373,10 @@ class Tensor(Variable):
         source = source.to(self.device)
         return apply_inplace(Tensor._overwritten_by, "copy_", self, source)
 
-    def set_(self, source):
-        """Make this tensor the same memory as `source`."""
-        self.array, self.device = source.array, source.device
-        bump(self)
-        return self
-
-    def resize_(self, *sizes):
-        """Make the tensor of another size; elements keep their order, new ones are not set."""
-        shape = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
-        if shape != self.array.shape:
-            fresh = transfer.empty(shape, self.array.dtype, self.device)
-            count = min(fresh.size, self.array.size)
-            write(fresh.reshape(-1)[:count], self.array.reshape(-1)[:count])
-            self.array = fresh
-        return self
-
     def __setitem__(self, key, value):
         from tritorch.indexing import assign
 
-        check_writable(self, "__setitem__")
+        check_writable(self, "__setitem__", expanded=True)  # what the key selects may not be
         assign(self, key, value)
 
 

@@ -9,6 +9,7 @@ from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.index.indexing import pick_along, places_of, read_picked, write_picked
 from tritorch.ops.index.segments import accumulate
 from tritorch.ops.layout import empty_like
+from tritorch.ops.outputs import takes_out
 from tritorch.ops.pointwise.cast import copy_elements
 from tritorch.runtime.dtypes import of
 
@@ -53,6 +54,20 @@ def at_least_one(tensor):
     return tensor if tensor.array.ndim else tensor.reshape(1)
 
 
+def part_of(src, index):
+    """The elements of `src` that an index as large or smaller takes; all of one without dimensions."""
+    return src[tuple([slice(size) for size in index.shape])] if src.ndim else src
+
+
+def whole_of(part, shape):
+    """The gradient of a part, zero in the rest of `shape`; of an element taken everywhere, by the engine's sum."""
+    if not shape or part.array.shape == shape:
+        return part
+    whole = part.new_zeros(shape)
+    whole[tuple([slice(size) for size in part.array.shape])] = part
+    return whole
+
+
 class Gather(Op):
     """out[i][j] = input[index[i][j]][j] for dim 0, and alike for others."""
 
@@ -62,6 +77,11 @@ class Gather(Op):
     @staticmethod
     def reference(input, dim, index):
         return input[key_along(input.shape, dim, index)]
+
+    @classmethod
+    def function(cls):
+        """With `out=`."""
+        return takes_out(super().function())
 
     @classmethod
     def call(cls, input, dim, index, *, sparse_grad=False):
@@ -107,11 +127,10 @@ class Scatter(Op):
     @staticmethod
     def reference(input, dim, accumulate, index, src):
         result, key = input.copy(), key_along(input.shape, dim, index)
-        part = src[tuple([slice(size) for size in index.shape])] if src.ndim else src
         if accumulate:
-            np.add.at(result, key, part)
+            np.add.at(result, key, part_of(src, index))
         else:
-            result[key] = part
+            result[key] = part_of(src, index)
         return result
 
     def forward(self, input, dim, accumulates, index, src):
@@ -119,8 +138,7 @@ class Scatter(Op):
         check_range(input.shape, dim, index)
         result = empty_like(input)
         copy_elements(input, result)
-        part = src[tuple([slice(size) for size in index.shape])] if src.ndim else src
-        found = pick_along(result, dim, index)
+        part, found = part_of(src, index), pick_along(result, dim, index)
         if accumulates:
             rows = empty_like(result, index.shape)
             copy_elements(part, rows)
@@ -136,12 +154,7 @@ class Scatter(Op):
         if self.edges[0] is not None:
             kept = grad if accumulates else Scatter.apply(grad, dim, False, index, grad.new_zeros(()))
         if self.edges[4] is not None:
-            source = Gather.apply(grad, dim, index)
-            shape = self.edges[4][2]
-            if shape and source.array.shape != shape:
-                whole = grad.new_zeros(shape)
-                whole[tuple([slice(size) for size in source.array.shape])] = source
-                source = whole
+            source = whole_of(Gather.apply(grad, dim, index), self.edges[4][2])
         return kept, None, None, None, source
 
     @staticmethod

@@ -113,6 +113,11 @@ def pick(array, dims, indices):
     )
 
 
+def picks_nothing(found):
+    """Whether no element is picked, so that positions outside do no harm, as in PyTorch."""
+    return 0 in found.shape and 0 not in found.sizes
+
+
 def pick_along(array, dim, index):
     """The Pick of `gather`: each element of `index` picks along `dim` at its own place in the other dimensions."""
     own = element_strides(array)
@@ -202,6 +207,9 @@ class Index(Op):
         try:
             return input[numpy_key(input.ndim, dims, indices)]
         except IndexError as error:
+            found = pick(input, dims, indices)
+            if picks_nothing(found):
+                return np.empty(found.shape, input.dtype)
             raise out_of_bounds(error) from None
 
     @classmethod
@@ -252,14 +260,15 @@ class IndexPut(Op):
             else:
                 result[key] = values
         except IndexError as error:
-            raise out_of_bounds(error) from None
+            if not picks_nothing(pick(input, dims, indices)):
+                raise out_of_bounds(error) from None
         return result
 
     @classmethod
     def fast(cls, input, values, accumulate, dims, *indices):
         """Rows of repeated positions summed in pairs, where one tensor indexes the first dimension."""
         whole = (*indices[0].shape, *input.shape[1:])
-        if not accumulate or dims != (0,) or values.shape != whole:
+        if not accumulate or dims != (0,) or values.shape != whole or not values.size:
             return cls.reference(input, values, accumulate, dims, *indices)
         keys = indices[0].reshape(-1)
         result = input.copy()

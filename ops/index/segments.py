@@ -13,7 +13,9 @@ import numpy as np
 from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
 from tritorch.ops.layout import element_strides, empty_like, merge
 from tritorch.ops.pointwise.family import offsets_of, pointwise_default, triton_dtype
-from tritorch.runtime import dtypes, tl
+from tritorch.ops.reduction.family import add
+from tritorch.ops.reduction.kernel import computed_in
+from tritorch.runtime import tl
 
 
 @kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
@@ -90,6 +92,7 @@ def _accumulate(
     width,
     shape,  # of a row's elements in `out`
     strides,  # likewise
+    COMBINE: tl.constexpr,  # of what is there and a row's element, what is to be there
     RANK: tl.constexpr,
     COMPUTE: tl.constexpr,
     ROWS: tl.constexpr,
@@ -106,17 +109,19 @@ def _accumulate(
     at = row
     while tl.max(active.to(tl.int32)) > 0:
         source = tl.load(order + at, mask=active, other=0)
-        total += tl.load(rows + source * width + column, mask=active & (column < width), other=0).to(COMPUTE)
+        value = tl.load(rows + source * width + column, mask=active & (column < width), other=0).to(COMPUTE)
+        total = tl.where(active, COMBINE(total, value), total)
         at += 1
         following = tl.load(places + at, mask=active & (at < count), other=-1)
         active = active & (following == place)
     tl.store(target, total.to(out.dtype.element_ty), mask=writes)
 
 
-def accumulate(out, rows, places, shape=None, strides=None):
+def accumulate(out, rows, places, shape=None, strides=None, combine=add):
     """Add `rows`, contiguous of (count, ...), to `out` at the offsets `places`; `shape` and `strides` lay out one row.
 
-    By default a row's elements lie one after the other. Rows whose place is negative are left out.
+    By default a row's elements lie one after the other. Rows whose place is negative are left out. Another `combine`
+    does something else than add.
     """
     count = places.size
     width = rows.size // count if count else 0
@@ -124,11 +129,12 @@ def accumulate(out, rows, places, shape=None, strides=None):
         return
     flat, steps = ((width,), [(1,)]) if shape is None else merge(shape, [strides])
     places, order = sort_places(places)
-    compute = triton_dtype(dtypes.of(out.dtype).compute)
+    compute = triton_dtype(computed_in(out.dtype))
     config = _accumulate.config(out, count=count, width=width)
     _accumulate[cdiv(count, config["ROWS"]), cdiv(width, config["COLUMNS"])](
-        out, rows, places, order, count, width, flat, steps[0], RANK=len(flat), COMPUTE=compute, **config
-    )
+        out, rows, places, order, count, width, flat, steps[0],
+        COMBINE=combine, RANK=len(flat), COMPUTE=compute, **config,
+    )  # fmt: skip
 
 
 NARROW = 8  # rows of fewer elements are quicker to add one by one

@@ -6,9 +6,11 @@ import functools
 
 import numpy as np
 
-from tritorch.ops.base import Op
+from tritorch.ops.base import Op, device_of
+from tritorch.ops.creation import Full
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.layout import empty_like
+from tritorch.ops.outputs import takes_out
 from tritorch.ops.pointwise.cast import copy_elements
 from tritorch.ops.shape.views import Select, Slice
 from tritorch.runtime.dtypes import of, promote_types
@@ -26,6 +28,11 @@ class Cat(Op):
         if any(each.dtype != kind for each in kept):
             kept = [each.astype(kind) for each in kept]
         return np.concatenate(kept, dim)
+
+    @classmethod
+    def function(cls):
+        """With `out=`, of any dtype that the tensors can be cast to."""
+        return takes_out(super().function(), any_dtype=True)
 
     @classmethod
     def call(cls, tensors, dim=0, *, axis=None):
@@ -122,6 +129,11 @@ class Stack(Op):
         return np.concatenate([each[key] for each in tensors], dim)
 
     @classmethod
+    def function(cls):
+        """With `out=`, of any dtype that the tensors can be cast to."""
+        return takes_out(super().function(), any_dtype=True)
+
+    @classmethod
     def call(cls, tensors, dim=0):
         tensors = tuple(tensors)
         if not tensors:
@@ -164,6 +176,49 @@ class Stack(Op):
         yield ([],), {}, RuntimeError, "stack expects a non-empty TensorList"
         message = "stack expects each tensor to be equal size, but got [2] at entry 0 and [3] at entry 1"
         yield ([draw(2), draw(3)],), {}, RuntimeError, message
+
+
+class BlockDiag(Op):
+    """The matrices along the diagonal of a matrix of zeros, each at the key that says where."""
+
+    @staticmethod
+    def reference(keys, *tensors):
+        out = np.zeros([last.stop for last in keys[-1]], joint_dtype(tensors))
+        for each, key in zip(tensors, keys, strict=True):
+            out[key] = each
+        return out
+
+    def forward(self, keys, *tensors):
+        """One launch that fills, and one for each matrix, which copies it to its block."""
+        shape = tuple([last.stop for last in keys[-1]])
+        out = Full().forward(shape, 0, joint_dtype(tensors), device_of(tensors[0]))
+        for each, key in zip(tensors, keys, strict=True):
+            copy_elements(each, out[key])
+        return out
+
+    @staticmethod
+    def keys(shapes):
+        """Where matrices of these shapes stand, each as two slices."""
+        found, row, column = [], 0, 0
+        for rows, columns in shapes:
+            found.append((slice(row, row + rows), slice(column, column + columns)))
+            row, column = row + rows, column + columns
+        return tuple(found)
+
+    def backward(self, grad):
+        """The gradient's blocks."""
+        keys = self.inputs[0]
+        parts = [
+            None if edge is None else Slice.apply(grad, (*key, ...))
+            for edge, key in zip(self.edges[1:], keys, strict=True)
+        ]
+        return (None, *parts)
+
+    @classmethod
+    def samples(cls, draw):
+        yield cls.keys(((2, 3), (1, 4))), draw(2, 3), draw(1, 4)
+        yield cls.keys(((2, 4), (3, 0), (2, 2))), draw(4, 2).T, draw(3, 0), draw.integers(0, 5, 2, 2)
+        yield cls.keys(((33, 40), (1, 1))), draw(33, 40), draw(1, 1)
 
 
 def joint_dtype(arrays):

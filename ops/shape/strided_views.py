@@ -5,12 +5,19 @@ Several of their elements may share one place, so gradients are sums of what arr
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from tritorch.ops.base import Op, device_of
+from tritorch.ops.creation import Full
 from tritorch.ops.dimensions import as_sizes, wrap_dim
-from tritorch.ops.shape.views import ViewOp
+from tritorch.ops.layout import element_strides, empty_like
+from tritorch.ops.pointwise.cast import copy_elements
+from tritorch.ops.shape.views import Slice, ViewOp
 from tritorch.runtime import views
 from tritorch.runtime.dtypes import int64
+from tritorch.runtime.strides import extent
 
 
 class Diagonal(ViewOp):
@@ -41,9 +48,7 @@ class Diagonal(ViewOp):
 
     def backward(self, grad):
         """Zeros with the gradient along the diagonal."""
-        result = grad.new_zeros(self.edges[0][2])
-        Diagonal.apply(result, *self.inputs[1:]).copy_(grad)
-        return (result,)
+        return (Placed.apply(grad, self.edges[0][2], Diagonal, self.inputs[1:]),)
 
     @staticmethod
     def samples(draw):
@@ -58,20 +63,7 @@ class Diagonal(ViewOp):
         yield (draw(3, 3), 0, 1, 1), {}, RuntimeError, "diagonal dimensions cannot be identical 1, 1"
 
 
-class StridedView(ViewOp, abstract=True):
-    """A view whose elements may share places of its argument."""
-
-    def backward(self, grad):
-        """The gradient of each place: the sum of what arrives there, found by viewing the places' numbers alike."""
-        shape = self.edges[0][2]
-        result = grad.new_zeros(shape)
-        places = np.arange(result.numel()).reshape(shape)
-        reached = self.reference(places, *self.inputs[1:]).reshape(-1)
-        flat = result.reshape(-1).index_add(0, grad.new_tensor(reached, dtype=int64), grad.reshape(-1))
-        return (flat.reshape(shape),)
-
-
-class Unfold(StridedView):
+class Unfold(ViewOp):
     """All windows of `size` elements of a dimension, `step` apart, with the window as a new last dimension."""
 
     exports = ("Tensor.unfold",)
@@ -79,6 +71,8 @@ class Unfold(StridedView):
     @staticmethod
     def reference(input, dimension, size, step):
         shape, steps = list(input.shape), list(input.strides)
+        if not shape:
+            return views.as_strided(input, (size,), (input.itemsize,))
         last = steps[dimension]
         shape[dimension] = (shape[dimension] - size) // step + 1
         steps[dimension] *= step
@@ -89,25 +83,45 @@ class Unfold(StridedView):
         shape = input.array.shape
         dimension = wrap_dim(dimension, len(shape))
         length = shape[dimension] if shape else 1
+        if size < 0:
+            raise RuntimeError(f"size is {size} but must be >= 0")
         if size > length:
             raise RuntimeError(f"maximum size for tensor at dimension {dimension} is {length} but size is {size}")
         if step <= 0:
             raise RuntimeError(f"step is {step} but must be > 0")
         return cls.apply(input, dimension, size, step)
 
+    def backward(self, grad):
+        """The gradient of each place: the sum of what arrives there, found by viewing the places' numbers alike."""
+        shape = self.edges[0][2]
+        places = np.arange(math.prod(shape)).reshape(shape)
+        reached = self.reference(places, *self.inputs[1:]).reshape(-1)
+        flat = grad.new_zeros(places.size).index_add(0, grad.new_tensor(reached, dtype=int64), grad.reshape(-1))
+        return (flat.reshape(shape),)
+
     @staticmethod
     def samples(draw):
         yield draw(7, 2), 0, 3, 2
         yield draw(2, 6), 1, 2, 1
+        yield draw(), 0, 1, 1
+        yield draw(5, 4).T, 1, 0, 3
+
+    @staticmethod
+    def errors(draw):
+        yield (draw(3), 0, 4, 1), {}, RuntimeError, "maximum size for tensor at dimension 0 is 3 but size is 4"
+        yield (draw(3), 0, 2, 0), {}, RuntimeError, "step is 0 but must be > 0"
 
 
-class AsStrided(StridedView):
-    """The view with this size and these strides, `offset` elements after the argument's first."""
+class AsStrided(ViewOp):
+    """The view with this size and these strides, `offset` elements after the argument's first.
+
+    The argument's own strides are the last one: they say which of its elements the view's are.
+    """
 
     exports = ("as_strided", "Tensor.as_strided")
 
     @staticmethod
-    def reference(input, size, stride, offset):
+    def reference(input, size, stride, offset, own):
         item = input.itemsize
         return views.as_strided(input, size, tuple([step * item for step in stride]), offset * item)
 
@@ -118,17 +132,104 @@ class AsStrided(StridedView):
             raise RuntimeError("mismatch in length of strides and shape")
         own = input.storage_offset()
         offset = 0 if storage_offset is None else storage_offset - own
-        root = input if input.view_of is None else input.view_of.root
+        root = (input if input.view_of is None else input.view_of.root).array
+        stored = extent(root.shape, root.strides, root.itemsize)[1]
         reach = sum((length - 1) * step for length, step in zip(size, stride, strict=True)) + own + offset
-        if 0 not in size and not 0 <= own + offset <= reach < max(root.array.size, 1):
+        if 0 not in size and not 0 <= own + offset <= reach < max(stored // root.itemsize, 1):
             raise RuntimeError(
                 f"setStorage: sizes {list(size)}, strides {list(stride)}, storage offset {own + offset}, and itemsize "
-                f"{input.array.itemsize} requiring a storage size of {(reach + 1) * input.array.itemsize} are out of "
-                f"bounds for storage of size {root.array.nbytes}"
+                f"{root.itemsize} requiring a storage size of {(reach + 1) * root.itemsize} are out of bounds for "
+                f"storage of size {stored}"
             )
-        return cls.apply(input, size, stride, offset)
+        return cls.apply(input, size, stride, offset, element_strides(input.array))
+
+    def backward(self, grad):
+        """The sum of what arrives at each place, in equal parts for the elements of the argument that share it."""
+        size, stride, offset, own = self.inputs[1:]
+        shape = self.edges[0][2]
+        spots, whose, sharing = np.unique(_offsets(shape, own), return_inverse=True, return_counts=True)
+        reached = _offsets(size, stride) + offset
+        at = np.minimum(np.searchsorted(spots, reached), max(len(spots) - 1, 0))
+        known = np.flatnonzero(spots[at] == reached) if len(spots) else at[:0]  # the rest lies outside of the argument
+        arriving = grad.reshape(-1)
+        if len(known) < len(reached):
+            arriving = arriving.index_select(0, grad.new_tensor(known, dtype=int64))
+        total = grad.new_zeros(len(spots)).index_add(0, grad.new_tensor(at[known], dtype=int64), arriving)
+        if len(spots) < len(whose) or (whose[1:] < whose[:-1]).any():
+            total = (total / grad.new_tensor(sharing)).index_select(0, grad.new_tensor(whose, dtype=int64))
+        return (total.reshape(shape),)
 
     @staticmethod
     def samples(draw):
-        yield draw(4, 5), (3, 2), (1, 6), 2
-        yield draw(6), (3, 3), (1, 1), 1
+        yield draw(4, 5), (3, 2), (1, 6), 2, (5, 1)
+        yield draw(6), (3, 3), (1, 1), 1, (1,)
+        yield draw(2, 3), (0, 2), (1, 1), 0, (3, 1)
+
+
+def _offsets(shape, steps):
+    """Where the elements of a layout are, in elements from the first, in order."""
+    found = np.zeros(shape, np.int64)
+    for dim, (size, step) in enumerate(zip(shape, steps, strict=True)):
+        found += (np.arange(size) * step).reshape((-1, *(1,) * (len(shape) - dim - 1)))
+    return found.reshape(-1)
+
+
+# ---------------------------------------------------------------- written through
+
+
+class Placed(Op):
+    """Zeros of `shape` with `source` written over the view that op `view` takes of them with arguments `rest`."""
+
+    @staticmethod
+    def reference(source, shape, view, rest):
+        result = np.zeros(shape, source.dtype)
+        view.reference(result, *rest)[...] = source
+        return result
+
+    def forward(self, source, shape, view, rest):
+        """One launch that fills, one that writes the view."""
+        result = Full().forward(shape, 0, source.dtype, device_of(source))
+        copy_elements(source, view.reference(result, *rest))
+        return result
+
+    def backward(self, grad):
+        """The view of the gradient."""
+        _, _, view, rest = self.inputs
+        return (view.apply(grad.contiguous(), *rest),)
+
+    @staticmethod
+    def samples(draw):
+        yield draw(3), (4, 4), Diagonal, (-1, 0, 1)
+        yield draw(4, 2).T, (4, 2, 4), Diagonal, (0, 2, 0)
+        yield draw(2, 3), (2, 5), Slice, ((slice(None), slice(0, 5, 2), ...),)
+
+
+class ViewScatter(Op):
+    """A copy of `input` with `source` written over the view that op `view` takes of it with arguments `rest`."""
+
+    @staticmethod
+    def reference(input, source, view, rest):
+        result = input.copy()
+        view.reference(result, *rest)[...] = source
+        return result
+
+    def forward(self, input, source, view, rest):
+        """One launch that copies, one that writes the view."""
+        result = empty_like(input)
+        copy_elements(input, result)
+        copy_elements(source, view.reference(result, *rest))
+        return result
+
+    def backward(self, grad):
+        """For the input what was not overwritten, for the source the view of the gradient."""
+        _, _, view, rest = self.inputs
+        grad = grad.contiguous()
+        kept = None if self.edges[0] is None else ViewScatter.apply(grad, grad.new_zeros(()), view, rest)
+        return kept, None if self.edges[1] is None else view.apply(grad, *rest)
+
+    @staticmethod
+    def samples(draw):
+        yield draw(4, 4), draw(3), Diagonal, (-1, 0, 1)
+        yield draw(5, 2).T, draw(2), Slice, ((slice(None), 3, ...),)
+        yield draw(4, 5), draw(2, 2), AsStrided, ((2, 2), (5, 2), 1, (5, 1))
+        yield draw(3, 40), np.asarray(draw()), Slice, ((slice(1, 3), slice(None, None, 3), ...),)

@@ -47,10 +47,15 @@ def check_writable(tensor, name, recorded=True, expanded=False):
                 )
         elif tensor.node is None:
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
-    array = tensor.array
+    if not expanded:
+        check_apart(tensor.array, name)
+
+
+def check_apart(array, name):
+    """Refuse to write an array that is expanded: several of its elements are one."""
     if (
-        not expanded
-        and 0 in array.strides
+        0 in array.strides
+        and array.size
         and any(stride == 0 and size > 1 for stride, size in zip(array.strides, array.shape, strict=True))
     ):
         raise RuntimeError(
@@ -130,6 +135,7 @@ class ReplaceRegion(Node):
 
     def backward(self, grad):
         """The gradient with the region zeroed, and the region's gradient."""
+        grad = grad.contiguous()  # a view by strides looks no further
         region = self._view(grad)
         rest = None
         if self.edges[0] is not None:

@@ -146,7 +146,7 @@ def pin_memory(self, device=None):
 # ---------------------------------------------------------------- filled in place
 
 
-@export("Tensor.fill_")
+@export("fill_", "Tensor.fill_")
 def fill_(self, value):
     """Write `value`, a number or a tensor without dimensions, to every element."""
     if isinstance(value, Variable):
@@ -167,7 +167,13 @@ def fill_(self, value):
     return self
 
 
-@export("Tensor.zero_")
+@export("zero_", "Tensor.zero_")
 def zero_(self):
     """Write zero to every element."""
     return fill_(self, 0)
+
+
+@export("fill")
+def fill(input, value):
+    """A tensor like `input` whose elements are all `value`, a number or a tensor without dimensions."""
+    return fill_(Clone.apply(input), value)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tritorch.indexing as indexing
-from tritorch import creation
-from tritorch.autograd.variable import Variable
 from tritorch.functional.shapes import broadcast_tensors
-from tritorch.ops.base import TABLE, export, write_out
-from tritorch.ops.dimensions import wrap_dim
+from tritorch.ops.base import TABLE, export
+from tritorch.ops.dimensions import as_sizes, wrap_dim
 from tritorch.ops.index.embedding import Embedding
-from tritorch.ops.index.gathering import Scatter, at_least_one, check_index
-from tritorch.ops.index.indexing import Index, IndexPut, pick
+from tritorch.ops.index.gathering import at_least_one
+from tritorch.ops.index.indexing import Index
+from tritorch.ops.outputs import takes_out
+from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.shape.views import reshape
 from tritorch.runtime import dtypes
 
@@ -24,6 +23,32 @@ def nonzero(input, *, as_tuple=False):
     return TABLE["nonzero"].apply(input).t()
 
 
+@export("nonzero_static", "Tensor.nonzero_static")
+def nonzero_static(input, *, size, fill_value=-1):
+    """The first `size` positions of elements that are not zero; rows that are left over hold `fill_value`."""
+    if size < 0:
+        raise RuntimeError("nonzero_static: 'size' must be an non-negative integer")
+    found = nonzero(input)[:size]
+    made = found.new_full((size, input.array.ndim), fill_value)
+    made[: found.array.shape[0]] = found
+    return made
+
+
+@export("unravel_index")
+def unravel_index(indices, shape):
+    """The position along each dimension of `shape` of elements counted through it: a tuple of tensors."""
+    if indices.array.dtype.kind not in "iu":
+        raise ValueError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
+    shape = as_sizes((shape,))
+    if min(shape, default=0) < 0:
+        raise ValueError(f"'shape' cannot have negative values, but got {list(shape)}")
+    found = []
+    for size in reversed(shape):
+        found.append(indices.remainder(size))
+        indices = indices.floor_divide(size)
+    return tuple(reversed(found))
+
+
 @export("argwhere", "Tensor.argwhere")
 def argwhere(input):
     """The positions of the elements that are not zero, one row for each."""
@@ -31,24 +56,20 @@ def argwhere(input):
 
 
 @export("masked_select", "Tensor.masked_select")
-def masked_select(input, mask, *, out=None):
+@takes_out
+def masked_select(input, mask):
     """The elements where `mask` is True, in one dimension."""
     if mask.array.dtype.kind != "b":
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     if input.array.shape != mask.array.shape:
         input, mask = broadcast_tensors(input, mask)
-    found = input[mask]
-    return found if out is None else write_out(out, found)
+    return input[mask]
 
 
 @export("index_select", "Tensor.index_select")
-def index_select(input, dim, index, *, out=None):
+@takes_out
+def index_select(input, dim, index):
     """The indices `index`, a vector, of dimension `dim`."""
-    found = _selected(input, dim, index)
-    return found if out is None else write_out(out, found)
-
-
-def _selected(input, dim, index):
     dim = wrap_dim(dim, input.array.ndim)
     if index.array.ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
@@ -58,13 +79,14 @@ def _selected(input, dim, index):
         if index.array.size != 1:
             raise IndexError("index_select(): Index to scalar can have only 1 value, got 0 or more")
         input = input.reshape(1)
-        _check_range(input, 0, index, "index out of range in self")
+        check_positions(input, 0, index, "index out of range in self")
         return Index.apply(input, (0,), index.reshape(-1)).reshape(())
-    _check_range(input, dim, index, "index out of range in self")
+    check_positions(input, dim, index, "index out of range in self")
     return Index.apply(input, (dim,), at_least_one(index))
 
 
-def _check_range(input, dim, index, text):
+def check_positions(input, dim, index, text):
+    """Refuse positions outside of dimension `dim`; an index on a GPU is not waited for."""
     if not input.device.is_cuda:
         array, size = index.array, input.array.shape[dim]
         if array.size and not 0 <= array.min() <= array.max() < size:
@@ -72,18 +94,29 @@ def _check_range(input, dim, index, text):
 
 
 @export("take", "Tensor.take")
+@takes_out
 def take(input, index):
-    """The elements at positions counted through the whole tensor."""
-    flat = reshape(input, (-1,))
+    """The elements at positions counted through the whole tensor, negative ones from its end."""
+    check_places("take", input, index)
+    return Index.apply(reshape(input, (-1,)), (0,), index)
+
+
+def check_places(op, input, index):
+    """Refuse positions, counted through the whole tensor, that are no int64 or outside of it."""
+    if index.array.dtype.name != "int64":
+        raise RuntimeError(f"{op}(): Expected a long tensor for index, but got {KIND_NAMES[index.array.dtype.name]}")
+    size = input.array.size
+    if not size and index.array.size:
+        raise IndexError(f"{op}(): tried to {op} elements {'from' if op == 'take' else 'into'} an empty tensor")
     if not input.device.is_cuda:
-        array, size = index.array, flat.array.shape[0]
+        array = index.array
         if array.size and not -size <= array.min() <= array.max() < size:
             wrong = array[(array < -size) | (array >= size)].reshape(-1)[0]
             raise IndexError(f"out of range: tried to access index {wrong} on a tensor of {size} elements.")
-    return Index.apply(flat, (0,), index)
 
 
 @export("take_along_dim", "Tensor.take_along_dim")
+@takes_out
 def take_along_dim(input, indices, dim=None):
     """gather along `dim` with the other dimensions broadcast; without `dim`, of all elements in one dimension."""
     if dim is None:
@@ -92,97 +125,8 @@ def take_along_dim(input, indices, dim=None):
     shapes = [[1 if at == dim else size for at, size in enumerate(each.array.shape)] for each in (input, indices)]
     common = [max(sizes) if 0 not in sizes else 0 for sizes in zip(*shapes, strict=True)]
     whole = [(*common[:dim], each.array.shape[dim], *common[dim + 1 :]) for each in (input, indices)]
-    return input.expand(whole[0]).gather(dim, indices.expand(whole[1]))
-
-
-# ---------------------------------------------------------------- placing
-
-
-@export("index_put", "Tensor.index_put")
-def index_put(input, indices, values, accumulate=False):
-    """The tensor with `values` written, or added, at positions given by a tuple of tensors and masks."""
-    _, advanced = indexing.parse(input, tuple(indices))
-    if len(advanced) != len(indices):
-        raise IndexError("index_put(): indices must be tensors of positions or masks")
-    dims, found = indexing.resolve(input, advanced)
-    shape = pick(input.array, dims, [each.array for each in found]).shape
-    return IndexPut.apply(input, indexing.puttable(values, input, shape), accumulate, dims, *found)
-
-
-def _put_rows(op, input, dim, index, source, accumulate):
-    dim = wrap_dim(dim, input.array.ndim)
-    if index.array.ndim > 1:
-        raise IndexError(f"{op}(): Index is supposed to be a vector, but got dim: {index.array.ndim}")
-    if isinstance(source, Variable) and source.array.dtype != input.array.dtype:
-        raise RuntimeError(
-            f"{op}(): self and source expected to have the same dtype, but got (self) {input.dtype.name} and (source) "
-            f"{source.dtype.name}"
-        )
-    rows = at_least_one(input)
-    _check_range(rows, dim, index, "index out of range in self")
-    shape = rows.array.shape
-    wanted, index = (*shape[:dim], index.array.size, *shape[dim + 1 :]), at_least_one(index)
-    if op != "index_fill" and at_least_one(source).array.shape != wanted:
-        raise RuntimeError(
-            f"{op}(): source tensor shape must match self tensor shape, excluding the specified dimension. "
-            f"Got self.shape = {list(input.array.shape)} source.shape = {list(source.array.shape)}"
-        )
-    made = IndexPut.apply(rows, source, accumulate, (dim,), index)
-    return made if input.array.ndim else made.reshape(())
-
-
-@export("index_add", "Tensor.index_add")
-def index_add(input, dim, index, source, *, alpha=1, out=None):
-    """The tensor with alpha * source added at the indices `index` of dimension `dim`."""
-    made = _put_rows("index_add", input, dim, index, source if alpha == 1 else source * alpha, True)
-    return made if out is None else write_out(out, made)
-
-
-@export("index_copy", "Tensor.index_copy")
-def index_copy(input, dim, index, source):
-    """The tensor with `source` written at the indices `index` of dimension `dim`."""
-    return _put_rows("index_copy", input, dim, index, source, False)
-
-
-@export("index_fill", "Tensor.index_fill")
-def index_fill(input, dim, index, value):
-    """The tensor with one value at the indices `index` of dimension `dim`."""
-    return _put_rows("index_fill", input, dim, index, _number(value, input), False)
-
-
-def _number(value, like):
-    return value if isinstance(value, Variable) else creation.tensor(value, dtype=like.dtype, device=like.device)
-
-
-@export("scatter", "Tensor.scatter")
-def scatter(input, dim, index, src=None, *, value=None, reduce=None):
-    """The tensor with `src`, or one value, written at `index` along `dim`; with reduce="add", added."""
-    if reduce not in (None, "add"):
-        raise NotImplementedError(f"scatter(): reduce={reduce!r} is not supported; it takes None and 'add'")
-    return _scatter("scatter", input, dim, index, value if src is None else src, reduce == "add")
-
-
-@export("scatter_add", "Tensor.scatter_add")
-def scatter_add(input, dim, index, src):
-    """The tensor with `src` added at `index` along `dim`; repeated positions add up."""
-    return _scatter("scatter_add", input, dim, index, src, True)
-
-
-def _scatter(op, input, dim, index, src, accumulate):
-    dim = wrap_dim(dim, input.array.ndim)
-    src = _number(src, input)
-    if not index.array.size:  # of any dtype and rank
-        return input.clone()
-    if src.array.dtype != input.array.dtype:
-        raise RuntimeError(f"{op}(): Expected self.dtype to be equal to src.dtype")
-    if not input.array.ndim:
-        done = Scatter.apply(input.reshape(1), 0, accumulate, at_least_one(index), at_least_one(src))
-        return done.reshape(())
-    limits = {"self": (input.array.shape, False)}
-    if src.array.ndim:
-        limits["src"] = (src.array.shape, True)
-    check_index(op, dim, index, **limits)
-    return Scatter.apply(input, dim, accumulate, index, src)
+    wrapped = indices.remainder(input.array.shape[dim]) if indices.array.size else indices
+    return input.expand(whole[0]).gather(dim, wrapped.expand(whole[1]))
 
 
 # ---------------------------------------------------------------- tables

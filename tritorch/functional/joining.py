@@ -1,15 +1,19 @@
-"""Tensors joined, repeated, reversed and rolled: compositions of views, copies and `cat`."""
+"""Tensors joined, repeated, reversed and turned: compositions of views, copies and `cat`."""
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 
 from tritorch import creation
 from tritorch.autograd.variable import Variable
 from tritorch.ops.base import export
-from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
+from tritorch.ops.dimensions import as_sizes, wrap_dim
 from tritorch.ops.index.indexing import Index
+from tritorch.ops.outputs import takes_out
 from tritorch.ops.shape.joining import Cat
+from tritorch.ops.shape.reordered import Flip
 from tritorch.ops.shape.views import Unsqueeze, reshape
 
 cat = Cat.call
@@ -42,7 +46,20 @@ def _at_least(ndim):
 atleast_1d, atleast_2d, atleast_3d = (_at_least(ndim) for ndim in (1, 2, 3))
 
 
+def _stacking(function):
+    """Make a way to stack public, with `out=`; it takes one tensor at least."""
+
+    @functools.wraps(function)
+    def stacked(tensors):
+        if not len(tensors):
+            raise RuntimeError(f"{function.__name__} expects a non-empty TensorList")
+        return function(tensors)
+
+    return takes_out(stacked, any_dtype=True)
+
+
 @export("hstack")
+@_stacking
 def hstack(tensors):
     """The tensors side by side: along dimension 1, vectors along 0."""
     tensors = [_with_dims(each, 1) for each in tensors]
@@ -50,18 +67,21 @@ def hstack(tensors):
 
 
 @export("vstack", "row_stack")
+@_stacking
 def vstack(tensors):
     """The tensors on top of each other, vectors as rows."""
     return cat([_with_dims(each, 2) for each in tensors], 0)
 
 
 @export("dstack")
+@_stacking
 def dstack(tensors):
     """The tensors behind each other, along dimension 2."""
     return cat([_with_dims(each, 3) for each in tensors], 2)
 
 
 @export("column_stack")
+@_stacking
 def column_stack(tensors):
     """The tensors side by side, vectors as columns."""
     return cat([each if each.array.ndim > 1 else reshape(each, (-1, 1)) for each in tensors], 1)
@@ -116,58 +136,36 @@ def _repeated(counts, like):
     return creation.tensor(np.repeat(np.arange(len(counts)), counts), device=like.device)
 
 
-@export("flip", "Tensor.flip")
-def flip(input, *dims, **named):
-    """The tensor with the order of the given dimensions reversed, as a copy."""
-    dims = wrap_dims(as_sizes((named["dims"],) if named else dims), input.array.ndim)
-    for dim in dims:
-        size = input.array.shape[dim]
-        input = Index.apply(input, (dim,), creation.arange(size - 1, -1, -1, device=input.device))
-    return input if dims else input.clone()
+@export("rot90", "Tensor.rot90")
+def rot90(input, k=1, dims=(0, 1)):
+    """The tensor turned by 90 degrees, `k` times, from the first of two dimensions towards the second."""
+    ndim, dims = input.array.ndim, as_sizes((dims,))
+    if len(dims) != 2:
+        raise RuntimeError(f"expected total rotation dims == 2, but got dims = {len(dims)}")
+    if ndim < 2:
+        raise RuntimeError(f"expected total dims >= 2, but got total dims = {ndim}")
+    if dims[0] == dims[1] or abs(dims[0] - dims[1]) == ndim:
+        raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
+    first, second = (wrap_dim(dim, ndim) for dim in dims)
+    turns = k % 4
+    if turns == 1:
+        return Flip.apply(input, (second,)).transpose(first, second)
+    if turns == 2:
+        return Flip.apply(input, (first, second))
+    return Flip.apply(input, (first,)).transpose(first, second) if turns == 3 else input.clone()
 
 
 @export("fliplr", "Tensor.fliplr")
 def fliplr(input):
     """Dimension 1 reversed."""
-    return flip(input, 1)
+    if input.array.ndim < 2:
+        raise RuntimeError("Input must be >= 2-d.")
+    return Flip.apply(input, (1,))
 
 
 @export("flipud", "Tensor.flipud")
 def flipud(input):
     """Dimension 0 reversed."""
-    return flip(input, 0)
-
-
-@export("roll", "Tensor.roll")
-def roll(input, shifts, dims=None):
-    """The indices of dimensions shifted, those that fall off the end coming back at the start."""
-    if dims is None:
-        return roll(reshape(input, (-1,)), shifts, 0).view(input.array.shape)
-    shifts = as_sizes((shifts,)) if isinstance(shifts, (tuple, list)) else (shifts,)
-    dims = as_sizes((dims,)) if isinstance(dims, (tuple, list)) else (dims,)
-    if len(shifts) != len(dims):
-        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
-    for shift, dim in zip(shifts, dims, strict=True):
-        dim = wrap_dim(dim, input.array.ndim)
-        size = input.array.shape[dim]
-        cut = size - shift % size if size else 0
-        input = cat([input.narrow(dim, cut, size - cut), input.narrow(dim, 0, cut)], dim)
-    return input
-
-
-@export("meshgrid")
-def meshgrid(*tensors, indexing="ij"):
-    """Each vector expanded over the grid of all."""
-    tensors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
-    if indexing not in ("ij", "xy"):
-        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
-    sizes = [each.array.size for each in tensors]
-    swap = indexing == "xy" and len(tensors) > 1
-    places = [1, 0, *range(2, len(tensors))] if swap else range(len(tensors))
-    shape = [sizes[place] for place in places]
-    found = []
-    for place, each in zip(places, tensors, strict=True):
-        own = [1] * len(tensors)
-        own[place] = each.array.size
-        found.append(reshape(each, own).expand(shape))
-    return tuple(found)
+    if not input.array.ndim:
+        raise RuntimeError("Input must be >= 1-d.")
+    return Flip.apply(input, (0,))

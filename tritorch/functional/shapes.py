@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 from tritorch.autograd.inplace import alias, bump
@@ -10,6 +9,7 @@ from tritorch.autograd.variable import Variable
 from tritorch.ops.base import TABLE, Op, export
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.ops.layout import broadcast_shape
+from tritorch.ops.shape.strided_views import AsStrided
 from tritorch.ops.shape.views import Expand, Permute, Slice, Squeeze, T, Transpose, Unsqueeze, permute, reshape
 from tritorch.tensor import Size
 
@@ -154,7 +154,7 @@ def narrow(input, dim, start, length):
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
     if not -size <= start <= size:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-size}, {size}], but got {start})")
+        raise IndexError(f"start out of range (expected to be in range of [{-size}, {size}], but got {start})")
     start = start + size if start < 0 else start
     if start > size - length:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({size}).")
@@ -173,97 +173,29 @@ def unbind(input, dim=0):
     return tuple([select(input, (*before, index, ...)) for index in range(shape[dim])])
 
 
-@export("split", "Tensor.split")
-def split(tensor, split_size_or_sections=None, dim=0, *, split_size=None):
-    """Parts of `split_size` indices (the last may be smaller), or of the sizes in a list."""
-    sizes = split_size_or_sections if split_size is None else split_size
-    shape = tensor.array.shape
-    if not shape:
-        raise RuntimeError("split expects at least a 1-dimensional tensor")
-    dim = wrap_dim(dim, len(shape))
-    if isinstance(sizes, (tuple, list)):
-        return split_with_sizes(tensor, sizes, dim)
-    sizes = int(sizes)
-    if sizes < 0 or (sizes == 0 and shape[dim]):
-        raise RuntimeError(
-            f"split expects split_size be non-negative, but got split_size={sizes}" if sizes < 0
-            else f"split_size can only be 0 if dimension size is 0, but got dimension size of {shape[dim]}"
-        )  # fmt: skip
-    starts = range(0, shape[dim], sizes) if shape[dim] else (0,)
-    return tuple([slice_dim(tensor, dim, start, min(start + sizes, shape[dim])) for start in starts])
-
-
-@export("split_with_sizes", "Tensor.split_with_sizes")
-def split_with_sizes(tensor, split_sizes, dim=0):
-    """Parts of the given sizes, which must add up to the dimension's."""
-    shape = tensor.array.shape
-    dim, sizes = wrap_dim(dim, len(shape)), as_sizes((split_sizes,))
-    if min(sizes, default=0) < 0:
-        raise RuntimeError(
-            f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={list(sizes)}"
-        )
-    if sum(sizes) != shape[dim]:
-        raise RuntimeError(
-            f"split_with_sizes expects split_sizes to sum exactly to {shape[dim]} (input tensor's size at dimension "
-            f"{dim}), but got split_sizes={list(sizes)}"
-        )
-    parts, start = [], 0
-    for size in sizes:
-        parts.append(slice_dim(tensor, dim, start, start + size))
-        start += size
-    return tuple(parts)
-
-
-@export("chunk", "Tensor.chunk")
-def chunk(input, chunks, dim=0):
-    """At most `chunks` parts of one size, of which the last may be smaller."""
-    shape = input.array.shape
-    if not shape:
-        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
-    if chunks <= 0:
-        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    dim = wrap_dim(dim, len(shape))
-    size = -(-shape[dim] // chunks)
-    return split(input, size, dim) if size else split_with_sizes(input, (0,) * chunks, dim)
-
-
-@export("tensor_split", "Tensor.tensor_split")
-def tensor_split(input, indices_or_sections=None, dim=0, *, indices=None, sections=None):
-    """Parts of nearly one size (the first ones larger by one), or cut at the given indices."""
-    cuts = next(each for each in (indices_or_sections, indices, sections) if each is not None)
-    shape = input.array.shape
-    if not shape:
-        raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
-    dim = wrap_dim(dim, len(shape))
-    size = shape[dim]
-    if isinstance(cuts, Variable):
-        cuts = cuts.tolist()
-    if isinstance(cuts, int):
-        if cuts <= 0:
-            raise RuntimeError(f"number of sections must be larger than 0, got {cuts}")
-        small, larger = divmod(size, cuts)
-        cuts = [part * small + min(part, larger) for part in range(1, cuts)]
-    edges = [0, *cuts, size]
-    return tuple([slice_dim(input, dim, first, last) for first, last in itertools.pairwise(edges)])
-
-
 def _become(tensor, view):
     """Make a tensor what a view of it is: the same memory under another shape, with the view's history."""
     tensor.array = view.array
     tensor.node, tensor.slot, tensor.requires = view.node, view.slot, view.requires
+    if tensor.view_of is not None:
+        tensor.view_of = view.view_of
     bump(tensor)
     return tensor
 
 
 def _in_place(name, function):
     def method(self, *args, **kwargs):
-        return _become(self, function(alias(self), *args, **kwargs))
+        before = alias(self)
+        before.view_of = self.view_of
+        return _become(self, function(before, *args, **kwargs))
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"In-place form: {function.__doc__}"
     export(f"Tensor.{name}")(method)
 
 
-_resizing: tuple[type[Op], ...] = (Squeeze, Unsqueeze, Transpose, T)
+_resizing: tuple[type[Op], ...] = (Squeeze, Unsqueeze, Transpose, T, AsStrided)
 for _op in _resizing:
     _in_place(f"{_op.op_name}_", _op.function())
+for _name in ("swapaxes_", "swapdims_"):
+    _in_place(_name, Transpose.function())

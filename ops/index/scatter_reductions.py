@@ -1,0 +1,112 @@
+"""Elements combined where an index says, otherwise than by adding: products, largest and smallest ones.
+
+Like all sums by index, each place combines what arrives there in the order in which it came.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.ops.base import Op
+from tritorch.ops.index.gathering import Gather, Scatter, check_range, key_along, part_of, whole_of
+from tritorch.ops.index.indexing import pick_along, places_of
+from tritorch.ops.index.segments import accumulate
+from tritorch.ops.layout import empty_like
+from tritorch.ops.pointwise.cast import copy_elements
+from tritorch.ops.reduction.prod import multiply
+from tritorch.ops.reduction.select_kernel import larger, smaller
+
+
+class ScatterReduction(Op, abstract=True):
+    """input combined with `src` at `index` along `dim`; a member gives how two elements are combined."""
+
+    saves = ("input", "index", "src", "output")
+    widens = True
+    combine = None
+
+    def forward(self, input, dim, index, src):
+        """A copy, the sorted places, and one launch that combines."""
+        check_range(input.shape, dim, index)
+        result = empty_like(input)
+        copy_elements(input, result)
+        rows = empty_like(result, index.shape)
+        copy_elements(part_of(src, index), rows)
+        accumulate(result, rows, places_of(pick_along(result, dim, index), result), combine=self.combine)
+        return result
+
+    @staticmethod
+    def samples(draw):
+        yield draw.apart(5, 3), 0, draw.integers(0, 5, 7, 3), draw.apart(7, 3, gap=0.07)
+        yield draw.apart(6, 5, 3).transpose(2, 0, 1), 2, draw.integers(0, 5, 2, 6, 4), draw.apart(3, 6, 5, gap=0.07)
+        yield draw.apart(9), 0, draw.integers(0, 9, 30, dtype=np.int32), draw.apart(30, gap=0.07)[::-1]
+        yield draw.integers(-9, 9, 4, 3), 1, draw.integers(0, 3, 4, 2), draw.integers(-9, 9, 4, 2)
+        yield draw(0, 3), 0, draw.integers(0, 1, 0, 3), draw(0, 3)
+
+
+class ScatterProd(ScatterReduction):
+    """input times the elements of `src` at `index` along `dim`."""
+
+    combine = multiply
+
+    @staticmethod
+    def reference(input, dim, index, src):
+        result = input.copy()
+        np.multiply.at(result, key_along(input.shape, dim, index), part_of(src, index))
+        return result
+
+    def backward(self, grad):
+        """grad times the product of all other factors, which is exact where one of them is zero."""
+        input, dim, index, src = self.inputs
+        part, result = part_of(src, index), self.output
+        kept = source = None
+        if self.edges[0] is not None:
+            sole = input.masked_fill(input == 0, 1)
+            kept = grad * ScatterProd.apply(sole, dim, index, src) / sole
+        if self.edges[3] is not None:
+            zero = part == 0
+            zeros = Scatter.apply(input.new_zeros(input.array.shape), dim, True, index, zero.to(input.dtype))
+            sole = zero & (Gather.apply(zeros, dim, index) == 1)
+            others = ScatterProd.apply(input, dim, index, part.masked_fill(sole, 1))
+            usual = Gather.apply(grad * result, dim, index) / part.masked_fill(zero, 1)
+            source = Gather.apply(grad * others, dim, index).where(sole, usual)
+            source = whole_of(source, self.edges[3][2])
+        return kept, None, None, source
+
+
+class ScatterExtreme(ScatterReduction, abstract=True):
+    """The larger or smaller of input and the elements of `src` at `index`; equal ones share its gradient evenly."""
+
+    def backward(self, grad):
+        """The gradient, in equal parts for the elements that are equal to the result."""
+        input, dim, index, src = self.inputs
+        part, result = part_of(src, index), self.output.detach()
+        kept, chosen = (input == result).to(grad.dtype), (part == Gather.apply(result, dim, index)).to(grad.dtype)
+        share = grad / Scatter.apply(kept, dim, True, index, chosen)
+        source = None
+        if self.edges[3] is not None:
+            source = whole_of(chosen * Gather.apply(share, dim, index), self.edges[3][2])
+        return kept * share, None, None, source
+
+
+class ScatterAmax(ScatterExtreme):
+    """The largest of input and the elements of `src` at `index` along `dim`."""
+
+    combine = larger
+
+    @staticmethod
+    def reference(input, dim, index, src):
+        result = input.copy()
+        np.maximum.at(result, key_along(input.shape, dim, index), part_of(src, index))
+        return result
+
+
+class ScatterAmin(ScatterExtreme):
+    """The smallest of input and the elements of `src` at `index` along `dim`."""
+
+    combine = smaller
+
+    @staticmethod
+    def reference(input, dim, index, src):
+        result = input.copy()
+        np.minimum.at(result, key_along(input.shape, dim, index), part_of(src, index))
+        return result

@@ -1,0 +1,44 @@
+"""Tensors made of another size, or of other memory, in place."""
+
+from __future__ import annotations
+
+import math
+
+from tritorch import creation
+from tritorch.autograd.inplace import bump, write
+from tritorch.ops.base import export
+from tritorch.runtime import transfer
+
+
+@export("Tensor.resize_")
+def resize_(self, *sizes, memory_format=None):
+    """Make the tensor of another size; elements keep their order, new ones are not set."""
+    if self.requires:
+        raise RuntimeError("cannot resize variables that require grad")
+    shape = creation.size_of("resize_", sizes)
+    array = self.array
+    if shape == array.shape:
+        return self
+    count = math.prod(shape)
+    if count <= array.size and transfer.is_contiguous(array):  # the same memory
+        self.array = array.reshape(-1)[:count].reshape(shape)
+        return self
+    fresh = transfer.empty(shape, array.dtype, self.device)
+    kept = min(count, array.size)
+    write(fresh.reshape(-1)[:kept], array.reshape(-1)[:kept])
+    self.array = fresh
+    return self
+
+
+@export("resize_as_", "Tensor.resize_as_")
+def resize_as_(self, other, *, memory_format=None):
+    """Make the tensor of the size of `other`."""
+    return resize_(self, other.array.shape)
+
+
+@export("Tensor.set_")
+def set_(self, source):
+    """Make this tensor the same memory as `source`."""
+    self.array, self.device = source.array, source.device
+    bump(self)
+    return self
