@@ -1,167 +1,177 @@
-"""Convolution on the CPU: patches laid out as columns, a few images at a time, and one matrix product for each piece.
+"""Convolution on the CPU: slabs of shifted copies of a few images at a time, and matrix products with the filters.
 
-With stride 1 a tap of the kernel is one long run of each padded image, read on to the ends of its rows; the columns
-that belong to no output are cut off after the product. Copies are then as fast as memory, and a piece stays in the
-cache between its copy and its product.
+A slab holds copies of the images, shifted by the taps of every dimension but the first. The taps of the first are runs
+of that slab, which begin some rows further on: they cost no copies, but a product each. Products are written where
+their results stay. Where images are small all taps are copied, and several images go into one product.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-_PIECE = 1 << 20  # elements of columns made at a time: what a last-level cache holds beside the operands
+from tritorch.ops.convolution.phases import phases
+
+_PIECE = 1 << 20  # elements of a slab made at a time: what a last-level cache holds beside the operands
+_NEAR = 1 << 18  # of one that is multiplied image by image: it stays in the cache of a core
+_FEW = 200  # places of an image, below which a product for each image costs more than bringing images together
 
 
-class Taps:
-    """Where the taps of a kernel read padded images of one convolution."""
+class Slab:
+    """What the taps of a kernel read of images, a few images at a time.
 
-    def __init__(self, image, kernel, out, stride, padding, dilation):
-        self.image, self.kernel, self.out, self.stride, self.dilation = image, kernel, out, stride, dilation
-        top, bottom, left, right = padding
-        self.first, self.padded = (top, left), (image[0] + top + bottom, image[1] + left + right)
-        # Whole rows are worth it unless most of a row is cut off again.
-        self.whole_rows = tuple(stride) == (1, 1) and 3 * self.padded[1] <= 4 * out[1]
-        self.row = self.padded[1] if self.whole_rows else out[1]
-        self.points = out[0] * self.row
-        self.one_pixel = tuple(kernel) == (1, 1) == tuple(stride) and self.padded == tuple(image) == tuple(out)
+    Place p reads tap t at scale * p + base + step * t, and zero where that is outside `image`.
+    """
 
-    def pieces(self, count, channels):
-        """Slices of `count` images, of as many as fill a piece of columns."""
-        each = max(1, channels * self.kernel[0] * self.kernel[1] * self.points)
-        size = max(1, min(count, _PIECE // each))
-        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    def __init__(self, groups, channels, features, image, taps, out, scale, base, step):
+        self.groups, self.channels, self.image = groups, channels, image
+        self.scale, self.step, self.places = scale, step, math.prod(out)
+        self.together = self.places < _FEW
+        reach = abs(step[0]) * (taps[0] - 1) + out[0]
+        # Runs save copies of channels * taps rows, and cost sums of products of `features` rows.
+        saved, cost = 2 * channels * math.prod(taps[1:]), 3 * features
+        in_runs = not self.together and scale[0] == 1 and reach <= taps[0] * out[0] and saved >= cost
+        if in_runs and taps[0] > 1:
+            first = min(0, step[0] * (taps[0] - 1))
+            self.copied, self.shape, self.base = (1, *taps[1:]), (reach, *out[1:]), (base[0] + first, *base[1:])
+            self.starts = [(step[0] * tap - first) * math.prod(out[1:]) for tap in range(taps[0])]
+        else:
+            self.copied, self.shape, self.base, self.starts = taps, out, base, [0]
+        whole = self.shape == image and max(scale) == 1 and not any(self.base)
+        self.is_image = whole and math.prod(self.copied) == 1  # nothing to copy
+        self.together = self.together and not self.is_image
 
-    def columns(self, channels, images, dtype):
-        """Space for columns: (channels, kernel height, kernel width, images, points), zeros where no tap writes."""
-        return np.zeros((channels, *self.kernel, images, self.points), dtype)
+    def pieces(self, x):
+        """For a few images at a time: which they are, and for each run what it multiplies.
 
-    def pad(self, x, space=None):
-        """Images in a contiguous array with their padding of zeros, which is `space` where that is given."""
-        if self.padded == self.image and x.flags.c_contiguous:
-            return x
-        if space is None:
-            space = np.zeros((*x.shape[:2], *self.padded), x.dtype)
-        self.inside(space)[...] = x
-        return space
+        That is (images, groups, channels and taps, places), or, of images together, (groups, ..., images and places).
+        """
+        most = _PIECE if self.together else _NEAR
+        size = len(x) if self.is_image else max(1, most // (self.channels * math.prod((*self.copied, *self.shape))))
+        slab = None
+        for start in range(0, len(x), size):
+            images = x[start : start + size]
+            if self.is_image:
+                slab = np.ascontiguousarray(images)
+            else:
+                if slab is None or len(images) != min(size, len(x)):
+                    slab = self._zeros(len(images), x.dtype)
+                self._fill(images, slab)
+            lead = (self.groups,) if self.together else (len(images), self.groups)
+            rows = slab.reshape(*lead, self.channels // self.groups * math.prod(self.copied), -1)
+            length = rows.shape[-1] if self.together else self.places
+            yield slice(start, start + len(images)), [rows[..., at : at + length] for at in self.starts]
 
-    def inside(self, padded):
-        """The part of padded images that is not padding."""
-        (top, left), (height, width) = self.first, self.image
-        return padded[:, :, top : top + height, left : left + width]
+    def _zeros(self, count, dtype):
+        lead, rest = (self.channels, *self.copied), self.shape
+        return np.zeros((*lead, count, *rest) if self.together else (count, *lead, *rest), dtype)
 
-    def pairs(self, padded, columns):
-        """For each tap, what it reads of padded images and its part of the columns: two views of one shape."""
-        count, channels, height, width = padded.shape
-        length = (self.out[0] - 1) * width + self.out[1]
-        rows = padded.reshape(count, channels, height * width).transpose(1, 0, 2)
-        for i in range(self.kernel[0]):
-            for j in range(self.kernel[1]):
-                top, left = i * self.dilation[0], j * self.dilation[1]
-                part = columns[:, i, j, :count]
-                if self.whole_rows:
-                    start = top * width + left
-                    yield rows[:, :, start : start + length], part[:, :, :length]
-                else:
-                    down = slice(top, top + (self.out[0] - 1) * self.stride[0] + 1, self.stride[0])
-                    across = slice(left, left + (self.out[1] - 1) * self.stride[1] + 1, self.stride[1])
-                    yield padded[:, :, down, across].transpose(1, 0, 2, 3), part.reshape(channels, count, *self.out)
+    def _fill(self, images, slab):
+        """Copy what each tap reads; what is outside stays zero."""
+        if self.together:
+            slab = np.moveaxis(slab, 1 + len(self.copied), 0)
+        for tap in np.ndindex(*self.copied):
+            reads, writes = zip(
+                *map(_reach, self.image, self.shape, self.scale, self.base, self.step, tap), strict=True
+            )
+            slab[(slice(None), slice(None), *tap, *writes)] = images[(slice(None), slice(None), *reads)]
 
-    def gather(self, padded, columns):
-        """Fill the columns of these images; returns them as (channels * taps, images * points)."""
-        for read, part in self.pairs(padded, columns):
-            part[...] = read
-        return columns
-
-    def scatter(self, columns, padded):
-        """Add the columns to the images they were read from."""
-        for read, part in self.pairs(padded, columns):
-            read += part
-
-
-def _multiply(a, b, out):
-    """a @ b into `out`; NumPy's matmul is slow where there is nothing to sum over (one feature to a group)."""
-    if a.shape[-1] == 1:
-        np.multiply(a, b, out=out)
-    else:
-        np.matmul(a, b, out=out)
+    def laid_out(self, y):
+        """Contiguous (images, features, places) as the products see them: as they are, or images together."""
+        if self.together:
+            return np.ascontiguousarray(y.swapaxes(0, 1)).reshape(self.groups, y.shape[1] // self.groups, -1)
+        return y.reshape(len(y), self.groups, y.shape[1] // self.groups, -1)
 
 
-def _each_pixel(matrix, x):
-    """A convolution by a kernel of one tap: a matrix product for each image, without columns."""
-    groups, features, channels = matrix.shape
-    found = np.matmul(matrix, x.reshape(len(x), groups, channels, -1))
-    return found.reshape(len(x), groups * features, *x.shape[2:])
+def _reach(size, places, scale, base, step, tap):
+    """Which of `size` elements the places of a tap read, and which places those are that read an element."""
+    first = base + step * tap
+    begin = max(0, -(first // scale))
+    end = max(begin, min(places, (size - 1 - first) // scale + 1))
+    start = first + begin * scale
+    return slice(start, max(start + (end - begin - 1) * scale + 1, start), scale), slice(begin, end)
+
+
+def _multiply(a, b, out=None):
+    """a @ b; NumPy's matmul is slow where there is nothing to sum over (one tap of one channel)."""
+    return np.multiply(a, b, out=out) if a.shape[-1] == 1 else np.matmul(a, b, out=out)
+
+
+def _strips(x, features, taps, out, scale, base, step, groups):
+    """Slabs of strips of places along the first dimension, so many that an image's fits: (where they are, slab)."""
+    row = x.shape[1] * math.prod(taps) * math.prod(out[1:])
+    size = out[0] if math.prod(taps) == 1 else max(1, min(out[0], _PIECE // row))
+    for start in range(0, out[0], size):
+        strip = (min(size, out[0] - start), *out[1:])
+        at = (base[0] + start * scale[0], *base[1:])
+        where = slice(start, start + strip[0])
+        yield where, Slab(groups, x.shape[1], features, x.shape[2:], taps, strip, scale, at, step)
+
+
+def _gather(x, weight, out, scale, base, step):
+    """Into contiguous `out`, the products of what taps read with a weight of (groups, features, channels, *taps)."""
+    groups, each, taps = len(weight), weight.shape[1], tuple(weight.shape[3:])
+    for strip, slab in _strips(x, each * groups, taps, out.shape[2:], scale, base, step, groups):
+        parts = [weight] if len(slab.starts) == 1 else [weight[:, :, :, tap] for tap in range(taps[0])]
+        matrices = [part.reshape(groups, each, -1) for part in parts]
+        for piece, columns in slab.pieces(x):
+            target = out[piece, :, strip]
+            if slab.together:
+                found = _multiply(matrices[0], columns[0]).reshape(each * groups, len(target), *target.shape[2:])
+                target[...] = found.swapaxes(0, 1)
+                continue
+            target = slab.laid_out(target)
+            _multiply(matrices[0], columns[0], target)
+            for matrix, run in zip(matrices[1:], columns[1:], strict=True):
+                target += _multiply(matrix, run)
 
 
 def forward(x, weight, bias, out_size, stride, padding, dilation, groups):
     """The convolution of `x` with `weight`, plus `bias`."""
-    taps = Taps(x.shape[2:], weight.shape[2:], out_size, stride, padding, dilation)
-    count, channels = x.shape[:2]
-    features = weight.shape[0]
-    matrix = weight.reshape(groups, features // groups, -1)
-    if taps.one_pixel and x.size:
-        found = _each_pixel(matrix, x)
-        return found if bias is None else np.add(found, bias[:, None, None], out=found)
-    out = np.empty((count, features, *out_size), x.dtype)
-    columns = padded = result = None
-    for piece in taps.pieces(count, channels):
-        images = x[piece]
-        size = len(images)
-        if columns is None or columns.shape[3] != size:
-            columns, padded = taps.columns(channels, size, x.dtype), None
-            result = np.empty((groups, features // groups, size * taps.points), x.dtype)
-        padded = taps.pad(images, padded)
-        taps.gather(padded, columns)
-        np.matmul(matrix, columns.reshape(groups, matrix.shape[2], -1), out=result)
-        found = result.reshape(features, size, out_size[0], taps.row)[..., : out_size[1]].transpose(1, 0, 2, 3)
-        if bias is None:
-            out[piece] = found
-        else:
-            np.add(found, bias[:, None, None], out=out[piece])
-        padded = None if padded is images else padded
+    out = np.empty((x.shape[0], weight.shape[0], *out_size), x.dtype)
+    if x.size == 0:
+        out.fill(0)
+    else:
+        base = tuple([-before for before, _ in padding])
+        filters = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
+        _gather(x, filters, out, tuple(stride), base, tuple(dilation))
+    if bias is not None:
+        out += bias.reshape(-1, *[1] * len(out_size))
     return out
 
 
 def input_gradient(grad, weight, image, stride, padding, dilation, groups):
-    """The gradient of a convolution by its input of size `image`."""
-    taps = Taps(image, weight.shape[2:], grad.shape[2:], stride, padding, dilation)
-    count, features = grad.shape[:2]
-    channels = weight.shape[1] * groups
-    matrix = weight.reshape(groups, features // groups, -1).transpose(0, 2, 1)
-    if taps.one_pixel and grad.size:
-        return _each_pixel(np.ascontiguousarray(matrix), grad)
-    out = np.empty((count, channels, *image), grad.dtype)
-    rows = columns = padded = None
-    for piece in taps.pieces(count, channels):
-        size = piece.stop - piece.start
-        if columns is None or columns.shape[3] != size:
-            columns = taps.columns(channels, size, grad.dtype)
-            rows = np.zeros((features, size, grad.shape[2], taps.row), grad.dtype)
-            padded = np.empty((size, channels, *taps.padded), grad.dtype)
-        rows[..., : grad.shape[3]] = grad[piece].transpose(1, 0, 2, 3)
-        _multiply(matrix, rows.reshape(groups, features // groups, -1), columns.reshape(groups, matrix.shape[1], -1))
-        padded.fill(0)
-        taps.scatter(columns, padded)
-        out[piece] = taps.inside(padded)
+    """The gradient of a convolution by its input of size `image`: a convolution for each phase of the stride."""
+    features, columns, *taps = weight.shape
+    out = np.empty((grad.shape[0], columns * groups, *image), grad.dtype)
+    filters = weight.reshape(groups, features // groups, *weight.shape[1:]).swapaxes(1, 2)
+    everything = (slice(None), slice(None))
+    for places, used, base, step in phases(image, taps, stride, padding, dilation):
+        target, part = out[(*everything, *places)], filters[(slice(None), *everything, *used)]
+        if part.size == 0 or grad.size == 0:
+            target[...] = 0
+        elif target.flags.c_contiguous:
+            _gather(grad, part, target, (1,) * len(image), base, step)
+        else:
+            found = np.empty(target.shape, grad.dtype)
+            _gather(grad, part, found, (1,) * len(image), base, step)
+            target[...] = found
     return out
 
 
 def weight_gradient(grad, x, kernel, stride, padding, dilation, groups):
-    """The gradient of a convolution by its weight, whose last two dimensions are `kernel`."""
-    taps = Taps(x.shape[2:], kernel, grad.shape[2:], stride, padding, dilation)
-    (count, channels), features = x.shape[:2], grad.shape[1]
-    total = np.zeros((groups, features // groups, channels // groups * kernel[0] * kernel[1]), grad.dtype)
-    rows = columns = padded = None
-    for piece in taps.pieces(count, channels):
-        images = x[piece]
-        size = len(images)
-        if columns is None or columns.shape[3] != size:
-            columns, padded = taps.columns(channels, size, grad.dtype), None
-            rows = np.zeros((features, size, grad.shape[2], taps.row), grad.dtype)
-        rows[..., : grad.shape[3]] = grad[piece].transpose(1, 0, 2, 3)
-        padded = taps.pad(images, padded)
-        taps.gather(padded, columns)
-        matrix = columns.reshape(groups, total.shape[2], -1)
-        total += np.matmul(rows.reshape(groups, features // groups, -1), matrix.transpose(0, 2, 1))
-        padded = None if padded is images else padded
-    return total.reshape(features, channels // groups, *kernel)
+    """The gradient of a convolution by its weight, whose spatial dimensions are `kernel`."""
+    features, channels = grad.shape[1], x.shape[1] // groups
+    total = np.zeros((groups, features // groups, channels, *kernel), grad.dtype)
+    if total.size == 0 or grad.size == 0:
+        return total.reshape(features, channels, *kernel)
+    base = tuple([-before for before, _ in padding])
+    for strip, slab in _strips(x, features, kernel, grad.shape[2:], tuple(stride), base, tuple(dilation), groups):
+        parts = [total] if len(slab.starts) == 1 else [total[:, :, :, tap] for tap in range(kernel[0])]
+        for piece, columns in slab.pieces(x):
+            rows = slab.laid_out(np.ascontiguousarray(grad[piece, :, strip]))
+            for part, run in zip(parts, columns, strict=True):
+                found = np.matmul(rows, run.swapaxes(-1, -2))
+                part += (found if slab.together else found.sum(0)).reshape(part.shape)
+    return total.reshape(features, channels, *kernel)

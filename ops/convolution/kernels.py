@@ -1,8 +1,7 @@
 """The kernels of convolution: implicit matrix products, which gather operands by address instead of copying patches.
 
-Forward and input gradient are one kernel. The input gradient of stride s falls into s * s phases (which rows and
-columns of the image, modulo s); in each of them only every so-many-th tap matters, and with those taps it is a
-convolution of stride 1 over the gradient, read backwards.
+One kernel does it over one, two and three spatial dimensions: sizes and strides are tuples, and loops over them are
+unrolled. Forward and input gradient are one kernel too, by the phases of `phases.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import math
 
 from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.ops.convolution.phases import phases
 from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator, dot_settings, matmul_default, multiply_add, tile_of
 from tritorch.runtime import tl
@@ -31,19 +31,32 @@ def gather_default(device, *, inner, **sizes):
     return config
 
 
+@kernel
+def coordinates(index, size, RANK: tl.constexpr):
+    """Where element number `index` of an array of `size` is, along each of its dimensions."""
+    if RANK == 1:
+        place = (index,)
+    elif RANK == 2:
+        place = (index // size[1], index % size[1])
+    else:
+        rest = index // size[2]
+        place = (rest // size[1], rest % size[1], index % size[2])
+    return place
+
+
 @kernel(space=Space(**_TILES), default=gather_default)
 def gather_kernel(
-    x,  # images: (images, groups * channels, height, width) by x_strides
-    weight,  # (group, column, channel, tap row, tap column) by weight_strides
+    x,  # images: (images, groups * channels, *size) by x_strides
+    weight,  # (group, column, channel, *taps) by weight_strides
     bias,  # None, or (groups * columns,) by bias_step
-    out,  # (images, groups * columns, out height, out width) by out_strides
-    images,
-    channels,
+    out,  # (images, groups * columns, *out_size) by out_strides
+    rows,  # images * places
     columns,
-    size,  # of x: height, width
+    channels,
+    size,  # of x, along each spatial dimension; so are the next
     out_size,
-    taps,  # rows, columns
-    scale,  # out position -> x position: scale * position + base + step * tap, down and across
+    taps,
+    scale,  # out position -> x position: scale * position + base + step * tap
     base,
     step,
     x_strides,
@@ -53,23 +66,23 @@ def gather_kernel(
     ACCUMULATE: tl.constexpr,
     DOTS: tl.constexpr,
     PRECISION: tl.constexpr,
+    RANK: tl.constexpr,  # how many spatial dimensions
     WIDE: tl.constexpr,  # 64-bit offsets
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     GROUP_M: tl.constexpr,
 ):
-    places = out_size[0] * out_size[1]
-    rows, inner = images * places, channels * taps[0] * taps[1]
+    places, inner = out_size[0], channels * taps[0]
+    for d in tl.static_range(1, RANK):
+        places, inner = places * out_size[d], inner * taps[d]
     tiles = tl.cdiv(rows, BLOCK_M) * tl.cdiv(columns, BLOCK_N)
     group = (tl.program_id(0) // tiles).to(tl.int64)
     m, n = tile_of(tl.program_id(0) % tiles, rows, columns, BLOCK_M, BLOCK_N, GROUP_M)
-    row, column = m * BLOCK_M + tl.arange(0, BLOCK_M), n * BLOCK_N + tl.arange(0, BLOCK_N)
     if WIDE:
-        row, column = row.to(tl.int64), column.to(tl.int64)
-    image, place = row // places, row % places
-    down, across = place // out_size[1], place % out_size[1]
-    first_down, first_across = down * scale[0] + base[0], across * scale[1] + base[1]
+        m, n = m.to(tl.int64), n.to(tl.int64)
+    row, column = m * BLOCK_M + tl.arange(0, BLOCK_M), n * BLOCK_N + tl.arange(0, BLOCK_N)
+    image, place = row // places, coordinates(row % places, out_size, RANK)
     x += group * channels * x_strides[1]
     weight += group * weight_strides[0]
     total = tl.zeros([BLOCK_M, BLOCK_N], ACCUMULATE)
@@ -77,55 +90,64 @@ def gather_kernel(
         k = start + tl.arange(0, BLOCK_K)
         if WIDE:
             k = k.to(tl.int64)
-        channel, tap = k % channels, k // channels
-        tap_row, tap_column = tap // taps[1], tap % taps[1]
-        at_row = first_down[:, None] + (tap_row * step[0])[None, :]
-        at_column = first_across[:, None] + (tap_column * step[1])[None, :]
-        inside = (at_row >= 0) & (at_row < size[0]) & (at_column >= 0) & (at_column < size[1])
-        inside = inside & (row < rows)[:, None] & (k < inner)[None, :]
-        places_x = (image * x_strides[0])[:, None] + (channel * x_strides[1])[None, :]
-        left = tl.load(x + places_x + at_row * x_strides[2] + at_column * x_strides[3], mask=inside, other=0)
-        places_w = channel * weight_strides[2] + tap_row * weight_strides[3] + tap_column * weight_strides[4]
+        channel, tap = k % channels, coordinates(k // channels, taps, RANK)
+        inside = (row < rows)[:, None] & (k < inner)[None, :]
+        from_x = (image * x_strides[0])[:, None] + (channel * x_strides[1])[None, :]
+        from_weight = channel * weight_strides[2]
+        for d in tl.static_range(RANK):
+            at = (place[d] * scale[d] + base[d])[:, None] + (tap[d] * step[d])[None, :]
+            inside = inside & (at >= 0) & (at < size[d])
+            from_x += at * x_strides[2 + d]
+            from_weight += tap[d] * weight_strides[3 + d]
+        left = tl.load(x + from_x, mask=inside, other=0)
         right = tl.load(
-            weight + places_w[:, None] + (column * weight_strides[1])[None, :],
+            weight + from_weight[:, None] + (column * weight_strides[1])[None, :],
             mask=(k < inner)[:, None] & (column < columns)[None, :], other=0,
         )  # fmt: skip
         total = multiply_add(left, right, total, DOTS, PRECISION)
     if bias is not None:
         added = tl.load(bias + (group * columns + column) * bias_step, mask=column < columns, other=0)
         total += added.to(ACCUMULATE)[None, :]
-    at = image * out_strides[0] + down * out_strides[2] + across * out_strides[3]
-    place_out = out + at[:, None] + ((group * columns + column) * out_strides[1])[None, :]
+    to = image * out_strides[0]
+    for d in tl.static_range(RANK):
+        to += place[d] * out_strides[2 + d]
+    place_out = out + to[:, None] + ((group * columns + column) * out_strides[1])[None, :]
     tl.store(place_out, total.to(out.dtype.element_ty), mask=(row < rows)[:, None] & (column < columns)[None, :])
 
 
-def launch_gather(x, weight, bias, out, groups, weight_strides, columns, channels, taps, scale, base, step):
-    """One launch of gather_kernel; `weight_strides` are those of (group, column, channel, tap row, tap column)."""
-    images, _, *out_size = out.shape
+def launch_gather(x, weight, bias, out, groups, weight_strides, columns, scale, base, step):
+    """One launch of gather_kernel; `weight_strides` are those of (group, column, channel, *taps) of `weight`."""
     if out.size == 0:
         return
+    rank, channels = x.ndim - 2, x.shape[1] // groups
+    taps, out_size = tuple(weight.shape[2:]), tuple(out.shape[2:])
     constants, sizes = dot_settings(x.dtype)
-    rows, inner = images * math.prod(out_size), channels * math.prod(taps)
+    rows, inner = out.shape[0] * math.prod(out_size), channels * math.prod(taps)
     config = gather_kernel.config(out, rows=rows, columns=columns, inner=max(inner, 1), batch=groups, **sizes)
     grid = (cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * groups,)
     steps, out_steps = element_strides(x), element_strides(out)
-    wide = any(needs_64_bits(a.shape, [own]) for a, own in ((x, steps), (out, out_steps)))
     gather_kernel[grid](
-        x, weight, bias, out, images, channels, columns, tuple(x.shape[2:]), tuple(out_size), tuple(taps),
-        scale, base, step, steps, weight_strides, out_steps, 0 if bias is None else element_strides(bias)[0],
-        WIDE=wide, **constants, **config,
+        x, weight, bias, out, rows, columns, channels, tuple(x.shape[2:]), out_size, taps, scale, base, step, steps,
+        weight_strides, out_steps, 0 if bias is None else element_strides(bias)[0],
+        RANK=rank, WIDE=any(map(_is_wide, (x, weight, out))), **constants, **config,
     )  # fmt: skip
+
+
+def _is_wide(array):
+    return needs_64_bits(array.shape, [element_strides(array)])
 
 
 def launch_forward(x, weight, bias, size, stride, padding, dilation, groups):
     """The convolution of `x` with `weight`, plus `bias`, contiguous."""
-    features, channels, *taps = weight.shape
+    features = weight.shape[0]
     out = empty_like(x, (x.shape[0], features, *size))
-    w_feature, w_channel, w_row, w_column = element_strides(weight)
+    w_feature, *rest = element_strides(weight)
     columns = features // groups
-    strides = (columns * w_feature, w_feature, w_channel, w_row, w_column)
-    base = (-padding[0], -padding[2])
-    launch_gather(x, weight, bias, out, groups, strides, columns, channels, taps, stride, base, dilation)
+    base = tuple([-before for before, _ in padding])
+    launch_gather(
+        x, weight, bias, out, groups, (columns * w_feature, w_feature, *rest), columns, tuple(stride), base,
+        tuple(dilation),
+    )  # fmt: skip
     return out
 
 
@@ -133,30 +155,13 @@ def launch_input_gradient(grad, weight, size, stride, padding, dilation, groups)
     """The gradient of a convolution by its input of `size`, contiguous; one launch for each phase of the stride."""
     features, columns, *taps = weight.shape
     out = empty_like(grad, (grad.shape[0], columns * groups, *size))
-    channels = features // groups
-    for row in range(min(stride[0], size[0])):
-        for column in range(min(stride[1], size[1])):
-            (first_i, by_i, base_i, step_i), (first_j, by_j, base_j, step_j) = (
-                _phase(row, taps[0], stride[0], padding[0], dilation[0]),
-                _phase(column, taps[1], stride[1], padding[2], dilation[1]),
-            )
-            part = weight[:, :, first_i::by_i, first_j::by_j]
-            w_feature, w_channel, w_row, w_column = element_strides(part)
-            strides = (channels * w_feature, w_channel, w_feature, w_row, w_column)
-            target = out[:, :, row :: stride[0], column :: stride[1]]
-            launch_gather(grad, part, None, target, groups, strides, columns, channels, part.shape[2:],
-                          (1, 1), (base_i, base_j), (step_i, step_j))  # fmt: skip
+    for places, used, base, step in phases(size, taps, stride, padding, dilation):
+        part = weight[(slice(None), slice(None), *used)]
+        w_feature, w_column, *rest = element_strides(part)
+        strides = (features // groups * w_feature, w_column, w_feature, *rest)
+        target = out[(slice(None), slice(None), *places)]
+        launch_gather(grad, part, None, target, groups, strides, columns, (1,) * len(size), base, step)
     return out
-
-
-def _phase(phase, taps, stride, padding, dilation):
-    """Which taps reach the image rows phase, phase + stride, ...: the first, every how many, and where they read.
-
-    Row phase + stride * q gets tap i from gradient row (phase + padding - dilation * i) / stride + q, if that divides.
-    """
-    by = stride // math.gcd(stride, dilation)
-    first = next((i for i in range(min(by, taps)) if (phase + padding - dilation * i) % stride == 0), taps)
-    return first, by, (phase + padding - dilation * first) // stride, -(dilation * by // stride)
 
 
 def weight_default(device, *, rows, columns, inner, batch=1, **sizes):
@@ -175,17 +180,17 @@ def weight_default(device, *, rows, columns, inner, batch=1, **sizes):
 
 @kernel(space=Space(**_TILES, PARTS=powers(1, 256)), default=weight_default)
 def weight_kernel(
-    grad,  # (images, groups * rows, out height, out width) by grad_strides
-    x,  # (images, groups * channels, height, width) by x_strides
+    grad,  # (images, groups * rows, *out_size) by grad_strides
+    x,  # (images, groups * channels, *size) by x_strides
     out,  # sums, one for each part, contiguous: (parts, groups * rows, channels * taps)
-    images,
+    inner,  # images * places
     rows,
     channels,
-    size,  # of x: height, width
+    size,  # of x, along each spatial dimension; so are the next
     out_size,
     taps,
     stride,
-    padding,  # above and to the left
+    padding,  # before the first element
     dilation,
     grad_strides,
     x_strides,
@@ -194,24 +199,25 @@ def weight_kernel(
     ACCUMULATE: tl.constexpr,
     DOTS: tl.constexpr,
     PRECISION: tl.constexpr,
+    RANK: tl.constexpr,  # how many spatial dimensions
     WIDE: tl.constexpr,  # 64-bit offsets
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     GROUP_M: tl.constexpr,
 ):
-    places, columns = out_size[0] * out_size[1], channels * taps[0] * taps[1]
-    inner = images * places
+    places, number = out_size[0], taps[0]
+    for d in tl.static_range(1, RANK):
+        places, number = places * out_size[d], number * taps[d]
+    columns = channels * number
     tiles = tl.cdiv(rows, BLOCK_M) * tl.cdiv(columns, BLOCK_N)
     batch = tl.program_id(0) // tiles
     group, part = (batch % groups).to(tl.int64), (batch // groups).to(tl.int64)
     m, n = tile_of(tl.program_id(0) % tiles, rows, columns, BLOCK_M, BLOCK_N, GROUP_M)
     row, column = m * BLOCK_M + tl.arange(0, BLOCK_M), n * BLOCK_N + tl.arange(0, BLOCK_N)
-    channel, tap = column // (taps[0] * taps[1]), column % (taps[0] * taps[1])
-    tap_row, tap_column = tap // taps[1] * dilation[0] - padding[0], tap % taps[1] * dilation[1] - padding[1]
     if WIDE:
-        row, channel = row.to(tl.int64), channel.to(tl.int64)
-        tap_row, tap_column = tap_row.to(tl.int64), tap_column.to(tl.int64)
+        row, column = row.to(tl.int64), column.to(tl.int64)
+    channel, tap = column // number, coordinates(column % number, taps, RANK)
     grad += group * rows * grad_strides[1]
     x += group * channels * x_strides[1]
     total = tl.zeros([BLOCK_M, BLOCK_N], ACCUMULATE)
@@ -220,19 +226,20 @@ def weight_kernel(
         known = (k < inner) & (start + tl.arange(0, BLOCK_K) < span)
         if not WIDE:
             k = k.to(tl.int32)
-        image, place = k // places, k % places
-        down, across = place // out_size[1], place % out_size[1]
-        at_k = image * grad_strides[0] + down * grad_strides[2] + across * grad_strides[3]
+        image, place = k // places, coordinates(k % places, out_size, RANK)
+        from_grad = image * grad_strides[0]
+        from_x = (image * x_strides[0])[:, None] + (channel * x_strides[1])[None, :]
+        inside = known[:, None] & (column < columns)[None, :]
+        for d in tl.static_range(RANK):
+            at = (place[d] * stride[d])[:, None] + (tap[d] * dilation[d] - padding[d])[None, :]
+            inside = inside & (at >= 0) & (at < size[d])
+            from_x += at * x_strides[2 + d]
+            from_grad += place[d] * grad_strides[2 + d]
         left = tl.load(
-            grad + (row * grad_strides[1])[:, None] + at_k[None, :],
+            grad + (row * grad_strides[1])[:, None] + from_grad[None, :],
             mask=(row < rows)[:, None] & known[None, :], other=0,
         )  # fmt: skip
-        at_row = (down * stride[0])[:, None] + tap_row[None, :]
-        at_column = (across * stride[1])[:, None] + tap_column[None, :]
-        inside = (at_row >= 0) & (at_row < size[0]) & (at_column >= 0) & (at_column < size[1])
-        inside = inside & known[:, None] & (column < columns)[None, :]
-        at = (image * x_strides[0])[:, None] + (channel * x_strides[1])[None, :]
-        right = tl.load(x + at + at_row * x_strides[2] + at_column * x_strides[3], mask=inside, other=0)
+        right = tl.load(x + from_x, mask=inside, other=0)
         total = multiply_add(left, right, total, DOTS, PRECISION)
     place_out = out + ((part * groups + group) * rows + row)[:, None] * columns + column[None, :]
     tl.store(place_out, total.to(out.dtype.element_ty), mask=(row < rows)[:, None] & (column < columns)[None, :])
@@ -272,12 +279,11 @@ def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
     number = config.pop("PARTS")
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"])
     parts = out if number == 1 else empty_like(out, (number, *out.shape), accumulator(grad.dtype))
-    steps, grad_steps = element_strides(x), element_strides(grad)
-    wide = any(needs_64_bits(a.shape, [own]) for a, own in ((x, steps), (grad, grad_steps)))
+    before = tuple([ends[0] for ends in padding])
     weight_kernel[(tiles * groups * number,)](
-        grad, x, parts, x.shape[0], rows, channels, tuple(x.shape[2:]), tuple(grad.shape[2:]), tuple(size),
-        stride, (padding[0], padding[2]), dilation, grad_steps, steps, groups, cdiv(inner, number),
-        WIDE=wide, **constants, **config,
+        grad, x, parts, inner, rows, channels, tuple(x.shape[2:]), tuple(grad.shape[2:]), tuple(size), tuple(stride),
+        before, tuple(dilation), element_strides(grad), element_strides(x), groups, cdiv(inner, number),
+        RANK=len(size), WIDE=_is_wide(x) or _is_wide(grad), **constants, **config,
     )  # fmt: skip
     if number > 1:
         config = add_parts_kernel.config(out, count=out.size)

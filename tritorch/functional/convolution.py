@@ -1,82 +1,96 @@
-"""Convolutions that are the two-dimensional one in other clothes: over one dimension, and transposed."""
+"""Convolutions over one, two and three dimensions, and their transposed forms: one family, checked and batched here."""
 
 from __future__ import annotations
 
 from tritorch.ops.base import TABLE, export
-from tritorch.ops.convolution.shape import check_types, pair
+from tritorch.ops.convolution.arguments import (
+    check_convolution,
+    check_ranks,
+    check_tbc,
+    check_transposed,
+    check_windows,
+    padding_of,
+    per_dimension,
+    transposed_size,
+)
 from tritorch.ops.guard import need_tensors
 
 
 @export("conv1d", "nn.functional.conv1d")
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """conv2d over images of one row: (N, C, L) or (C, L)."""
-    need_tensors("conv1d", input=input, weight=weight)
-    if input.ndim not in (2, 3):
-        raise RuntimeError(
-            f"Expected 2D (unbatched) or 3D (batched) input to conv1d, but got input of size: {list(input.shape)}"
-        )
-    stride, dilation = (1, _single("stride", stride)), (1, _single("dilation", dilation))
-    if not isinstance(padding, str):
-        padding = (0, _single("padding", padding))
-    image = input.unsqueeze(-2)
-    return TABLE["conv2d"].call(image, weight.unsqueeze(-2), bias, stride, padding, dilation, groups).squeeze(-2)
+    """The sums of windows of (N, C, L) or (C, L) times filters (O, C / groups, K), plus a bias."""
+    return _convolution("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
-def _single(name, value):
-    if isinstance(value, int):
-        return value
-    if len(value) != 1:
-        raise RuntimeError(
-            f"expected {name} to be a single integer value or a list of 1 values to match the convolution dimensions, "
-            f"but got {name}={list(value)}"
-        )
-    return value[0]
+@export("conv2d", "nn.functional.conv2d")
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """The sums of windows of (N, C, H, W) or (C, H, W) times filters (O, C / groups, KH, KW), plus a bias."""
+    return _convolution("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
+
+
+@export("conv3d", "nn.functional.conv3d")
+def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """The sums of windows of (N, C, D, H, W) or (C, D, H, W) times filters (O, C / groups, KD, KH, KW), plus a bias."""
+    return _convolution("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
+
+
+def _convolution(op, ndim, input, weight, bias, stride, padding, dilation, groups):
+    need_tensors(op, input=input, weight=weight)
+    check_ranks(op, input.array, weight.array, ndim)
+    stride, dilation = per_dimension(op, "stride", stride, ndim), per_dimension(op, "dilation", dilation, ndim)
+    kernel = weight.array.shape[2:]
+    padding = padding_of(op, padding, kernel, stride, dilation)
+    check_windows(kernel, stride, padding, dilation, groups)
+    check_convolution(input.array, weight.array, _array(bias), padding, dilation, groups)
+    batched = input if input.array.ndim == ndim + 2 else input.unsqueeze(0)
+    out = TABLE["convolution"].apply(batched, weight, bias, stride, padding, dilation, groups)
+    return out if batched is input else out.squeeze(0)
+
+
+@export("conv_transpose1d", "nn.functional.conv_transpose1d")
+def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """The gradient of conv1d by its input: (N, C, L) or (C, L) and (C, O / groups, K)."""
+    rest = (stride, padding, output_padding, groups, dilation)
+    return _transposed("conv_transpose1d", 1, input, weight, bias, *rest)
 
 
 @export("conv_transpose2d", "nn.functional.conv_transpose2d")
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-    """The gradient of a convolution as an op of its own: (N, C, H, W) or (C, H, W) to larger images."""
-    need_tensors("conv_transpose2d", input=input, weight=weight)
-    if input.ndim not in (3, 4):
-        raise RuntimeError(
-            "Expected 3D (unbatched) or 4D (batched) input to conv_transpose2d, "
-            f"but got input of size: {list(input.shape)}"
-        )
-    stride, padding, dilation, more = (
-        pair(name, value)
-        for name, value in (
-            ("stride", stride), ("padding", padding), ("dilation", dilation), ("output_padding", output_padding)
-        )
-    )  # fmt: skip
-    _check_transposed(input, weight, groups, stride, dilation, more)
-    check_types(input.array, weight.array, None if bias is None else bias.array)
-    size = tuple(
-        (places - 1) * by - 2 * pad + step * (taps - 1) + extra + 1
-        for places, by, pad, step, taps, extra in zip(
-            input.shape[-2:], stride, padding, dilation, weight.shape[2:], more, strict=True
-        )
-    )
-    batched = input if input.ndim == 4 else input.unsqueeze(0)
-    ends = (padding[0], padding[0], padding[1], padding[1])
-    out = TABLE["conv2d_input_gradient"].apply(batched, weight, size, stride, ends, dilation, groups)
-    out = out if bias is None else out + bias.reshape(-1, 1, 1)
-    return out if input.ndim == 4 else out.squeeze(0)
+    """The gradient of conv2d by its input: (N, C, H, W) or (C, H, W) and (C, O / groups, KH, KW)."""
+    rest = (stride, padding, output_padding, groups, dilation)
+    return _transposed("conv_transpose2d", 2, input, weight, bias, *rest)
 
 
-def _check_transposed(input, weight, groups, stride, dilation, more):
-    if input.shape[-3] != weight.shape[0]:
-        raise RuntimeError(
-            f"Given transposed=1, weight of size {list(weight.shape)}, expected input{list(input.shape)} to have "
-            f"{weight.shape[0]} channels, but got {input.shape[-3]} channels instead"
-        )
-    if weight.shape[0] % groups:
-        raise RuntimeError(
-            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, "
-            f"but got weight of size [{list(weight.shape)}] instead"
-        )
-    if any(extra >= max(by, step) for extra, by, step in zip(more, stride, dilation, strict=True)):
-        raise RuntimeError(
-            "output padding must be smaller than either stride or dilation, but got "
-            f"output_padding_height: {more[0]} output_padding_width: {more[1]} stride_height: {stride[0]} "
-            f"stride_width: {stride[1]} dilation_height: {dilation[0]} dilation_width: {dilation[1]}"
-        )
+@export("conv_transpose3d", "nn.functional.conv_transpose3d")
+def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """The gradient of conv3d by its input: (N, C, D, H, W) or (C, D, H, W) and (C, O / groups, KD, KH, KW)."""
+    rest = (stride, padding, output_padding, groups, dilation)
+    return _transposed("conv_transpose3d", 3, input, weight, bias, *rest)
+
+
+def _transposed(op, ndim, input, weight, bias, stride, padding, output_padding, groups, dilation):
+    need_tensors(op, input=input, weight=weight)
+    check_ranks(op, input.array, weight.array, ndim)
+    given = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
+    stride, padding, more, dilation = (per_dimension(op, name, value, ndim) for name, value in given.items())
+    kernel = weight.array.shape[2:]
+    ends = tuple([(each, each) for each in padding])
+    check_windows(kernel, stride, ends, dilation, groups)
+    size = transposed_size(input.array.shape[-ndim:], kernel, stride, ends, dilation, more)
+    check_transposed(input.array, weight.array, _array(bias), stride, dilation, more, groups, size)
+    batched = input if input.array.ndim == ndim + 2 else input.unsqueeze(0)
+    out = TABLE["convolution_input_gradient"].apply(batched, weight, size, stride, ends, dilation, groups)
+    out = out if bias is None else out + bias.reshape(-1, *[1] * ndim)
+    return out if batched is input else out.squeeze(0)
+
+
+def _array(tensor):
+    return None if tensor is None else tensor.array
+
+
+@export("conv_tbc")
+def conv_tbc(input, weight, bias, pad=0):
+    """conv1d of (time, batch, channels) by filters (K, channels, features), padded by `pad` at both ends."""
+    need_tensors("conv_tbc", input=input, weight=weight, bias=bias)
+    check_tbc(input.array, weight.array, bias.array)
+    return conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)

@@ -27,9 +27,9 @@ def avg_pool2d(
             for o, s, k, size, p in zip(out, stride, kernel, image, padding, strict=True)]  # fmt: skip
     past = [max(each, 0) for each in past]
     window = creation.ones(1, 1, *kernel, dtype=input.dtype, device=input.device)
-    ends = (padding[0], padding[0] + past[0], padding[1], padding[1] + past[1])
+    ends = tuple((pad, pad + more) for pad, more in zip(padding, past, strict=True))
     flat = input.reshape(planes.numel(), 1, *image)
-    sums = TABLE["conv2d"].apply(flat, window, None, stride, ends, one, 1).reshape(*planes, *out)
+    sums = TABLE["convolution"].apply(flat, window, None, stride, ends, one, 1).reshape(*planes, *out)
     if divisor_override is not None:
         return _mean(sums, divisor_override)
     down, across = (_counts(*each, count_include_pad) for each in zip(image, out, kernel, stride, padding, strict=True))
