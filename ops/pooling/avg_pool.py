@@ -19,9 +19,7 @@ def _held(place, size, KERNEL: tl.constexpr, STRIDE: tl.constexpr, PADDING: tl.c
     """How many elements the window at `place` holds along one dimension: of the image, or of it and its padding."""
     start = place * STRIDE - PADDING
     end = tl.minimum(start + KERNEL, size + PADDING)
-    if WITH_PADDING:
-        return end - start
-    return tl.minimum(end, size) - tl.maximum(start, 0)
+    return end - start if WITH_PADDING else tl.minimum(end, size) - tl.maximum(start, 0)
 
 
 @kernel
@@ -32,10 +30,12 @@ def _divisor(
 ):  # fmt: skip
     """What the sum over a window is divided by."""
     if DIVISOR is not None:
-        return DIVISOR
-    layers = _held(back, size[0], KERNEL[0], STRIDE[0], PADDING[0], WITH_PADDING)
-    rows = _held(down, size[1], KERNEL[1], STRIDE[1], PADDING[1], WITH_PADDING)
-    return layers * rows * _held(across, size[2], KERNEL[2], STRIDE[2], PADDING[2], WITH_PADDING)
+        divisor = back * 0 + DIVISOR
+    else:
+        layers = _held(back, size[0], KERNEL[0], STRIDE[0], PADDING[0], WITH_PADDING)
+        rows = _held(down, size[1], KERNEL[1], STRIDE[1], PADDING[1], WITH_PADDING)
+        divisor = layers * rows * _held(across, size[2], KERNEL[2], STRIDE[2], PADDING[2], WITH_PADDING)
+    return divisor
 
 
 @kernel(space=Space(**BLOCKS), default=pointwise_default)
@@ -76,7 +76,7 @@ def _avg_pool(
     if COMPUTE.is_floating():
         result = total / divisor
     else:  # integers are divided towards zero
-        result = tl.where((total < 0) == (divisor < 0), 1, -1) * (tl.abs(total) // tl.abs(divisor + total * 0))
+        result = tl.where((total < 0) == (divisor < 0), 1, -1) * (tl.abs(total) // tl.abs(divisor))
     tl.store(out + index, result.to(out.dtype.element_ty), mask=index < count)
 
 

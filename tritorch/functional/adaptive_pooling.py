@@ -53,7 +53,7 @@ def _wanted(op, ndim, input, output_size):
     return sizes
 
 
-def _even_mean(input, sizes):
+def even_mean(input, sizes):
     """Means of even windows: of equal ones, where they divide the image, by average pooling."""
     image = input.array.shape[2:]
     if all(size == 1 for size in sizes):
@@ -87,7 +87,7 @@ def _make_adaptive(ndim):
     def adaptive_avg_pool(input, output_size):
         """The means of `output_size` windows that cover the input as evenly as they can."""
         sizes = _wanted(mean, ndim, input, output_size)
-        return unbatched(lambda x: _even_mean(x, sizes), input, ndim)
+        return unbatched(lambda x: even_mean(x, sizes), input, ndim)
 
     @export(f"nn.functional.{largest}_with_indices", *([largest] if ndim == 1 else []))
     def adaptive_max_pool_with_indices(input, output_size, return_indices=False):
