@@ -49,8 +49,12 @@ class Map:
     @functools.cached_property
     def is_identity(self):
         """Whether every element is read where it is."""
-        same = self.index.shape == (self.size, 1) and (self.index[:, 0] == np.arange(self.size)).all()
-        return bool(same and (self.weights == 1).all())
+        return self.only_reads and np.array_equal(self.index[:, 0], np.arange(self.size))
+
+    @functools.cached_property
+    def only_reads(self):
+        """Whether every place is one element, unchanged."""
+        return bool(self.index.shape[1] == 1 and (self.weights == 1).all())
 
     def table(self, dtype):
         """Indices and weights side by side, in a floating dtype that holds both: (places, taps, 2)."""
@@ -137,7 +141,8 @@ def antialiased(size, places, factor, corners, kind, mode):
     weights = np.where(inside, weights, 0)
     total = weights.sum(1, keepdims=True)
     weights = np.where(total != 0, weights / np.where(total == 0, 1, total), weights)
-    return Map(np.where(inside, index, -1), weights.astype(np.float64), size)
+    used = inside.any(0)
+    return Map(np.where(inside, index, -1)[:, used], weights.astype(np.float64)[:, used], size)
 
 
 @functools.lru_cache(maxsize=256)

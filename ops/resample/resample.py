@@ -78,16 +78,18 @@ class Resample(Op):
 
     @staticmethod
     def fast(input, maps):
-        """A product with each matrix where dimensions are short: the widest result is made last."""
-        order = sorted(enumerate(maps, 2), key=lambda pair: len(pair[1].index) / pair[1].size)
-        out = input
-        for axis, each in order:
-            if each.is_identity:
-                continue
-            short = max(each.size, len(each.index)) <= _DENSE and each.index.shape[1] > 1
-            out = (_multiplied if short and input.dtype.kind == "f" else _along)(out, axis, each)
+        """A product with each matrix where dimensions are short; of growing dimensions the last comes first."""
+        growth = {axis: len(each.index) / each.size for axis, each in enumerate(maps, 2)}
+        out, floating = input, input.dtype.kind == "f"
+        for axis in sorted(growth, key=lambda axis: (growth[axis], -axis if growth[axis] > 1 else axis)):
+            each = maps[axis - 2]
+            short = max(each.size, len(each.index)) <= _DENSE
+            # Whole rows are copied faster than they are multiplied, single elements are not.
+            multiplies = floating and short and (each.index.shape[1] > 1 or axis == input.ndim - 1)
+            if not each.is_identity:
+                out = (_multiplied if multiplies else _along)(out, axis, each)
         # What is not finite spoils a whole row of a product.
-        return out if input.dtype.kind != "f" or np.isfinite(out.sum()) else Resample.reference(input, maps)
+        return out if not floating or np.isfinite(out.sum()) else Resample.reference(input, maps)
 
     def forward(self, input, maps):
         """One launch over the elements of the result; the table travels with it."""
@@ -134,7 +136,7 @@ def _along(x, axis, each):
     total = None
     for index, weight in zip(each.index.T, each.weights.T, strict=True):
         value = np.take(x, np.maximum(index, 0), axis)
-        if x.dtype.kind == "f":
+        if x.dtype.kind == "f" and not each.only_reads:
             shape = (-1, *(1,) * (x.ndim - axis - 1))
             value = np.where((index >= 0).reshape(shape), value * weight.reshape(shape).astype(x.dtype), 0)
         total = value if total is None else total + value

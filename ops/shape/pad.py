@@ -230,10 +230,11 @@ def borders():
     """Shapes, widths and modes for the samples."""
     for mode in ("reflect", "replicate", "circular"):
         yield (2, 4), ((0, 0), (3, 2)), mode
-        yield (1, 2, 3, 4), ((0, 0), (0, 0), (2, 0), (1, 3)), mode
-        yield (2, 3, 4, 5), ((0, 0), (0, 0), (-1, 2), (2, -2)), mode
-        yield (1, 1, 2, 3, 2), ((0, 0), (0, 0), (1, 1), (2, 2), (0, 1)), mode
-        yield (3, 4, 9, 9), ((0, 0), (0, 0), (1, 1), (2, 2)), mode  # past a block of 1024
+        yield (2, 3, 4), ((0, 0), (2, 0), (1, 3)), mode
+    yield (2, 3, 4, 5), ((0, 0), (0, 0), (-1, 2), (2, -2)), "reflect"
+    yield (2, 4, 5), ((0, 0), (-1, 2), (1, -2)), "replicate"
+    yield (1, 2, 2, 3, 2), ((0, 0), (0, 0), (1, 1), (0, 2), (0, 1)), "circular"
+    yield (3, 4, 9, 9), ((0, 0), (0, 0), (1, 1), (2, 2)), "reflect"  # past a block of 1024
     yield (2, 1), ((0, 0), (4, 3)), "replicate"
 
 

@@ -72,13 +72,11 @@ def _check_mode(input, mode, align_corners, antialias):
             "Anti-alias option is restricted to bilinear, bicubic, and lanczos modes and requires a 4-D tensor as input"
         )
     wanted = _DIMENSIONS.get(mode)
-    if (
-        ndim not in (3, 4, 5)
-        or (wanted is None and mode not in _PLAIN)
-        or (mode in ("bicubic", "lanczos") and ndim != 4)
-    ):
+    known = mode in _PLAIN or (wanted is not None and not (mode in ("bicubic", "lanczos") and ndim != 4))
+    if ndim not in (3, 4, 5) or not known:
         raise NotImplementedError(
-            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {ndim}D) for the modes: {_MODES} (got {mode})"
+            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {ndim}D) for the modes: {_MODES} "
+            f"(got {mode})"
         )
     if wanted is not None and ndim != wanted:
         raise NotImplementedError(f"Got {ndim}D input, but {mode} mode needs {wanted}D input")
