@@ -1,84 +1,119 @@
-"""Average pooling: a convolution of each plane with a window of ones, or a product with matrices of means."""
+"""Pooling over windows of one, two or three dimensions; images are (N, C, ...) or, without a batch, (C, ...)."""
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
-from tritorch import creation
 from tritorch.ops.base import TABLE, export
-from tritorch.ops.convolution.shape import check_pool, pool_arguments, pool_size
 from tritorch.ops.guard import need_tensors
+from tritorch.ops.pooling.shape import check_pool, refuse_types, windows_of
+
+MaxPool, AvgPool, MaxPoolBackward = TABLE["max_pool"], TABLE["avg_pool"], TABLE["max_pool_backward"]
 
 
-@export("nn.functional.avg_pool2d")
-def avg_pool2d(
-    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
-):
-    """The mean of each window of (N, C, H, W) or (C, H, W)."""
-    need_tensors("avg_pool2d", input=input)
+def unbatched(function, input, ndim):
+    """The results of `function` on images with a batch, without it where `input` has none."""
+    if input.array.ndim == ndim + 2:
+        return function(input)
+    results = function(input.unsqueeze(0))
+    return tuple([each.squeeze(0) for each in results]) if isinstance(results, tuple) else results.squeeze(0)
+
+
+def _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode):
+    need_tensors(op, input=input)
+    given = windows_of(op, ndim, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
+    check_pool(op, input.array, *given, ceil_mode)
+    refuse_types(f"{op}_impl" if ndim == 1 else op, input.array, "biu" if ndim == 1 else "b")
+    return unbatched(lambda x: MaxPool.apply(x, *given, bool(ceil_mode)), input, ndim)
+
+
+def _make_max_pool(ndim):
+    op = f"max_pool{ndim}d"
+
+    @export(f"nn.functional.{op}")
+    def max_pool(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
+        """The largest element of each window, and with `return_indices` where in its plane it is."""
+        found = _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode)
+        return found if return_indices else found[0]
+
+    names = [f"{op}_with_indices", f"nn.functional.{op}_with_indices"]
+
+    @export(*(names if ndim == 1 else names[1:]))
+    def max_pool_with_indices(
+        input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+    ):
+        """The largest element of each window, and where in its plane it is."""
+        return _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode)
+
+    @export(op)
+    def max_pool_values(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+        """The largest element of each window."""
+        return _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode)[0]
+
+    return max_pool
+
+
+max_pool1d, max_pool2d, max_pool3d = map(_make_max_pool, (1, 2, 3))
+
+
+@export("max_pool2d_with_indices_backward")
+def max_pool2d_with_indices_backward(grad_output, self, kernel_size, stride, padding, dilation, ceil_mode, indices):
+    """The gradient of max_pool2d by its input `self`: each window's goes to its largest element."""
+    need_tensors("max_pool2d_with_indices_backward", grad_output=grad_output, self=self)
+    given = windows_of("max_pool2d", 2, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
+    check_pool("max_pool2d", self.array, *given, ceil_mode)
+    places = indices if indices.array.ndim == 4 else indices.unsqueeze(0)
+    return unbatched(lambda grad: MaxPoolBackward.apply(grad, places, self.array.shape[-2:], *given), grad_output, 2)
+
+
+def mean_pool(op, ndim, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None):
+    """Average pooling in any number of dimensions."""
+    need_tensors(op, input=input)
+    given = windows_of(op, ndim, kernel_size=kernel_size, stride=stride, padding=padding)
     if divisor_override == 0:
         raise RuntimeError("divisor must be not zero")
-    kernel, stride, padding, one = pool_arguments("avg_pool2d", kernel_size, stride, padding, 1)
-    check_pool("avg_pool2d", input.array, kernel, stride, padding, one, ceil_mode)
-    image, planes = input.shape[-2:], input.shape[:-2]
-    out = pool_size(image, kernel, stride, padding, one, ceil_mode)
-    # The last window of ceil_mode may end past the padding.
-    past = [(o - 1) * s + k - size - 2 * p
-            for o, s, k, size, p in zip(out, stride, kernel, image, padding, strict=True)]  # fmt: skip
-    past = [max(each, 0) for each in past]
-    window = creation.ones(1, 1, *kernel, dtype=input.dtype, device=input.device)
-    ends = tuple((pad, pad + more) for pad, more in zip(padding, past, strict=True))
-    flat = input.reshape(planes.numel(), 1, *image)
-    sums = TABLE["convolution"].apply(flat, window, None, stride, ends, one, 1).reshape(*planes, *out)
-    if divisor_override is not None:
-        return _mean(sums, divisor_override)
-    down, across = (_counts(*each, count_include_pad) for each in zip(image, out, kernel, stride, padding, strict=True))
-    counts = creation.tensor(np.outer(down, across), dtype=input.dtype, device=input.device)
-    return _mean(sums, counts)
+    check_pool(op, input.array, *given, (1,) * ndim, ceil_mode)
+    if input.array.dtype != "int64":
+        refuse_types("avg_pool3d_out_frame" if ndim == 3 else "avg_pool2d", input.array, "biu")
+    rest = bool(ceil_mode), bool(count_include_pad), divisor_override
+    return unbatched(lambda x: AvgPool.apply(x, *given, *rest), input, ndim)
 
 
-def _mean(sums, counts):
-    """Integers are divided towards zero."""
-    return sums / counts if sums.is_floating_point() else sums.div(counts, rounding_mode="trunc")
+@export("avg_pool1d", "nn.functional.avg_pool1d")
+def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    """The mean of each window."""
+    return mean_pool("avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
-def _counts(size, places, taps, by, pad, with_padding):
-    """How many elements each window holds along one dimension: those of the image, or of it and its padding."""
-    starts = np.arange(places) * by - pad
-    ends = np.minimum(starts + taps, size + pad)
-    return ends - starts if with_padding else np.minimum(ends, size) - np.maximum(starts, 0)
+def _make_avg_pool(ndim):
+    op = f"avg_pool{ndim}d"
+
+    @export(f"nn.functional.{op}")
+    def avg_pool(
+        input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+    ):
+        """The mean of each window, or its sum over `divisor_override`."""
+        rest = stride, padding, ceil_mode, count_include_pad, divisor_override
+        return mean_pool(op, ndim, input, kernel_size, *rest)
+
+    return avg_pool
 
 
-@export("nn.functional.adaptive_avg_pool2d")
-def adaptive_avg_pool2d(input, output_size):
-    """The mean of output_size windows that cover (N, C, H, W) or (C, H, W) as evenly as they can."""
-    need_tensors("adaptive_avg_pool2d", input=input)
-    if input.ndim < 3 and not isinstance(output_size, int):
-        raise ValueError(f"Input dimension should be at least 3, got {input.ndim}")
-    if input.ndim not in (3, 4):
-        raise RuntimeError(f"adaptive_avg_pool2d(): Expected 3D or 4D tensor, but got {list(input.shape)}")
-    wanted = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
-    if len(wanted) != 2:
-        raise RuntimeError("adaptive_avg_pool2d: output_size must be 2")
-    sizes = [size if want is None else want for size, want in zip(input.shape[-2:], wanted, strict=True)]
-    if min(sizes) < 0:
-        raise RuntimeError(
-            "adaptive_avg_pool2d: elements of output_size must be greater than or equal to 0 but received "
-            f"{{{sizes[0]}, {sizes[1]}}}"
-        )
-    if sizes == [1, 1]:
-        return input.mean((-2, -1), keepdim=True)
-    down, across = (
-        creation.tensor(_means(size, places), dtype=input.dtype, device=input.device)
-        for size, places in zip(input.shape[-2:], sizes, strict=True)
-    )
-    return down @ input @ across.t()
+avg_pool2d, avg_pool3d = map(_make_avg_pool, (2, 3))
 
 
-def _means(size, places):
-    """The matrix that averages `size` elements to `places` windows, which may share elements: (places, size)."""
-    starts = np.arange(places) * size // max(places, 1)
-    ends = -(-(np.arange(places) + 1) * size // max(places, 1))
-    index = np.arange(size)
-    inside = (index >= starts[:, None]) & (index < ends[:, None])
-    return inside / (ends - starts)[:, None]
+def _make_lp_pool(ndim):
+    op = f"lp_pool{ndim}d"
+
+    @export(f"nn.functional.{op}")
+    def lp_pool(input, norm_type, kernel_size, stride=None, ceil_mode=False):
+        """The norm of each window, the root of the sum of powers: (sum of x ** norm_type) ** (1 / norm_type)."""
+        need_tensors(op, input=input)
+        mean = mean_pool(f"avg_pool{ndim}d", ndim, input.pow(norm_type), kernel_size, stride, 0, ceil_mode, True)
+        size = math.prod(windows_of(op, ndim, kernel_size=kernel_size)[0])
+        return (mean.sign() * mean.abs().relu()).mul(size).pow(1.0 / norm_type)
+
+    return lp_pool
+
+
+lp_pool1d, lp_pool2d, lp_pool3d = map(_make_lp_pool, (1, 2, 3))

@@ -1,0 +1,273 @@
+"""Average pooling and its gradient, two linear ops that are each other's gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, kernel
+from tritorch.ops.base import Op
+from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
+from tritorch.ops.matrix.kernel import accumulator
+from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
+from tritorch.ops.pooling.max_pool import BLOCKS, covers, place_of, pools, volume_strides
+from tritorch.ops.pooling.shape import places_of, taps_of, volume
+from tritorch.runtime import tl
+
+
+@kernel
+def _held(place, size, KERNEL: tl.constexpr, STRIDE: tl.constexpr, PADDING: tl.constexpr, WITH_PADDING: tl.constexpr):
+    """How many elements the window at `place` holds along one dimension: of the image, or of it and its padding."""
+    start = place * STRIDE - PADDING
+    end = tl.minimum(start + KERNEL, size + PADDING)
+    return end - start if WITH_PADDING else tl.minimum(end, size) - tl.maximum(start, 0)
+
+
+@kernel
+def _divisor(
+    back, down, across, size,
+    KERNEL: tl.constexpr, STRIDE: tl.constexpr, PADDING: tl.constexpr, WITH_PADDING: tl.constexpr,
+    DIVISOR: tl.constexpr,
+):  # fmt: skip
+    """What the sum over a window is divided by."""
+    if DIVISOR is not None:
+        divisor = back * 0 + DIVISOR
+    else:
+        layers = _held(back, size[0], KERNEL[0], STRIDE[0], PADDING[0], WITH_PADDING)
+        rows = _held(down, size[1], KERNEL[1], STRIDE[1], PADDING[1], WITH_PADDING)
+        divisor = layers * rows * _held(across, size[2], KERNEL[2], STRIDE[2], PADDING[2], WITH_PADDING)
+    return divisor
+
+
+@kernel(space=Space(**BLOCKS), default=pointwise_default)
+def _avg_pool(
+    x,  # images: (images, channels, *size) by x_strides
+    out,  # the mean of each window, contiguous: (images, channels, *out_size)
+    count,
+    channels,
+    size,  # of x: depth, height, width
+    out_size,
+    x_strides,
+    KERNEL: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PADDING: tl.constexpr,
+    WITH_PADDING: tl.constexpr,  # whether padding counts
+    DIVISOR: tl.constexpr,  # None, or what to divide by instead
+    COMPUTE: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit offsets
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    if WIDE:
+        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    plane, back, down, across = place_of(index, out_size)
+    x += plane // channels * x_strides[0] + plane % channels * x_strides[1]
+    total = tl.zeros([BLOCK], COMPUTE)
+    for i in range(KERNEL[0]):
+        layer = back * STRIDE[0] - PADDING[0] + i
+        for j in range(KERNEL[1]):
+            row = down * STRIDE[1] - PADDING[1] + j
+            line = (index < count) & (layer >= 0) & (layer < size[0]) & (row >= 0) & (row < size[1])
+            for k in range(KERNEL[2]):
+                column = across * STRIDE[2] - PADDING[2] + k
+                inside = line & (column >= 0) & (column < size[2])
+                offset = layer * x_strides[2] + row * x_strides[3] + column * x_strides[4]
+                total += tl.load(x + offset, mask=inside, other=0).to(COMPUTE)
+    divisor = _divisor(back, down, across, size, KERNEL, STRIDE, PADDING, WITH_PADDING, DIVISOR)
+    if COMPUTE.is_floating():
+        result = total / divisor
+    else:  # integers are divided towards zero
+        result = tl.where((total < 0) == (divisor < 0), 1, -1) * (tl.abs(total) // tl.abs(divisor))
+    tl.store(out + index, result.to(out.dtype.element_ty), mask=index < count)
+
+
+def _counts(image, out, kernel, stride, padding, with_padding, divisor):
+    """What the sum over each window is divided by: one number, or one a place."""
+    if divisor is not None:
+        return divisor
+    counts = np.ones(())
+    for size, places, taps, by, pad in zip(image, out, kernel, stride, padding, strict=True):
+        starts = np.arange(places) * by - pad
+        ends = np.minimum(starts + taps, size + pad)
+        held = ends - starts if with_padding else np.minimum(ends, size) - np.maximum(starts, 0)
+        counts = np.multiply.outer(counts, held)
+    return counts if (counts != counts.flat[0]).any() else int(counts.flat[0])
+
+
+def _summed(x, axis, kernel, stride, padding, places):
+    """The sums over a window that slides along one axis."""
+    out = np.zeros((*x.shape[:axis], places, *x.shape[axis + 1 :]), x.dtype)
+    before = (slice(None),) * axis
+    for (read,), (part,) in taps_of((x.shape[axis],), (places,), (kernel,), (stride,), (padding,), (1,)):
+        out[*before, part] += x[*before, read]
+    return out
+
+
+def _spread(grad, axis, kernel, stride, padding, size):
+    """The reverse of _summed: to each element, the sum of the windows that cover it."""
+    out = np.zeros((*grad.shape[:axis], size, *grad.shape[axis + 1 :]), grad.dtype)
+    before = (slice(None),) * axis
+    for (read,), (part,) in taps_of((size,), (grad.shape[axis],), (kernel,), (stride,), (padding,), (1,)):
+        out[*before, read] += grad[*before, part]
+    return out
+
+
+class AvgPool(Op):
+    """The sum over each window, divided by how many elements it holds, or by `divisor`; integers towards zero."""
+
+    widens = True
+
+    @staticmethod
+    def reference(input, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+        image, one = input.shape[2:], (1,) * len(kernel_size)
+        out = places_of(image, kernel_size, stride, padding, one, ceil_mode)
+        total = np.zeros((*input.shape[:2], *out), input.dtype)
+        for read, part in taps_of(image, out, kernel_size, stride, padding, one):
+            total[:, :, *part] += input[:, :, *read]
+        counts = _counts(image, out, kernel_size, stride, padding, with_padding, divisor)
+        if total.dtype.kind == "f":
+            return (total / counts).astype(input.dtype)
+        return (np.abs(total) // np.abs(counts) * np.sign(total) * np.sign(counts)).astype(input.dtype)
+
+    @staticmethod
+    def fast(input, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+        """Sums along one dimension after the other."""
+        if input.dtype.kind != "f":
+            return AvgPool.reference(input, kernel_size, stride, padding, ceil_mode, with_padding, divisor)
+        image = input.shape[2:]
+        out = places_of(image, kernel_size, stride, padding, (1,) * len(kernel_size), ceil_mode)
+        total = input
+        for axis, (taps, by, pad, places) in enumerate(zip(kernel_size, stride, padding, out, strict=True), 2):
+            total = _summed(total, axis, taps, by, pad, places)
+        counts = _counts(image, out, kernel_size, stride, padding, with_padding, divisor)
+        return np.divide(total, np.asarray(counts, total.dtype), out=total)
+
+    def forward(self, input, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+        """One launch over the windows."""
+        out_size = places_of(input.shape[2:], kernel_size, stride, padding, (1,) * len(kernel_size), ceil_mode)
+        out = empty_like(input, (*input.shape[:2], *out_size))
+        if out.size:
+            config = _avg_pool.config(out, count=out.size)
+            _avg_pool[(cdiv(out.size, config["BLOCK"]),)](
+                input, out, out.size, input.shape[1], volume(input.shape[2:]), volume(out_size), volume_strides(input),
+                KERNEL=volume(kernel_size), STRIDE=volume(stride), PADDING=volume(padding, 0),
+                WITH_PADDING=with_padding, DIVISOR=divisor, COMPUTE=triton_dtype(accumulator(input.dtype)),
+                WIDE=out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]), **config,
+            )  # fmt: skip
+        return out
+
+    def backward(self, grad):
+        """To each element its share of the windows that cover it."""
+        _, kernel_size, stride, padding, ceil_mode, with_padding, divisor = self.inputs
+        size = self.edges[0][2][2:]
+        return (AvgPoolBackward.apply(grad, size, kernel_size, stride, padding, ceil_mode, with_padding, divisor),)
+
+    @staticmethod
+    def samples(draw):
+        for shape, rest in means():
+            yield draw(*shape), *rest
+        yield draw(5, 3, 6, 2).transpose(3, 1, 0, 2), (2, 3), (1, 2), (1, 1), False, True, None
+        yield np.broadcast_to(draw(3, 1, 6), (2, 3, 4, 6)), (2, 3), (1, 2), (1, 1), False, True, None
+        yield draw.integers(-9, 9, 2, 3, 6, 6), (2, 2), (2, 2), (1, 1), False, False, None
+        yield draw.integers(-9, 9, 2, 3, 6, 6), (2, 2), (2, 2), (0, 0), False, True, -3
+
+
+def means():
+    """Shapes with (kernel, stride, padding, ceil_mode, with_padding, divisor) for the samples."""
+    for shape, (window, stride, padding, _, ceil_mode) in pools():
+        yield shape, (window, stride, padding, ceil_mode, True, None)
+    yield (2, 3, 7, 8), ((3, 3), (2, 2), (1, 1), True, False, None)
+    yield (2, 3, 7, 8), ((3, 3), (2, 2), (1, 1), True, True, None)
+    yield (1, 2, 4, 5), ((2, 2), (1, 2), (0, 0), False, True, 3)
+    yield (1, 2, 4, 3, 5), ((2, 2, 3), (1, 2, 2), (1, 1, 1), False, False, None)
+
+
+@kernel(space=Space(**BLOCKS), default=pointwise_default)
+def _avg_pool_backward(
+    grad,  # (images, channels, *out_size) by grad_strides
+    out,  # (images, channels, *size), contiguous
+    count,
+    channels,
+    size,  # of out: depth, height, width
+    out_size,  # of grad
+    grad_strides,
+    KERNEL: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PADDING: tl.constexpr,
+    COVERS: tl.constexpr,  # along each dimension, how many windows at most cover an element
+    WITH_PADDING: tl.constexpr,
+    DIVISOR: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit offsets
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    if WIDE:
+        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    plane, layer, row, column = place_of(index, size)
+    layer, row, column = layer + PADDING[0], row + PADDING[1], column + PADDING[2]
+    grad += plane // channels * grad_strides[0] + plane % channels * grad_strides[1]
+    total = tl.zeros([BLOCK], COMPUTE)
+    for i in range(COVERS[0]):
+        back = layer // STRIDE[0] - i
+        deep = (index < count) & (back >= 0) & (back < out_size[0]) & (back * STRIDE[0] + KERNEL[0] > layer)
+        for j in range(COVERS[1]):
+            down = row // STRIDE[1] - j
+            line = deep & (down >= 0) & (down < out_size[1]) & (down * STRIDE[1] + KERNEL[1] > row)
+            for k in range(COVERS[2]):
+                across = column // STRIDE[2] - k
+                there = line & (across >= 0) & (across < out_size[2]) & (across * STRIDE[2] + KERNEL[2] > column)
+                offset = back * grad_strides[2] + down * grad_strides[3] + across * grad_strides[4]
+                value = tl.load(grad + offset, mask=there, other=0).to(COMPUTE)
+                divisor = _divisor(back, down, across, size, KERNEL, STRIDE, PADDING, WITH_PADDING, DIVISOR)
+                total += tl.where(there, value / divisor, 0)
+    tl.store(out + index, total.to(out.dtype.element_ty), mask=index < count)
+
+
+class AvgPoolBackward(Op):
+    """The gradient of AvgPool by images of `size`: to each element the shares of the windows that cover it."""
+
+    widens = True
+
+    @staticmethod
+    def reference(grad, size, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+        places = grad.shape[2:]
+        shares = grad / _counts(size, places, kernel_size, stride, padding, with_padding, divisor)
+        out = np.zeros((*grad.shape[:2], *size), grad.dtype)
+        for read, part in taps_of(size, places, kernel_size, stride, padding, (1,) * len(size)):
+            out[:, :, *read] += shares[:, :, *part]
+        return out
+
+    @staticmethod
+    def fast(grad, size, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+        """Spread along one dimension after the other, the last one first: rows of an image are copied whole."""
+        counts = _counts(size, grad.shape[2:], kernel_size, stride, padding, with_padding, divisor)
+        out = grad / np.asarray(counts, grad.dtype)
+        for axis in range(len(size) - 1, -1, -1):
+            out = _spread(out, axis + 2, kernel_size[axis], stride[axis], padding[axis], size[axis])
+        return out
+
+    def forward(self, grad, size, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+        """One launch over the elements of the result."""
+        out = empty_like(grad, (*grad.shape[:2], *size))
+        if out.size:
+            config = _avg_pool_backward.config(out, count=out.size)
+            _avg_pool_backward[(cdiv(out.size, config["BLOCK"]),)](
+                grad, out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]), volume_strides(grad),
+                KERNEL=volume(kernel_size), STRIDE=volume(stride), PADDING=volume(padding, 0),
+                COVERS=volume(covers(kernel_size, stride, (1,) * len(size))), WITH_PADDING=with_padding,
+                DIVISOR=divisor, COMPUTE=triton_dtype(accumulator(grad.dtype)),
+                WIDE=out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]), **config,
+            )  # fmt: skip
+        return out
+
+    def backward(self, grad):
+        """The means of the new gradient."""
+        _, _, *rest = self.inputs
+        return (AvgPool.apply(grad, *rest),)
+
+    @staticmethod
+    def samples(draw):
+        for shape, rest in means():
+            window, stride, padding, ceil_mode, _, _ = rest
+            places = places_of(shape[2:], window, stride, padding, (1,) * len(window), ceil_mode)
+            yield draw(*shape[:2], *places), shape[2:], *rest

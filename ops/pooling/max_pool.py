@@ -1,0 +1,276 @@
+"""Maximum pooling with indices, and its gradient, which reads for each element the windows that cover it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.ops.base import Op
+from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
+from tritorch.ops.matrix.kernel import accumulator
+from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
+from tritorch.ops.pooling.shape import flat, places_of, taps_of, volume
+from tritorch.runtime import tl
+
+_PIECE = 1 << 17  # elements of the gradient made at a time on the host
+BLOCKS = {"BLOCK": powers(256, 4096), "num_warps": choices(2, 4, 8)}
+
+
+@kernel
+def place_of(index, size):
+    """Where element `index` of contiguous (planes, *size) lies: its plane, and its place along each dimension."""
+    plane = index // (size[0] * size[1] * size[2])
+    return plane, index // (size[1] * size[2]) % size[0], index // size[2] % size[1], index % size[2]
+
+
+@kernel(space=Space(**BLOCKS), default=pointwise_default)
+def _max_pool(
+    x,  # images: (images, channels, *size) by x_strides
+    out,  # the largest of each window, contiguous: (images, channels, *out_size)
+    indices,  # where in its plane it is, contiguous: as out
+    count,
+    channels,
+    size,  # of x: depth, height, width
+    out_size,
+    x_strides,
+    KERNEL: tl.constexpr,
+    STRIDE: tl.constexpr,
+    PADDING: tl.constexpr,
+    DILATION: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    LOWEST: tl.constexpr,  # what padding counts as
+    WIDE: tl.constexpr,  # 64-bit offsets
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    if WIDE:
+        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    plane, back, down, across = place_of(index, out_size)
+    x += plane // channels * x_strides[0] + plane % channels * x_strides[1]
+    first_layer, first_row = back * STRIDE[0] - PADDING[0], down * STRIDE[1] - PADDING[1]
+    first_column = across * STRIDE[2] - PADDING[2]
+    best = tl.full([BLOCK], LOWEST, COMPUTE)
+    found = tl.full([BLOCK], -1, tl.int64)
+    for i in range(KERNEL[0]):
+        layer = first_layer + i * DILATION[0]
+        for j in range(KERNEL[1]):
+            row = first_row + j * DILATION[1]
+            line = (index < count) & (layer >= 0) & (layer < size[0]) & (row >= 0) & (row < size[1])
+            for k in range(KERNEL[2]):
+                column = first_column + k * DILATION[2]
+                inside = line & (column >= 0) & (column < size[2])
+                offset = layer * x_strides[2] + row * x_strides[3] + column * x_strides[4]
+                value = tl.load(x + offset, mask=inside, other=0).to(COMPUTE)
+                better = inside & ((value > best) | (value != value) | (found < 0))
+                best = tl.where(better, value, best)
+                found = tl.where(better, ((layer * size[1] + row) * size[2] + column).to(tl.int64), found)
+    tl.store(out + index, best.to(out.dtype.element_ty), mask=index < count)
+    tl.store(indices + index, found, mask=index < count)
+
+
+def lowest(dtype):
+    """What every number of a NumPy dtype is at least."""
+    return int(np.iinfo(dtype).min) if dtype.kind in "iu" else -float("inf")
+
+
+def volume_strides(array):
+    """The strides of images in elements: image, channel, and three dimensions."""
+    image, channel, *rest = element_strides(array)
+    return image, channel, *volume(rest, 0)
+
+
+class MaxPool(Op):
+    """The largest element of each window, the first of equals, NaN before all; and where in its plane it is."""
+
+    widens = True
+
+    @staticmethod
+    def reference(input, kernel_size, stride, padding, dilation, ceil_mode):
+        image = input.shape[2:]
+        out = places_of(image, kernel_size, stride, padding, dilation, ceil_mode)
+        shape = (*input.shape[:2], *out)
+        best, found = np.full(shape, lowest(input.dtype), input.dtype), np.full(shape, -1, np.int64)
+        for read, part in taps_of(image, out, kernel_size, stride, padding, dilation):
+            value, place = input[:, :, *read], flat(np.ix_(*[np.r_[each] for each in read]), image)
+            target = (slice(None), slice(None), *part)
+            better = (value > best[target]) | (value != value) | (found[target] < 0)
+            best[target] = np.where(better, value, best[target])
+            found[target] = np.where(better, place, found[target])
+        return best, found
+
+    @staticmethod
+    def fast(input, kernel_size, stride, padding, dilation, ceil_mode):
+        """The maximum over a slab for each tap, and the last tap that raised it; NaN takes the plain way."""
+        image = input.shape[2:]
+        out = places_of(image, kernel_size, stride, padding, dilation, ceil_mode)
+        taps = list(taps_of(image, out, kernel_size, stride, padding, dilation))
+        number_type, first = np.min_scalar_type(len(taps)).type, np.full(out, -1)
+        for number, (_, part) in enumerate(taps):
+            np.copyto(first[part], number, where=first[part] < 0)
+        best = np.full((*input.shape[:2], *out), lowest(input.dtype), input.dtype)
+        tap = np.empty(best.shape, number_type)
+        tap[...] = first
+        for number, (read, part) in enumerate(taps):
+            slab, here = input[:, :, *read], (slice(None), slice(None), *part)
+            raised, largest = tap[here], best[here]
+            np.maximum(raised, (slab > largest).view(np.uint8) * number_type(number), out=raised)
+            np.maximum(largest, slab, out=largest)
+        if best.dtype.kind == "f" and np.isnan(best).any():
+            return MaxPool.reference(input, kernel_size, stride, padding, dilation, ceil_mode)
+        starts = [
+            flat([r.start - p.start * by for r, p, by in zip(read, part, stride, strict=True)], image)
+            for read, part in taps
+        ]
+        indices = np.take(np.array(starts, np.int64), tap)
+        indices += flat(np.ix_(*[np.arange(places) * by for places, by in zip(out, stride, strict=True)]), image)
+        return best, indices
+
+    def forward(self, input, kernel_size, stride, padding, dilation, ceil_mode):
+        """One launch that looks at every tap of its windows."""
+        out_size = places_of(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
+        out = empty_like(input, (*input.shape[:2], *out_size))
+        indices = empty_like(input, out.shape, np.dtype(np.int64))
+        if out.size:
+            config = _max_pool.config(out, count=out.size)
+            _max_pool[(cdiv(out.size, config["BLOCK"]),)](
+                input, out, indices, out.size, input.shape[1], volume(input.shape[2:]), volume(out_size),
+                volume_strides(input), KERNEL=volume(kernel_size), STRIDE=volume(stride), PADDING=volume(padding, 0),
+                DILATION=volume(dilation), COMPUTE=triton_dtype(accumulator(input.dtype)), LOWEST=lowest(input.dtype),
+                WIDE=out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]), **config,
+            )  # fmt: skip
+        return out, indices
+
+    saves = ("output",)
+
+    def backward(self, grad, _=None):
+        """To each window's largest element, the window's gradient."""
+        _, kernel_size, stride, padding, dilation, _ = self.inputs
+        size = self.edges[0][2][2:]
+        return (MaxPoolBackward.apply(grad, self.outputs[1], size, kernel_size, stride, padding, dilation),)
+
+    @staticmethod
+    def samples(draw):
+        for shape, rest in pools():
+            yield draw.apart(*shape), *rest
+        yield draw.apart(5, 3, 6, 2).transpose(3, 1, 0, 2), (2, 3), (1, 2), (1, 1), (1, 1), False
+        yield draw.integers(0, 3, 2, 3, 6, 6), (2, 2), (2, 2), (0, 0), (1, 1), False  # equal elements: the first
+
+
+def pools():
+    """Shapes with (kernel, stride, padding, dilation, ceil_mode) for the samples."""
+    yield (2, 3, 8, 6), ((2, 2), (2, 2), (0, 0), (1, 1), False)
+    yield (2, 3, 7, 9), ((3, 3), (2, 2), (1, 1), (1, 1), False)
+    yield (1, 2, 7, 9), ((3, 2), (1, 2), (1, 0), (2, 1), False)
+    yield (2, 1, 5, 5), ((2, 2), (2, 2), (0, 0), (1, 1), True)
+    yield (1, 1, 1, 1), ((1, 1), (1, 1), (0, 0), (1, 1), False)
+    yield (1, 2, 9, 4), ((2, 2), (3, 3), (0, 0), (1, 1), False)  # elements that no window covers
+    yield (0, 2, 4, 4), ((2, 2), (2, 2), (0, 0), (1, 1), False)
+    yield (2, 3, 11), ((3,), (2,), (1,), (1,), True)
+    yield (1, 2, 5, 4, 6), ((2, 3, 2), (2, 1, 3), (1, 0, 1), (1, 1, 1), False)
+    yield (3, 5, 20, 18), ((2, 2), (2, 2), (0, 0), (1, 1), False)  # past a block of 1024
+
+
+@kernel(space=Space(**BLOCKS), default=pointwise_default)
+def _max_pool_backward(
+    grad,  # (images, channels, *out_size) by grad_strides
+    indices,  # where each window's largest element is in its plane, contiguous: as grad
+    out,  # (images, channels, *size), contiguous
+    count,
+    channels,
+    size,  # of out: depth, height, width
+    out_size,  # of grad
+    grad_strides,
+    STRIDE: tl.constexpr,
+    PADDING: tl.constexpr,
+    COVERS: tl.constexpr,  # along each dimension, how many windows at most cover an element
+    COMPUTE: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit offsets
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    if WIDE:
+        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    plane, layer, row, column = place_of(index, size)
+    place = index % (size[0] * size[1] * size[2])
+    last_back, last_down = (layer + PADDING[0]) // STRIDE[0], (row + PADDING[1]) // STRIDE[1]
+    last_across = (column + PADDING[2]) // STRIDE[2]
+    grad += plane // channels * grad_strides[0] + plane % channels * grad_strides[1]
+    indices += plane * out_size[0] * out_size[1] * out_size[2]
+    total = tl.zeros([BLOCK], COMPUTE)
+    for i in range(COVERS[0]):
+        back = last_back - i
+        for j in range(COVERS[1]):
+            down = last_down - j
+            line = (index < count) & (back >= 0) & (back < out_size[0]) & (down >= 0) & (down < out_size[1])
+            for k in range(COVERS[2]):
+                across = last_across - k
+                there = line & (across >= 0) & (across < out_size[2])
+                largest = tl.load(indices + (back * out_size[1] + down) * out_size[2] + across, mask=there, other=-1)
+                offset = back * grad_strides[2] + down * grad_strides[3] + across * grad_strides[4]
+                total += tl.load(grad + offset, mask=there & (largest == place), other=0).to(COMPUTE)
+    tl.store(out + index, total.to(out.dtype.element_ty), mask=index < count)
+
+
+def covers(kernel_size, stride, dilation):
+    """How many windows at most cover an element, along each dimension."""
+    each = zip(kernel_size, stride, dilation, strict=True)
+    return tuple([cdiv((taps - 1) * step + 1, by) for taps, by, step in each])
+
+
+class MaxPoolBackward(Op):
+    """The gradient of MaxPool: each window's gradient goes to its largest element; the same bits at every call."""
+
+    saves = ("indices",)
+    widens = True
+
+    @staticmethod
+    def reference(grad, indices, size, kernel_size, stride, padding, dilation):
+        planes = grad.shape[0] * grad.shape[1]
+        out = np.zeros((planes, np.prod(size)), grad.dtype)
+        windows = (planes, np.prod(grad.shape[2:], dtype=int))
+        np.add.at(out, (np.arange(planes)[:, None], indices.reshape(windows)), grad.reshape(windows))
+        return out.reshape(*grad.shape[:2], *size)
+
+    @staticmethod
+    def fast(grad, indices, size, kernel_size, stride, padding, dilation):
+        """Sums by index, a few planes at a time, to stay in the cache; plain writes where windows are apart."""
+        planes, area = grad.shape[0] * grad.shape[1], int(np.prod(size))
+        windows = (planes, int(np.prod(grad.shape[2:])))
+        places, values = indices.reshape(windows), grad.reshape(windows)
+        apart = max(covers(kernel_size, stride, dilation)) == 1
+        out = (np.zeros if apart else np.empty)((planes, area), grad.dtype)
+        step = max(1, _PIECE // area)
+        begin = np.arange(step)[:, None] * area
+        for start in range(0, planes, step):
+            here = slice(start, start + step)
+            target = out[here]
+            into = (places[here] + begin[: len(target)]).reshape(-1)
+            if apart:
+                target.reshape(-1)[into] = values[here].reshape(-1)
+            else:
+                target[...] = np.bincount(into, values[here].reshape(-1), target.size).reshape(target.shape)
+        return out.reshape(*grad.shape[:2], *size)
+
+    def forward(self, grad, indices, size, kernel_size, stride, padding, dilation):
+        """One launch over the elements of the result."""
+        out = empty_like(grad, (*grad.shape[:2], *size))
+        if out.size:
+            config = _max_pool_backward.config(out, count=out.size)
+            _max_pool_backward[(cdiv(out.size, config["BLOCK"]),)](
+                grad, as_contiguous(indices), out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]),
+                volume_strides(grad), STRIDE=volume(stride), PADDING=volume(padding, 0),
+                COVERS=volume(covers(kernel_size, stride, dilation)), COMPUTE=triton_dtype(accumulator(grad.dtype)),
+                WIDE=out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]), **config,
+            )  # fmt: skip
+        return out
+
+    def backward(self, grad):
+        """What the new gradient holds at the largest elements."""
+        indices = self.inputs[1]
+        return (grad.flatten(2).gather(2, indices.flatten(2)).reshape(indices.shape),)
+
+    @staticmethod
+    def samples(draw):
+        for shape, rest in pools():
+            _, indices = MaxPool.reference(draw.apart(*shape), *rest)
+            yield draw(*indices.shape), indices, shape[2:], *rest[:-1]

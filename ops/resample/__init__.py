@@ -1,0 +1,1 @@
+"""Images read at other places: enlarged, reduced, or sampled on a grid."""

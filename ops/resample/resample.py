@@ -1,0 +1,154 @@
+"""Images resampled along each dimension by a table of weights: interpolation, adaptive means, and their gradients."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.ops.base import Op, device_of
+from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
+from tritorch.ops.matrix.kernel import accumulator
+from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
+from tritorch.ops.pooling.max_pool import place_of, volume_strides
+from tritorch.ops.pooling.shape import volume
+from tritorch.ops.resample import maps as tables
+from tritorch.runtime import tl, transfer
+
+_DENSE = 512  # elements of a dimension up to which a product with a matrix that is mostly zeros is the quicker way
+
+
+@kernel(space=Space(BLOCK=powers(256, 4096), num_warps=choices(2, 4, 8)), default=pointwise_default)
+def _resample(
+    x,  # images: (images, channels, *size) by x_strides
+    table,  # pairs of an index and its weight, one dimension after the other: (places, taps, 2) each
+    out,  # contiguous: (images, channels, *out_size)
+    count,
+    channels,
+    out_size,  # depth, height, width
+    taps,  # of a place along each dimension
+    starts,  # of each dimension in the table
+    x_strides,
+    COMPUTE: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit offsets
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    if WIDE:
+        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    known = index < count
+    plane, back, down, across = place_of(index, out_size)
+    x += plane // channels * x_strides[0] + plane % channels * x_strides[1]
+    layers = table + starts[0] + back * taps[0] * 2
+    rows = table + starts[1] + down * taps[1] * 2
+    columns = table + starts[2] + across * taps[2] * 2
+    total = tl.zeros([BLOCK], COMPUTE)
+    for i in range(taps[0]):
+        layer = tl.load(layers + 2 * i, mask=known, other=-1).to(tl.int32)
+        deep = tl.load(layers + 2 * i + 1, mask=known, other=0).to(COMPUTE)
+        for j in range(taps[1]):
+            row = tl.load(rows + 2 * j, mask=known, other=-1).to(tl.int32)
+            weight = deep * tl.load(rows + 2 * j + 1, mask=known, other=0).to(COMPUTE)
+            for k in range(taps[2]):
+                column = tl.load(columns + 2 * k, mask=known, other=-1).to(tl.int32)
+                inside = (layer >= 0) & (row >= 0) & (column >= 0)
+                if WIDE:
+                    layer, row, column = layer.to(tl.int64), row.to(tl.int64), column.to(tl.int64)
+                offset = layer * x_strides[2] + row * x_strides[3] + column * x_strides[4]
+                value = tl.load(x + offset, mask=inside, other=0).to(COMPUTE)
+                total += value * weight * tl.load(columns + 2 * k + 1, mask=known, other=0).to(COMPUTE)
+    tl.store(out + index, total.to(out.dtype.element_ty), mask=known)
+
+
+class Resample(Op):
+    """Along each dimension, a weighted sum of elements, as the `maps` say: one for each dimension after the channels.
+
+    The gradient is the same op with the maps transposed, which sums for each element the places that read it, in
+    their order. Integers are only read, by maps of one tap and weight 1.
+    """
+
+    widens = True
+
+    @staticmethod
+    def reference(input, maps):
+        for axis, each in enumerate(maps, 2):
+            input = _along(input, axis, each)
+        return input
+
+    @staticmethod
+    def fast(input, maps):
+        """A product with each matrix where dimensions are short; of growing dimensions the last comes first."""
+        growth = {axis: len(each.index) / each.size for axis, each in enumerate(maps, 2)}
+        out, floating = input, input.dtype.kind == "f"
+        for axis in sorted(growth, key=lambda axis: (growth[axis], -axis if growth[axis] > 1 else axis)):
+            each = maps[axis - 2]
+            short = max(each.size, len(each.index)) <= _DENSE
+            # Whole rows are copied faster than they are multiplied, single elements are not.
+            multiplies = floating and short and (each.index.shape[1] > 1 or axis == input.ndim - 1)
+            if not each.is_identity:
+                out = (_multiplied if multiplies else _along)(out, axis, each)
+        # What is not finite spoils a whole row of a product.
+        return out if not floating or np.isfinite(out.sum()) else Resample.reference(input, maps)
+
+    def forward(self, input, maps):
+        """One launch over the elements of the result; the table travels with it."""
+        out = empty_like(input, (*input.shape[:2], *(len(each.index) for each in maps)))
+        if out.size:
+            compute = accumulator(input.dtype)
+            parts = [each.table(np.float64 if compute.itemsize == 8 else np.float32).reshape(-1) for each in maps]
+            identity = np.array([0, 1], parts[0].dtype)
+            parts = [identity] * (3 - len(parts)) + parts
+            table = transfer.from_host(np.concatenate(parts), device_of(input))
+            config = _resample.config(out, count=out.size)
+            _resample[(cdiv(out.size, config["BLOCK"]),)](
+                input, table, out, out.size, input.shape[1], volume(out.shape[2:]),
+                volume([each.index.shape[1] for each in maps]), (0, *np.cumsum([len(p) for p in parts[:2]]).tolist()),
+                volume_strides(input), COMPUTE=triton_dtype(compute),
+                WIDE=out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]), **config,
+            )  # fmt: skip
+        return out
+
+    def backward(self, grad):
+        """By the transposed maps."""
+        return (Resample.apply(grad, tuple([each.transposed for each in self.inputs[1]])),)
+
+    @staticmethod
+    def samples(draw):
+        kind = np.float64 if draw.dtype == np.float64 else np.float32
+        bilinear = tables.linear(4, 9, None, False, kind), tables.linear(5, 10, 2.0, False, kind)
+        nearest, cubic = tables.nearest(4, 7, None, False), tables.cubic(5, 3, None, False, kind)
+        corners, mean = tables.linear(3, 5, None, True, kind), tables.evenly_averaged(4, 3)
+        smooth = [tables.antialiased(8, 4, None, False, kind, mode) for mode in ("bicubic", "bilinear")]
+        yield draw(2, 3, 4, 5), bilinear
+        yield draw(2, 5, 3, 4).transpose(0, 2, 3, 1), bilinear
+        yield np.broadcast_to(draw(2, 1, 4, 1), (2, 3, 4, 5)), (nearest, cubic)
+        yield draw(2, 3, 5)[:, :, ::-2], (corners,)
+        yield draw(1, 2, 3, 4, 2), (corners, mean, tables.cubic(2, 5, 2.5, False, kind))
+        yield draw(1, 1, 8, 8), tuple(smooth)
+        yield draw(0, 2, 3), (tables.nearest(3, 6, None, True),)
+        yield draw(3, 5, 12, 12), (tables.nearest(12, 24, 2.0, False),) * 2  # past a block of 1024
+        yield draw.integers(0, 255, 2, 3, 5), (tables.nearest(5, 9, None, True),)
+
+
+def _along(x, axis, each):
+    """One map along one axis."""
+    total = None
+    for index, weight in zip(each.index.T, each.weights.T, strict=True):
+        value = np.take(x, np.maximum(index, 0), axis)
+        if x.dtype.kind == "f" and not each.only_reads:
+            shape = (-1, *(1,) * (x.ndim - axis - 1))
+            value = np.where((index >= 0).reshape(shape), value * weight.reshape(shape).astype(x.dtype), 0)
+        total = value if total is None else total + value
+    return total
+
+
+def _multiplied(x, axis, each):
+    """One map along one axis, as a product with its matrix."""
+    matrix = each.dense.astype(x.dtype)
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    if not after:
+        found = np.matmul(x.reshape(math.prod(before), each.size), matrix)
+    else:
+        found = np.matmul(matrix.T, x.reshape(*before, each.size, math.prod(after)))
+    return found.reshape(*before, matrix.shape[1], *after)

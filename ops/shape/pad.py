@@ -1,0 +1,345 @@
+"""Tensors padded or cut at their ends, by a constant or by their own elements, and the gradients."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.ops.base import Op
+from tritorch.ops.creation import number_bits
+from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.matrix.kernel import accumulator
+from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
+from tritorch.ops.pooling.max_pool import place_of
+from tritorch.runtime import tl
+
+_SPACE = Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8))
+
+
+@kernel
+def constant_source(place, size):
+    """Which element stands at `place` from the first element on: outside of the tensor, none."""
+    return place
+
+
+@kernel
+def reflect_source(place, size):
+    """Beyond an end, the element as far before it."""
+    place = tl.maximum(place, -place)
+    return size - 1 - tl.maximum(size - 1 - place, place - size + 1)
+
+
+@kernel
+def replicate_source(place, size):
+    """Beyond an end, the last element."""
+    return tl.minimum(tl.maximum(place, 0), size - 1)
+
+
+@kernel
+def circular_source(place, size):
+    """Beyond an end, the elements from the other end on."""
+    return tl.where(place < 0, place + size, tl.where(place >= size, place - size, place))
+
+
+@kernel
+def reflect_reader(place, turn, size, before, after):
+    """The element itself, its image before the first one and its image behind the last one."""
+    image = tl.where(turn == 1, -place, 2 * (size - 1) - place)
+    own = ((turn == 1) & (place == 0)) | ((turn == 2) & (place == size - 1))  # not reflected: the axis
+    return tl.where(turn == 0, place, tl.where(own, -before - 1, image))
+
+
+@kernel
+def replicate_reader(place, turn, size, before, after):
+    """The element itself and, for the first and last one, all places beyond."""
+    left = (place == 0) & (turn <= before)
+    beyond = turn - tl.where(place == 0, tl.maximum(before, 0), 0)
+    right = (place == size - 1) & (beyond > 0)
+    return tl.where(turn == 0, place, tl.where(left, -turn, tl.where(right, size - 1 + beyond, -before - 1)))
+
+
+@kernel
+def circular_reader(place, turn, size, before, after):
+    """The element itself, and itself one round earlier and one round later."""
+    return place + tl.where(turn == 0, 0, tl.where(turn == 1, -size, size))
+
+
+class _Mode(NamedTuple):
+    """Where padding comes from: as kernels' functions, and as NumPy's arrays."""
+
+    source: object  # which element stands at a place
+    places: object  # likewise, for an array of places
+    reader: object  # which places read an element
+    turns: object  # how many may
+
+
+def _reflected(place, size):
+    place = np.abs(place)
+    return size - 1 - np.abs(size - 1 - place)
+
+
+MODES = {
+    "constant": _Mode(constant_source, lambda place, size: place, None, None),
+    "reflect": _Mode(reflect_source, _reflected, reflect_reader, lambda before, after: 3),
+    "replicate": _Mode(
+        replicate_source, lambda place, size: np.clip(place, 0, size - 1), replicate_reader,
+        lambda before, after: 1 + max(before, 0) + max(after, 0),
+    ),
+    "circular": _Mode(circular_source, lambda place, size: place % size, circular_reader, lambda before, after: 3),
+}  # fmt: skip
+
+
+@kernel(space=_SPACE, default=pointwise_default)
+def _pad(
+    x,  # any shape of RANK dimensions by its strides
+    out,  # contiguous: (*out_size)
+    value,  # of the padding, as the bits of a float64 or as an int64
+    count,
+    size,  # of x
+    out_size,
+    before,  # how many elements are put before the first one; negative: how many are cut off
+    strides,
+    SOURCE: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    FLOATING: tl.constexpr,
+    RANK: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit offsets
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    if WIDE:
+        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = index < count
+    rest, offset = index, index * 0
+    for k in tl.static_range(RANK):
+        at = rest % out_size[RANK - 1 - k] - before[RANK - 1 - k]
+        source = SOURCE(at, size[RANK - 1 - k])
+        inside = inside & (source >= 0) & (source < size[RANK - 1 - k])
+        offset += source * strides[RANK - 1 - k]
+        rest = rest // out_size[RANK - 1 - k]
+    number = tl.full([BLOCK], value, tl.int64)
+    if FLOATING:
+        number = number.to(tl.float64, bitcast=True)
+    found = tl.load(x + offset, mask=inside, other=0).to(COMPUTE)
+    tl.store(out + index, tl.where(inside, found, number.to(COMPUTE)).to(out.dtype.element_ty), mask=index < count)
+
+
+def padded_size(shape, widths):
+    """The shape with what is put before and after each dimension."""
+    return tuple([before + size + after for size, (before, after) in zip(shape, widths, strict=True)])
+
+
+def _source_places(size, before, after, mode):
+    """Which element stands at each place of a padded dimension; negative where none does."""
+    place = MODES[mode].places(np.arange(-before, size + after), size)
+    return np.where((place >= 0) & (place < size), place, -1)
+
+
+def _regions(shape, widths):
+    """Where the input lies in the result, and which part of the input that is."""
+    inner, part = [], []
+    for size, (before, after) in zip(shape, widths, strict=True):
+        part.append(slice(max(-before, 0), max(size - max(-after, 0), max(-before, 0))))
+        inner.append(slice(max(before, 0), max(before, 0) + part[-1].stop - part[-1].start))
+    return tuple(inner), tuple(part)
+
+
+class Pad(Op):
+    """The tensor with elements put before and after each dimension, or cut off there where `widths` are negative.
+
+    widths  (before, after) of each dimension
+    mode    what is put there: "constant", the value; "reflect", "replicate" or "circular", the tensor's own elements
+    """
+
+    @staticmethod
+    def reference(input, widths, mode, value):
+        out, known = input, np.ones(input.shape, np.bool_)
+        for dim, (size, (before, after)) in enumerate(zip(input.shape, widths, strict=True)):
+            place = _source_places(size, before, after, mode)
+            if not size:  # nothing to take
+                shape = (*out.shape[:dim], len(place), *out.shape[dim + 1 :])
+                out, known = np.zeros(shape, input.dtype), np.zeros(shape, np.bool_)
+                continue
+            there = (place >= 0).reshape(-1, *(1,) * (input.ndim - dim - 1))
+            out, known = (np.take(each, np.maximum(place, 0), dim) for each in (out, known))
+            known = known & there
+        return np.where(known, out, np.asarray(value).astype(input.dtype))
+
+    @staticmethod
+    def host(input, widths, mode, value):
+        """The input copied to the inside and, dimension after dimension, the padding copied from there."""
+        if mode != "constant" and min(min(pair) for pair in widths) < 0:
+            return Pad.reference(input, widths, mode, value)
+        shape = padded_size(input.shape, widths)
+        inner, part = _regions(input.shape, widths)
+        if mode == "constant":
+            out = np.full(shape, value, input.dtype) if value else np.zeros(shape, input.dtype)
+            out[inner] = input[part]
+            return out
+        out = np.empty(shape, input.dtype)
+        out[inner] = input
+        for dim in range(input.ndim):
+            rows = _rows(out, dim, inner)
+            for place, source in _borders(input.shape[dim], *widths[dim], mode):
+                rows[place] = rows[source]
+        return out
+
+    def forward(self, input, widths, mode, value):
+        """One launch over the elements of the result; dimensions in front that are not padded count as one."""
+        out = empty_like(input, padded_size(input.shape, widths))
+        if out.size:
+            padded = next((dim for dim, pair in enumerate(widths) if pair != (0, 0)), input.ndim)
+            strides = element_strides(input)
+            front, (steps,) = merge(input.shape[:padded], [strides[:padded]])
+            size, steps = (*front, *input.shape[padded:]), (*steps, *strides[padded:])
+            before = (*(0,) * len(front), *(pair[0] for pair in widths[padded:]))
+            floating = input.dtype.kind in "fV"
+            config = _pad.config(out, count=out.size)
+            _pad[(cdiv(out.size, config["BLOCK"]),)](
+                input, out, number_bits(value, input.dtype), out.size, size, (*front, *out.shape[padded:]), before,
+                steps, SOURCE=MODES[mode].source, COMPUTE=_computed(input.dtype), FLOATING=floating, RANK=len(size),
+                WIDE=out.size >= 2**31 or needs_64_bits(size, [steps]), **config,
+            )  # fmt: skip
+        return out
+
+    def backward(self, grad):
+        """The inside, and for other modes than "constant" also what was copied to the padding."""
+        _, widths, mode, _ = self.inputs
+        if mode != "constant":
+            return (PadBackward.apply(grad, self.edges[0][2], widths, mode),)
+        return (Pad.apply(grad, tuple([(-before, -after) for before, after in widths]), mode, 0),)
+
+    @staticmethod
+    def samples(draw):
+        yield draw(2, 3), ((0, 0), (1, 2)), "constant", 0
+        yield draw(3, 4, 5).T, ((1, 0), (-1, 2), (2, -2)), "constant", 2.5
+        yield draw(), (), "constant", 0
+        yield draw(0, 3), ((1, 1), (0, 2)), "constant", -1.5
+        yield np.broadcast_to(draw(3, 1), (3, 4)), ((0, 0), (700, 0)), "constant", 0
+        yield draw.integers(0, 9, 3, 4)[::-1], ((1, 1), (-1, 0)), "constant", 7
+        yield draw.booleans(2, 3), ((0, 1), (1, 0)), "constant", True
+        for shape, widths, mode in borders():
+            yield draw(*shape), widths, mode, 0
+        yield draw.integers(0, 9, 3, 4)[:, ::-1], ((0, 0), (3, 2)), "reflect", 0
+
+
+def borders():
+    """Shapes, widths and modes for the samples."""
+    for mode in ("reflect", "replicate", "circular"):
+        yield (2, 4), ((0, 0), (3, 2)), mode
+        yield (2, 3, 4), ((0, 0), (2, 0), (1, 3)), mode
+    yield (2, 3, 4, 5), ((0, 0), (0, 0), (-1, 2), (2, -2)), "reflect"
+    yield (2, 4, 5), ((0, 0), (-1, 2), (1, -2)), "replicate"
+    yield (1, 2, 2, 3, 2), ((0, 0), (0, 0), (1, 1), (0, 2), (0, 1)), "circular"
+    yield (3, 4, 9, 9), ((0, 0), (0, 0), (1, 1), (2, 2)), "reflect"  # past a block of 1024
+    yield (2, 1), ((0, 0), (4, 3)), "replicate"
+
+
+def _computed(dtype):
+    return triton_dtype(np.dtype(np.int8) if dtype.kind == "b" else accumulator(dtype))
+
+
+def _borders(size, before, after, mode):
+    """The places of a padded dimension outside of the input, each with the place of what stands there."""
+    source = _source_places(size, before, after, mode) + before
+    for place in itertools.chain(range(before), range(before + size, before + size + after)):
+        yield place, source[place]
+
+
+def _rows(padded, dim, inner):
+    """The part of a padded tensor that padding dimension `dim` reads and writes, that dimension first."""
+    return np.moveaxis(padded[(*(slice(None),) * (dim + 1), *inner[dim + 1 :])], dim, 0)
+
+
+@kernel(space=_SPACE, default=pointwise_default)
+def _pad_backward(
+    grad,  # of the padded tensor, five dimensions by grad_strides: (images, channels, *out_size)
+    out,  # contiguous: (images, channels, *size)
+    count,
+    channels,
+    size,  # of the last three dimensions
+    out_size,
+    before,
+    after,
+    turns,  # how many places at most read an element, along each of them
+    grad_strides,
+    READER: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit offsets
+    BLOCK: tl.constexpr,
+):
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    if WIDE:
+        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    plane, layer, row, column = place_of(index, size)
+    grad += plane // channels * grad_strides[0] + plane % channels * grad_strides[1]
+    total = tl.zeros([BLOCK], COMPUTE)
+    for i in range(turns[0]):
+        back = READER(layer, i, size[0], before[0], after[0]) + before[0]
+        for j in range(turns[1]):
+            down = READER(row, j, size[1], before[1], after[1]) + before[1]
+            line = (index < count) & (back >= 0) & (back < out_size[0]) & (down >= 0) & (down < out_size[1])
+            for k in range(turns[2]):
+                across = READER(column, k, size[2], before[2], after[2]) + before[2]
+                there = line & (across >= 0) & (across < out_size[2])
+                offset = back * grad_strides[2] + down * grad_strides[3] + across * grad_strides[4]
+                total += tl.load(grad + offset, mask=there, other=0).to(COMPUTE)
+    tl.store(out + index, total.to(out.dtype.element_ty), mask=index < count)
+
+
+class PadBackward(Op):
+    """The gradient of Pad by a tensor of `size`, at most the last three of whose five dimensions are padded."""
+
+    widens = True
+
+    @staticmethod
+    def reference(grad, size, widths, mode):
+        for dim, (wanted, (before, after)) in enumerate(zip(size, widths, strict=True)):
+            place = _source_places(wanted, before, after, mode)
+            out = np.zeros((wanted, *grad.shape[:dim], *grad.shape[dim + 1 :]), grad.dtype)
+            np.add.at(out, place, np.moveaxis(grad, dim, 0))
+            grad = np.moveaxis(out, 0, dim)
+        return grad
+
+    @staticmethod
+    def fast(grad, size, widths, mode):
+        """The padding added to what it was copied from, dimension after dimension; then the inside."""
+        if min(min(pair) for pair in widths) < 0:
+            return PadBackward.reference(grad, size, widths, mode)
+        inner, _ = _regions(size, widths)
+        out = grad.copy()
+        for dim in reversed(range(len(size))):
+            rows = _rows(out, dim, inner)
+            for place, source in _borders(size[dim], *widths[dim], mode):
+                rows[source] += rows[place]
+        return out[inner].copy()
+
+    def forward(self, grad, size, widths, mode):
+        """One launch over the elements of the result, each of which adds up the places that read it."""
+        out = empty_like(grad, size)
+        if out.size:
+            missing = 5 - len(size)
+            (_, channels, *inner), pairs = (1,) * missing + tuple(size), ((0, 0),) * missing + widths
+            turns = [1 if pair == (0, 0) else MODES[mode].turns(*pair) for pair in pairs[2:]]
+            config = _pad_backward.config(out, count=out.size)
+            _pad_backward[(cdiv(out.size, config["BLOCK"]),)](
+                grad, out, out.size, channels, tuple(inner), ((1,) * missing + grad.shape)[2:],
+                tuple([pair[0] for pair in pairs[2:]]), tuple([pair[1] for pair in pairs[2:]]), tuple(turns),
+                (0,) * missing + element_strides(grad), READER=MODES[mode].reader, COMPUTE=_computed(grad.dtype),
+                WIDE=out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]), **config,
+            )  # fmt: skip
+        return out
+
+    def backward(self, grad):
+        """The new gradient, padded."""
+        _, _, widths, mode = self.inputs
+        return (Pad.apply(grad, widths, mode, 0),)
+
+    @staticmethod
+    def samples(draw):
+        for shape, widths, mode in borders():
+            yield draw(*padded_size(shape, widths)), shape, widths, mode
+        yield draw(5, 9, 2).transpose(2, 0, 1), (2, 3, 4), ((0, 0), (1, 1), (2, 3)), "reflect"
