@@ -10,12 +10,13 @@ arrays, everything else as it was given. `backward` sees Tensors, which this roo
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 
 import numpy as np
 
-from tritorch.ops.guard import guarded
+from tritorch.ops.guard import guarded, need_tensors
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import CPU
@@ -106,7 +107,7 @@ class Op(Node):
         TABLE[cls.op_name] = cls
         for name in cls.exports:
             is_operator = name.startswith("Tensor.__") and len(cls.names) == 2
-            enter(name, cls.operator() if is_operator else cls.function())
+            enter(name, cls.operator(name.startswith("Tensor.__r")) if is_operator else cls.function())
 
     @classmethod
     def _read_signature(cls):
@@ -179,7 +180,7 @@ class Op(Node):
         return function
 
     @classmethod
-    def operator(cls):
+    def operator(cls, reflected=False):
         """What stands for the op in an expression: both operands, nothing else, straight to dispatch."""
 
         def operator(self, other):
@@ -192,7 +193,7 @@ class Op(Node):
 
         operator.__name__ = operator.__qualname__ = cls.op_name
         operator.__doc__ = cls.__doc__
-        return operator
+        return of_tensor(operator) if reflected else operator
 
     @classmethod
     def _plain_call(cls):
@@ -232,6 +233,17 @@ class Op(Node):
         if kwargs:
             raise TypeError(f"{cls.op_name}() got an unexpected keyword argument '{next(iter(kwargs))}'")
         return values
+
+
+def of_tensor(method):
+    """A reflected operator, which only a Tensor has: called by its name on a number, it is a TypeError."""
+
+    @functools.wraps(method)
+    def checked(self, other):
+        need_tensors(method.__name__, self=self)
+        return method(self, other)
+
+    return checked
 
 
 def export(*names):

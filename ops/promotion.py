@@ -44,6 +44,33 @@ def bitwise(arrays):
     return common.numpy, common.numpy
 
 
+def integers_only(name):
+    """The common dtype, which must be of integers; `name` is what the error calls the op."""
+
+    def rule(arrays):
+        common = dtypes.result_type(*arrays)
+        if common.is_floating_point or common is dtypes.bool_:
+            raise _not_implemented(name, common)
+        return common.numpy, common.numpy
+
+    rule.straight = {}
+    return rule
+
+
+def without_halves(name, compute=None):
+    """As floating, for an op that PyTorch does not have for half types; `compute`: what it is computed in, if fixed."""
+
+    def rule(arrays):
+        own, result = floating(arrays)
+        if own != result:
+            raise _not_implemented(name, dtypes.of(result))
+        return compute or own, result
+
+    if compute is not None:
+        rule.straight = {compute: (float, int)}
+    return rule
+
+
 def without_bool(name):
     """As arithmetic, for an op that PyTorch does not have for bools; `name` is what its error calls it."""
 
@@ -121,9 +148,11 @@ _INTEGERS = {np.dtype(np.int64): (int,), np.dtype(np.int32): ()}
 
 def straight_dtypes(rule):
     """Dtypes that need no rule when all arguments have them, each with the Python numbers that keep it."""
-    if rule is bitwise:
-        return {}
-    return _FLOATS | _INTEGERS if rule in (arithmetic, predicate) else _FLOATS
+    return getattr(rule, "straight", _FLOATS)
+
+
+arithmetic.straight = predicate.straight = _FLOATS | _INTEGERS  # type: ignore[attr-defined]
+bitwise.straight = {}  # type: ignore[attr-defined]
 
 
 def number_for(value, dtype):
@@ -142,6 +171,11 @@ def number_for(value, dtype):
     if not -(1 << (bits - (1 if dtype.is_signed else 0))) <= whole < 1 << (bits - dtype.is_signed):
         raise _overflow(dtype)
     return whole % (1 << bits) if whole < 0 and not dtype.is_signed else whole
+
+
+def largest_of(dtype):
+    """The largest finite number of a floating dtype."""
+    return _LARGEST[dtype]
 
 
 _LARGEST = {each: float(ml_dtypes.finfo(each.numpy).max) for each in dtypes.ALL if each.is_floating_point}

@@ -6,6 +6,7 @@ import numpy as np
 
 from tritorch.ops.base import export
 from tritorch.ops.formula import absolute, divide, formula, sign
+from tritorch.ops.guard import need_tensors
 from tritorch.ops.pointwise.division import DivideFloor, DivideTrunc
 from tritorch.ops.pointwise.family import Binary, Step, Unary, straddling
 from tritorch.ops.promotion import arithmetic, floating, refusing_bool, without_bool
@@ -80,6 +81,7 @@ _without_bools = refusing_bool(_NO_BOOL)
 @export("rsub", "Tensor.__rsub__")
 def rsub(input, other, *, alpha=1):
     """other - alpha * input."""
+    need_tensors("rsub", input=input)
     return Sub.apply(other, input if alpha == 1 else scaled("rsub", other, input, alpha))
 
 
@@ -152,9 +154,11 @@ def true_divide(input, other):
     return TrueDivide.apply(input, other)
 
 
-@export("Tensor.__rtruediv__")
+@export("Tensor.__rtruediv__", "Tensor.__rdiv__")
 def reverse_divide(self, other):
     """other / self."""
+    if not hasattr(self, "array"):
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute 'reciprocal'")
     return TrueDivide.apply(other, self)
 
 
@@ -237,6 +241,6 @@ class Abs(Unary):
 class Sign(Step):
     """-1, 0 or 1: the sign of input; NaN gives 0."""
 
-    exports = ("sign", "Tensor.sign")
+    exports = ("sign", "sgn", "Tensor.sign", "Tensor.sgn")
     reference = staticmethod(sign.host)
     value = sign

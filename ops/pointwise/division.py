@@ -6,6 +6,7 @@ import numpy as np
 
 from tritorch.ops.base import export
 from tritorch.ops.formula import formula
+from tritorch.ops.guard import need_tensors
 from tritorch.ops.pointwise.family import Binary
 from tritorch.ops.promotion import without_bool
 from tritorch.runtime import tl
@@ -153,6 +154,12 @@ class Fmod(RoundedDivision):
     types = staticmethod(without_bool("fmod_cpu"))
     reference = staticmethod(checked(np.fmod))
     value = fmod
+
+    @classmethod
+    def call(cls, input, other):
+        """Refuse a number that comes first, as PyTorch does."""
+        need_tensors("fmod", input=input)
+        return cls.apply(input, other)
 
     def backward(self, grad):
         """The gradient for the first, -trunc(input / other) of it for the second."""

@@ -23,6 +23,7 @@ from tritorch.ops.formula import (
     tan,
     tanh,
 )
+from tritorch.ops.guard import need_tensors
 from tritorch.ops.pointwise.family import Binary, Floating, straddling
 from tritorch.ops.promotion import floating, floating_only
 from tritorch.runtime import tl
@@ -60,7 +61,7 @@ class Exp2(Floating):
 class Expm1(Floating):
     """e to the power of input, less 1: precise near zero."""
 
-    exports = ("expm1", "Tensor.expm1")
+    exports = ("expm1", "Tensor.expm1", "special.expm1")
     reference = staticmethod(np.expm1)
     value = expm1
 
@@ -126,7 +127,7 @@ class Log10(Positive):
 class Log1p(Positive):
     """The natural logarithm of 1 + input: precise near zero."""
 
-    exports = ("log1p", "Tensor.log1p")
+    exports = ("log1p", "Tensor.log1p", "special.log1p")
     reference = staticmethod(np.log1p)
     value = log1p
 
@@ -257,6 +258,12 @@ class Atan2(Binary):
     reference = staticmethod(np.arctan2)
     types = staticmethod(floating)
 
+    @classmethod
+    def call(cls, input, other):
+        """Refuse numbers, as PyTorch does."""
+        need_tensors("atan2", input=input, other=other)
+        return cls.apply(input, other)
+
     @formula
     def value(x, y):
         return libdevice.atan2(x, y)
@@ -352,6 +359,12 @@ class Logaddexp(Binary):
     exports = ("logaddexp", "Tensor.logaddexp")
     reference = staticmethod(np.logaddexp)
     types = staticmethod(floating_only("logaddexp_cpu"))
+
+    @classmethod
+    def call(cls, input, other):
+        """Refuse numbers, as PyTorch does."""
+        need_tensors("logaddexp", input=input, other=other)
+        return cls.apply(input, other)
 
     @formula
     def value(x, y):

@@ -38,6 +38,9 @@ def quick_power(x, y):
     return few(x)
 
 
+_HALVES = frozenset({dtypes.float16, dtypes.bfloat16})
+
+
 @formula(host=quick_power)
 def power(x, y):
     if x.dtype.is_floating():
@@ -67,6 +70,19 @@ class Pow(Binary):
     def gradient_exponent(grad, input, exponent, output):
         # Powers of 0 have no slope, though the logarithm is -inf there.
         return where((input == 0) & (exponent >= 0), 0, grad * output * log(input))
+
+    def backward(self, grad):
+        """As the family's; half types in PyTorch's steps, in each of which numbers may overflow."""
+        if grad.dtype not in _HALVES:
+            return super().backward(grad)
+        x, exponent = self.inputs
+        first = second = None
+        if self.edges[0] is not None:
+            first = grad * where(exponent == 0, 0, exponent * pow_(x, exponent - 1))
+        if self.edges[1] is not None:
+            x = grad.new_full((), x) if isinstance(x, numbers.Number) else x.to(grad.dtype)
+            second = grad * where((x == 0) & (exponent >= 0), 0, self.output * x.log())
+        return first, second
 
     @staticmethod
     def samples(draw):

@@ -138,3 +138,39 @@ class Isinf(Question):
     @formula
     def value(x):
         return (x == x) & (x - x != 0)
+
+
+class Isposinf(Question):
+    """Whether input is infinity."""
+
+    exports = ("isposinf", "Tensor.isposinf")
+    reference = staticmethod(lambda x: x == np.inf)
+
+    @formula
+    def value(x):
+        return x == float("inf")
+
+
+class Isneginf(Question):
+    """Whether input is minus infinity."""
+
+    exports = ("isneginf", "Tensor.isneginf")
+    reference = staticmethod(lambda x: x == -np.inf)
+
+    @formula
+    def value(x):
+        return x == float("-inf")
+
+
+class Signbit(Question):
+    """Whether the sign is set, which it is of -0.0 too."""
+
+    exports = ("signbit", "Tensor.signbit")
+    reference = staticmethod(lambda x: np.signbit(x) if x.dtype.kind == "f" else x < 0)
+
+    @formula
+    def value(x):
+        if x.dtype.is_floating():
+            return libdevice.signbit(x) != 0
+        else:  # noqa: RET505, of these two branches Triton compiles one
+            return x < 0

@@ -136,6 +136,44 @@ class Minimum(Extreme):
         return where(input < other, 0, where(input == other, grad * 0.5, grad))
 
 
+class Fmax(Extreme):
+    """The larger of input and other, of which one may be NaN; where both are equal, the first has the gradient."""
+
+    exports = ("fmax", "Tensor.fmax")
+    reference = staticmethod(np.fmax)
+
+    @formula
+    def value(x, y):
+        return tl.maximum(x, y)
+
+    @formula
+    def gradient_input(grad, input, other):
+        return where((input >= other) | (other != other), grad, 0)
+
+    @formula
+    def gradient_other(grad, input, other):
+        return where((input >= other) | (other != other), 0, grad)
+
+
+class Fmin(Extreme):
+    """The smaller of input and other, of which one may be NaN; where both are equal, the first has the gradient."""
+
+    exports = ("fmin", "Tensor.fmin")
+    reference = staticmethod(np.fmin)
+
+    @formula
+    def value(x, y):
+        return tl.minimum(x, y)
+
+    @formula
+    def gradient_input(grad, input, other):
+        return where((input <= other) | (other != other), grad, 0)
+
+    @formula
+    def gradient_other(grad, input, other):
+        return where((input <= other) | (other != other), 0, grad)
+
+
 class Bounded(Pointwise, abstract=True):
     """A number kept within bounds, which are numbers or tensors; at a bound the gradient passes to the number."""
 
@@ -232,10 +270,12 @@ def clamp(input, min=None, max=None):
 @export("clamp_min", "Tensor.clamp_min")
 def clamp_min(input, min):
     """The larger of input and min."""
+    need_tensors("clamp_min", input=input)
     return ClampMin.apply(input, min)
 
 
 @export("clamp_max", "Tensor.clamp_max")
 def clamp_max(input, max):
     """The smaller of input and max."""
+    need_tensors("clamp_max", input=input)
     return ClampMax.apply(input, max)

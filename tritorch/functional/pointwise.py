@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numbers
+from collections import namedtuple
 
 from tritorch.autograd.grad_mode import no_grad
 from tritorch.autograd.variable import Variable
-from tritorch.ops.base import export
-from tritorch.ops.promotion import KIND_NAMES
+from tritorch.ops.base import TABLE, export
+from tritorch.ops.guard import need_tensors
+from tritorch.ops.promotion import KIND_NAMES, largest_of
 from tritorch.runtime import dtypes
 
 
@@ -39,6 +41,81 @@ def lerp(input, end, weight):
     return input + weight * (end - input)
 
 
+@export("ldexp", "Tensor.ldexp")
+def ldexp(input, other):
+    """input * 2^other."""
+    need_tensors("ldexp", input=input, other=other)
+    return input * TABLE["pow"].apply(2.0, other)
+
+
+Frexp = namedtuple(  # type: ignore[name-match]  # PyTorch's name for it
+    "frexp", ("mantissa", "exponent"), module="torch.return_types"
+)
+
+
+@export("frexp", "Tensor.frexp")
+def frexp(input):
+    """(mantissa, exponent) with input = mantissa * 2^exponent and |mantissa| between 1/2 and 1; both 0 for 0."""
+    need_tensors("frexp", input=input)
+    if not input.is_floating_point():
+        raise RuntimeError("torch.frexp() only supports floating-point dtypes")
+    return Frexp(TABLE["mantissa"].apply(input), TABLE["exponent"].apply(input))
+
+
+@export("nan_to_num", "Tensor.nan_to_num")
+def nan_to_num(input, nan=None, posinf=None, neginf=None):
+    """input with `nan` (0) for NaN and `posinf`, `neginf` (the dtype's largest and smallest) for the infinities."""
+    need_tensors("nan_to_num", input=input)
+    if not input.is_floating_point():
+        return input.clone()
+    largest = largest_of(input.dtype)
+    nan, posinf = 0.0 if nan is None else nan, largest if posinf is None else posinf
+    return TABLE["nan_to_num"].apply(input, nan, posinf, -largest if neginf is None else neginf)
+
+
+@export("nan_to_num_")
+def nan_to_num_(input, nan=None, posinf=None, neginf=None):
+    """nan_to_num, written over input."""
+    return input.nan_to_num_(nan, posinf, neginf)
+
+
+@export("logit", "Tensor.logit", "special.logit")
+def logit(input, eps=None):
+    """log(input / (1 - input)), of input between eps and 1 - eps where `eps` is given; else NaN outside 0 and 1."""
+    need_tensors("logit", input=input)
+    if eps is not None and eps >= 0:
+        input = TABLE["clamp_min"].apply(TABLE["clamp_max"].apply(input, 1 - eps), eps)
+    return TABLE["logit"].apply(input)
+
+
+@export("dist", "Tensor.dist")
+def dist(input, other, p=2):
+    """The p-norm of input - other."""
+    need_tensors("dist", input=input, other=other)
+    return (input - other).norm(p)
+
+
+@export("real")
+def real(input):
+    """The tensor itself: it holds real numbers."""
+    need_tensors("real", input=input)
+    return input
+
+
+@export("imag")
+def imag(input):
+    """Refused: only complex numbers have imaginary parts in PyTorch, and there are none here."""
+    need_tensors("imag", input=input)
+    raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+
+
+@export("isreal", "Tensor.isreal")
+def isreal(input):
+    """True for each element: all are real numbers."""
+    need_tensors("isreal", input=input)
+    return input.detach().new_ones(input.array.shape, dtype=dtypes.bool_)
+
+
 @export("positive", "Tensor.positive", "Tensor.__pos__")
 def positive(input):
     """The tensor itself, which must not be of bools."""
@@ -50,6 +127,8 @@ def positive(input):
 @export("float_power", "Tensor.float_power")
 def float_power(input, exponent):
     """input to the power exponent, in float64."""
+    if not isinstance(input, Variable) and not isinstance(exponent, Variable):
+        raise TypeError("float_power() received an invalid combination of arguments: one of them must be a Tensor")
     input, exponent = (each.double() if isinstance(each, Variable) else float(each) for each in (input, exponent))
     return input**exponent
 
@@ -58,6 +137,9 @@ def float_power(input, exponent):
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """|input - other| <= atol + rtol * |other|, element by element; infinities only match themselves."""
     _same_dtype(input, other)
+    for name, each in (("rtol", rtol), ("atol", atol)):
+        if each < 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {each:g}")
     with no_grad():
         close = input == other
         if equal_nan:

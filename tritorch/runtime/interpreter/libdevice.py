@@ -46,6 +46,7 @@ _FUNCTIONS = {
     "fmod": np.fmod,
     "hypot": np.hypot,
     "copysign": np.copysign,
+    "ldexp": np.ldexp,
     "rint": np.rint,
     "nearbyint": np.rint,
     "trunc": np.trunc,
