@@ -21,7 +21,7 @@ class HostOp(Op, abstract=True):
         device = next((a.device for a in args if hasattr(a, "strides") and not isinstance(a, np.ndarray)), None)
         before = silence()
         try:
-            results = self.host(*[a if not hasattr(a, "strides") else transfer.to_host(a) for a in args])
+            results = type(self).host(*[a if not hasattr(a, "strides") else transfer.to_host(a) for a in args])
         finally:
             restore(before)
         if device is None:  # the interpreter device: arrays are on the host already

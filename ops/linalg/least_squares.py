@@ -5,15 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.host_op import HostOp
-from tritorch.ops.linalg.parts import adjoint, on_diagonal
-from tritorch.ops.linalg.svd import LinalgPinv, LinalgSvd, pinv_gradient
+from tritorch.ops.linalg.parts import adjoint
+from tritorch.ops.linalg.svd import LinalgPinv, pinv_gradient
 
 
 class LinalgLstsq(HostOp):
-    """X of least |A X - B|, the rank and the singular values S of A: NumPy, on the host.
-
-    Singular values up to rcond max S count as zero.
-    """
+    """X of least |A X - B|, and the rank of A; singular values up to rcond max S are zero: NumPy, on the host."""
 
     saves = ("A", "B")
     widens = True
@@ -23,21 +20,14 @@ class LinalgLstsq(HostOp):
         left, values, right = np.linalg.svd(A, full_matrices=False)
         kept = values > rcond * values.max(-1, keepdims=True, initial=0)
         scaled = (left.swapaxes(-1, -2) @ B) * np.where(kept, 1 / np.where(kept, values, 1), 0)[..., None]
-        return (right.swapaxes(-1, -2) @ scaled).astype(B.dtype), kept.sum(-1), values
+        return (right.swapaxes(-1, -2) @ scaled).astype(B.dtype), kept.sum(-1)
 
-    def backward(self, grad=None, _=None, grad_values=None):
-        """For B, pinv(A)^T grad; for A what the pseudo-inverse gives for grad B^T, and the singular values."""
+    def backward(self, grad):
+        """For B, pinv(A)^T grad; for A what the pseudo-inverse gives for grad B^T."""
         A, B, rcond = self.inputs
-        by_a = by_b = None
-        if grad is not None:
-            P = LinalgPinv.apply(A, 0.0, rcond, False)
-            by_b = adjoint(P) @ grad
-            by_a = None if self.edges[0] is None else pinv_gradient(grad @ adjoint(B), A, P)
-        if grad_values is not None and self.edges[0] is not None:
-            U, _, Vh = LinalgSvd.apply(A, False)
-            values = U @ on_diagonal(grad_values) @ Vh
-            by_a = values if by_a is None else by_a + values
-        return by_a, by_b
+        P = LinalgPinv.apply(A, 0.0, rcond, False)
+        by_a = None if self.edges[0] is None else pinv_gradient(grad @ adjoint(B), A, P)
+        return by_a, adjoint(P) @ grad
 
     @staticmethod
     def samples(draw):
