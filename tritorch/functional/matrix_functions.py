@@ -27,7 +27,8 @@ def matrix_power(A, n):
     """The product of n equal matrices, by squaring; of inverses for a negative n."""
     check_square("linalg.matrix_power", A)
     if n == 0:
-        return A.clone().zero_() + identity(A)
+        one = identity(A)
+        return TABLE["where"].apply(one >= 0, one, A)
     if n < 0:
         A, n = inv(A), -n
     result = None
