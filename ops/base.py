@@ -246,12 +246,16 @@ def of_tensor(method):
     return checked
 
 
-def export(*names):
-    """Make a function public under `names`, such as "var", "Tensor.var" or "nn.functional.mse_loss"."""
+def export(*names, out=False):
+    """Make a function public under `names`, such as "var", "Tensor.var" or "nn.functional.mse_loss".
+
+    With `out`, it takes `out=` as ops do, in the forms that are no methods.
+    """
 
     def keep(function):
         for name in names:
-            public = guarded(function, name.rpartition(".")[2]) if inspect.isfunction(function) else function
+            write = write_out if out and not name.startswith("Tensor.") else None
+            public = guarded(function, name.rpartition(".")[2], write) if inspect.isfunction(function) else function
             enter(name, public)
         return function
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tritorch.ops.base import Op
 from tritorch.runtime import transfer
+from tritorch.runtime.quiet import restore, silence
 
 
 class HostOp(Op, abstract=True):
@@ -18,9 +19,13 @@ class HostOp(Op, abstract=True):
     def forward(self, *args):
         """Copy to the host, run there, copy back."""
         device = next((a.device for a in args if hasattr(a, "strides") and not isinstance(a, np.ndarray)), None)
+        before = silence()
+        try:
+            results = type(self).host(*[a if not hasattr(a, "strides") else transfer.to_host(a) for a in args])
+        finally:
+            restore(before)
         if device is None:  # the interpreter device: arrays are on the host already
-            return self.host(*args)
-        results = self.host(*[a if not hasattr(a, "strides") else transfer.to_host(a) for a in args])
+            return results
         if isinstance(results, tuple):
             return tuple(transfer.mirror(np.asarray(each), device) for each in results)
         return transfer.mirror(np.asarray(results), device)

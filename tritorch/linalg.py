@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tritorch.namespaces import exported
+from tritorch.ops.linalg.errors import LinAlgError as LinAlgError
 
 matmul = exported("")["matmul"]
-
-__all__ = ["matmul"]
+globals().update(exported("linalg"))

@@ -162,7 +162,7 @@ def launch_matmul(a, b, shape, bias=None, activation=None):
     if out.size == 0:
         return out
     (rows, columns), inner, batch = shape[-2:], a.shape[-1], shape[:-2]
-    (*a_batch, a_row, a_inner), (*b_batch, b_inner, b_column) = _strides(a, shape), _strides(b, shape)
+    (*a_batch, a_row, a_inner), (*b_batch, b_inner, b_column) = operand_strides(a, shape), operand_strides(b, shape)
     # Batches of one and the same right operand are more rows of one product, where the rows go on evenly.
     if batch and not any(b_batch):
         flat, (steps,) = merge((*batch, rows), [(*a_batch, a_row)])
@@ -185,7 +185,7 @@ def launch_matmul(a, b, shape, bias=None, activation=None):
     return out
 
 
-def _strides(a, shape):
+def operand_strides(a, shape):
     """The strides of an operand with the batch of `shape`: zero along batch dimensions that it is repeated over."""
     steps, extra = element_strides(a), len(shape) - a.ndim
     repeated = [0 if size == 1 else step for size, step in zip(a.shape[:-2], steps, strict=False)]

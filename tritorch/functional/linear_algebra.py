@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from tritorch.functional.matrices import check_floating, kind_of, wide
+from tritorch.functional.shapes import broadcast_tensors
 from tritorch.ops.base import TABLE, export
+from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
-from tritorch.runtime import precision
+from tritorch.runtime import dtypes, precision
 
 export("get_float32_matmul_precision")(precision.get_float32_matmul_precision)
 export("set_float32_matmul_precision")(precision.set_float32_matmul_precision)
@@ -20,7 +23,7 @@ def matmul_from_right(self, other):
     return _product(other, self)
 
 
-@export("mm", "Tensor.mm")
+@export("mm", "Tensor.mm", out=True)
 def mm(input, mat2):
     """The product of two matrices."""
     need_tensors("mm", input=input, mat2=mat2)
@@ -30,7 +33,7 @@ def mm(input, mat2):
     return _product(input, mat2)
 
 
-@export("bmm", "Tensor.bmm")
+@export("bmm", "Tensor.bmm", out=True)
 def bmm(input, mat2):
     """The products of two equally long stacks of matrices."""
     need_tensors("bmm", input=input, mat2=mat2)
@@ -47,7 +50,7 @@ def _check_stacks(batch1, batch2):
         raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: {expected} but got: {got}.")
 
 
-@export("mv", "Tensor.mv")
+@export("mv", "Tensor.mv", out=True)
 def mv(input, vec):
     """The product of a matrix and a vector."""
     need_tensors("mv", input=input, vec=vec)
@@ -56,16 +59,51 @@ def mv(input, vec):
     return _product(input, vec)
 
 
-@export("dot", "Tensor.dot")
+@export("dot", "vdot", "Tensor.dot", "Tensor.vdot", out=True)
 def dot(input, tensor):
     """The sum of the products of two vectors' elements."""
     need_tensors("dot", input=input, tensor=tensor)
     if input.ndim != 1 or tensor.ndim != 1:
         raise RuntimeError(f"1D tensors expected, but got {input.ndim}D and {tensor.ndim}D tensors")
+    if input.array.dtype != tensor.array.dtype:
+        raise RuntimeError(
+            f"dot : expected both vectors to have same dtype, but found {kind_of(input)} and {kind_of(tensor)}"
+        )
     return _product(input, tensor)
 
 
-@export("outer", "ger", "Tensor.outer", "Tensor.ger")
+@export("inner", "Tensor.inner", out=True)
+def inner(input, other):
+    """The sums of products along the last dimensions of both; a number scales the other."""
+    need_tensors("inner", input=input, other=other)
+    if input.array.ndim == 0 or other.array.ndim == 0:
+        return input * other
+    shapes = input.array.shape, other.array.shape
+    if shapes[0][-1] != shapes[1][-1]:
+        raise RuntimeError(
+            "inner() the last dimension must match on both input tensors but got shapes "
+            f"{list(shapes[0])} and {list(shapes[1])}"
+        )
+    if input.array.dtype != other.array.dtype:
+        raise RuntimeError("both inputs should have same dtype")
+    rows = [each.reshape((-1, each.array.shape[-1])) if each.array.shape[-1] else
+            each.reshape((each.array.size, 0)) for each in (input, other)]  # fmt: skip
+    return _product(rows[0], rows[1].t()).reshape((*shapes[0][:-1], *shapes[1][:-1]))
+
+
+@export("linalg.vecdot", out=True)
+def vecdot(x, y, *, dim=-1):
+    """The sums of products along one dimension, the others broadcast."""
+    check_floating("linalg.vecdot", x)
+    if x.array.dtype != y.array.dtype:
+        raise RuntimeError(
+            f"linalg.vecdot: Expected x and y to have the same dtype, but found x of type {kind_of(x)} and y of type "
+            f"{kind_of(y)} instead"
+        )
+    return (wide(x) * wide(y)).sum(dim).to(x.dtype)
+
+
+@export("outer", "ger", "Tensor.outer", "Tensor.ger", out=True)
 def outer(input, vec2):
     """Every element of `input` times every element of `vec2`: a matrix."""
     need_tensors("outer", input=input, vec2=vec2)
@@ -75,17 +113,22 @@ def outer(input, vec2):
     return input.unsqueeze(1) * vec2
 
 
-@export("addmm", "Tensor.addmm")
+# ---------------------------------------------------------------- sums of a tensor and a product
+
+
+@export("addmm", "Tensor.addmm", out=True)
 def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     """beta * input + alpha * (mat1 @ mat2)."""
     need_tensors("addmm", input=input, mat1=mat1, mat2=mat2)
     for name, each in (("mat1", mat1), ("mat2", mat2)):
         if each.ndim != 2:
             raise RuntimeError(f"{name} must be a matrix, got {each.ndim}-D tensor")
+    if input.array.dtype != mat2.array.dtype:
+        raise RuntimeError(f"self and mat2 must have the same dtype, but got {kind_of(input)} and {kind_of(mat2)}")
     return _scaled_sum(input, _product(mat1, mat2), beta, alpha)
 
 
-@export("baddbmm", "Tensor.baddbmm")
+@export("baddbmm", "Tensor.baddbmm", out=True)
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta * input + alpha * (batch1 @ batch2), for stacks of matrices."""
     need_tensors("baddbmm", input=input, batch1=batch1, batch2=batch2)
@@ -93,21 +136,99 @@ def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     return _scaled_sum(input, _product(batch1, batch2), beta, alpha)
 
 
-@export("addmv", "Tensor.addmv")
+@export("addbmm", "Tensor.addbmm", out=True)
+def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    """beta * input + alpha * the sum of the products in two stacks of matrices: one product of long matrices."""
+    need_tensors("addbmm", input=input, batch1=batch1, batch2=batch2)
+    for name, each in (("batch1", batch1), ("batch2", batch2)):
+        if each.ndim != 3:
+            raise RuntimeError(f"{name} must be a 3D tensor")
+    (count, rows, inside), (other, inner_size, columns) = batch1.array.shape, batch2.array.shape
+    if count != other:
+        raise RuntimeError(f"batch1 and batch2 must have same number of batches, got {count} and {other}")
+    if inside != inner_size:
+        raise RuntimeError(f"Incompatible matrix sizes for bmm ({rows}x{inside} and {inner_size}x{columns})")
+    long = batch1.transpose(0, 1).reshape((rows, count * inside))
+    return _scaled_sum(input, _product(long, batch2.reshape((count * inside, columns))), beta, alpha)
+
+
+@export("addmv", "Tensor.addmv", out=True)
 def addmv(input, mat, vec, *, beta=1, alpha=1):
     """beta * input + alpha * (mat @ vec)."""
-    return _scaled_sum(input, mv(mat, vec), beta, alpha)
+    need_tensors("addmv", input=input, mat=mat, vec=vec)
+    if mat.ndim != 2 or vec.ndim != 1 or input.ndim > 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}")
+    rows, columns = mat.array.shape
+    if columns != vec.array.shape[0] or (input.array.size not in (1, rows)):
+        raise RuntimeError(
+            f"size mismatch, got input ({input.array.size}), mat ({rows}x{columns}), vec ({vec.array.shape[0]})"
+        )
+    if not input.array.dtype == mat.array.dtype == vec.array.dtype:
+        raise RuntimeError(
+            f"addmv input tensors must have the same dtype, but got {kind_of(input)}, {kind_of(mat)}, and "
+            f"{kind_of(vec)}"
+        )
+    return _scaled_sum(input, _product(mat, vec), beta, alpha)
 
 
-@export("addr", "Tensor.addr")
+@export("addr", "Tensor.addr", out=True)
 def addr(input, vec1, vec2, *, beta=1, alpha=1):
     """beta * input + alpha * outer(vec1, vec2)."""
+    need_tensors("addr", input=input, vec1=vec1, vec2=vec2)
+    for name, each in (("vec1", vec1), ("vec2", vec2)):
+        if each.ndim != 1:
+            raise RuntimeError(f"addr: Expected 1-D argument {name}, but got {each.ndim}-D")
+    if input.array.dtype.kind in "iu":
+        for name, each in (("beta", beta), ("alpha", alpha)):
+            if isinstance(each, float):
+                raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
     return _scaled_sum(input, outer(vec1, vec2), beta, alpha)
 
 
 def _scaled_sum(input, product, beta, alpha):
+    """beta * input + alpha * product, with the numbers as the tensors' dtype holds them; of bools, "or" and "and"."""
+    kind = dtypes.result_type(input.array, product.array)
+    if kind is dtypes.bool_:
+        product = product if alpha else product.new_zeros(product.array.shape, dtype=dtypes.bool_)
+        return product | input.expand(product.array.shape) if beta else product
+    if not kind.is_floating_point:
+        beta, alpha = int(beta), int(alpha)
     product = product if alpha == 1 else product * alpha
+    input = input.expand(product.array.shape)
     if beta == 0:  # what `input` holds does not matter then, not even a NaN
-        return product
-    input = input.expand(product.shape)
+        return product.to(kind)
     return product + (input if beta == 1 else input * beta)
+
+
+# ---------------------------------------------------------------- vectors in space
+
+
+@export("linalg.cross", out=True)
+def linalg_cross(input, other, *, dim=-1):
+    """The vectors at right angles to both, as long as the parallelogram of both is large; `dim` has three elements."""
+    need_tensors("linalg.cross", input=input, other=other)
+    if input.ndim != other.ndim:
+        raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
+    place = wrap_dim(dim, input.ndim)
+    sizes = [each.array.shape[place] for each in (input, other)]
+    if sizes != [3, 3]:
+        raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {sizes[0]} and {sizes[1]}")
+    if input.array.dtype.kind == "b":
+        raise NotImplementedError("\"cross\" not implemented for 'Bool'")
+    if input.array.dtype != other.array.dtype:
+        raise RuntimeError(f"expected scalar type {kind_of(input)} but found {kind_of(other)}")
+    a, b = broadcast_tensors(wide(input), wide(other))
+    found = a.roll(-1, place) * b.roll(-2, place) - a.roll(-2, place) * b.roll(-1, place)
+    return found.to(input.dtype)
+
+
+@export("cross", "Tensor.cross", out=True)
+def cross(input, other, dim=None):
+    """As linalg.cross, by default along the first dimension of three elements."""
+    need_tensors("cross", input=input, other=other)
+    if dim is None:
+        sizes = input.array.shape
+        if 3 not in sizes:
+            raise RuntimeError("no dimension of size 3 in input")
+        dim = sizes.index(3)
+    return linalg_cross(input, other, dim=dim)

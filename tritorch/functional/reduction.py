@@ -1,8 +1,7 @@
-"""Reductions that are built from others: variance, norms, logsumexp."""
+"""Reductions that are built from others: variance, logsumexp."""
 
 from __future__ import annotations
 
-import math
 from collections import namedtuple
 
 from tritorch.ops.base import TABLE, export
@@ -67,41 +66,6 @@ def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None, 
     """The standard deviation and the mean."""
     found, mean, dims = _variance("std_mean", input, dim, unbiased, keepdim, correction, axis)
     return found.sqrt(), _without(mean, dims, keepdim)
-
-
-@export("norm", "Tensor.norm")
-def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
-    """(sum |input|^p)^(1/p) along `dim`; the largest |input| for p = inf, the count of nonzeros for p = 0."""
-    if dtype is not None:
-        input = input.to(dtype)
-    if not input.is_floating_point():
-        raise RuntimeError(
-            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
-            f"{str(input.dtype).removeprefix('torch.')}"
-        )
-    power = 2.0 if p in ("fro", None) else float(p)
-    found = _vector_norm(_wide(input), power, dims_of("norm", input, dim), keepdim).to(input.dtype)
-    return found if out is None else out.resize_(found.shape).copy_(found)
-
-
-def _vector_norm(input, power, dim, keepdim):
-    if power == 2:
-        return _root_of_sum(input * input, dim, keepdim)
-    if power == 0:
-        return (input != 0).to(input.dtype).sum(dim, keepdim)
-    size = input.abs()
-    if math.isinf(power):
-        return size.amax(dim, keepdim) if power > 0 else size.amin(dim, keepdim)
-    return size.sum(dim, keepdim) if power == 1 else size.pow(power).sum(dim, keepdim).pow(1 / power)
-
-
-def _root_of_sum(squares, dim, keepdim):
-    """The square root of a sum of squares, whose gradient where all are zero is zero."""
-    total = squares.sum(dim, keepdim)
-    if not total.requires:
-        return total.sqrt()
-    zero = total == 0
-    return TABLE["where"].apply(zero, total, TABLE["where"].apply(zero, 1.0, total).sqrt())
 
 
 @export("logsumexp", "Tensor.logsumexp")
