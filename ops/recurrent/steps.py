@@ -93,7 +93,7 @@ def steps_default(device, *, batch, hidden, tensor_cores=False):
         return {"ROWS": max(16, next_power_of_2(batch)), "UNITS": side, "DEPTH": side, "num_warps": 4, "num_stages": 1}
     rows = 16 if batch <= 64 or not tensor_cores else 32
     units = 16 if hidden <= 16 else 32
-    depth = min(64 if tensor_cores else 32, max(16, next_power_of_2(hidden)))
+    depth = min(32, max(16, next_power_of_2(hidden)))  # more of rows that are not aligned do not fit the registers
     return {"ROWS": rows, "UNITS": units, "DEPTH": depth, "num_warps": 4, "num_stages": 1}
 
 
