@@ -1,0 +1,1 @@
+"""Recurrent nets: one op for a layer and direction, over all time steps."""

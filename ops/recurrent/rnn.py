@@ -1,0 +1,117 @@
+"""The plain recurrent layer, tanh or ReLU, over all time steps, and its gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.ops.base import TABLE, Op
+from tritorch.ops.formula import tanh
+from tritorch.ops.layout import empty_like
+from tritorch.ops.recurrent.backward_kernels import rnn_gradient_kernel
+from tritorch.ops.recurrent.kernels import rectified, rectified_slope, rnn_kernel, tanh_slope
+from tritorch.ops.recurrent.steps import (
+    at_first_steps,
+    back_through_time,
+    launch_steps,
+    places_of,
+    plus,
+    states_before,
+    walk,
+)
+
+ORDERS = (((3, 3), False), ((3, 3, 3), True), ((4, 3, 1), False), ((4, 3, 3, 1), True), ((2,), False))
+
+
+def weight_gradients(entering, states, first, weight, batch_sizes, reverse, places):
+    """The gradients by the first states and by the weight of states, from that by what enters the activations."""
+    before = states_before(TABLE["cat"].call, first, states, batch_sizes, reverse, places)
+    by_weight = TABLE["matmul"].apply(entering, before, True, False)
+    return at_first_steps(entering, batch_sizes, reverse, places) @ weight, by_weight
+
+
+class RnnLayer(Op):
+    """h_t = f(projection_t + weight h_(t-1)) for all steps, f being tanh, or ReLU where `rectify`.
+
+    projection (rows of all steps, hidden) has the input's part and the biases; hidden (batch, hidden) are the states
+    before the first step, which is the last in time where `reverse`. Gives the states, as long as the projection.
+    """
+
+    saves = ("hidden", "weight", "places", "output")
+    widens = True
+
+    @staticmethod
+    def reference(projection, hidden, weight, places, batch_sizes, reverse, rectify):
+        output, state, turned = np.empty_like(projection), np.array(hidden), weight.T
+        for rows in walk(batch_sizes, reverse):
+            own = state[: rows.stop - rows.start]
+            own[...] = (rectified if rectify else tanh)(projection[rows] + own @ turned)
+            output[rows] = own
+        return output
+
+    def forward(self, projection, hidden, weight, places, batch_sizes, reverse, rectify):
+        """One launch, or one for each step of a wide layer."""
+        output = empty_like(projection)
+        if output.size:
+            launch_steps(
+                rnn_kernel, (projection, hidden, weight, output), places, batch_sizes, hidden.shape[1], reverse,
+                weight.dtype, ACTIVATION=rectified if rectify else tanh,
+            )  # fmt: skip
+        return output
+
+    def backward(self, grad):
+        """Back through the steps, then two products."""
+        _, hidden, weight, places, batch_sizes, reverse, rectify = self.inputs
+        order = (batch_sizes, reverse)
+        output = self.output
+        if self.recording:
+            entering = _gradient(TABLE["cat"].call, grad, output, weight, *order, rectify)
+        else:
+            entering = RnnGradient.apply(grad, output, weight, places, *order, rectify)
+        return entering, *weight_gradients(entering, output, hidden, weight, *order, places)
+
+    @staticmethod
+    def samples(draw):
+        for number, (batch_sizes, reverse) in enumerate(ORDERS):
+            batch, width = batch_sizes[0], (5, 3)[number % 2]
+            rows = sum(batch_sizes)
+            places = places_of(batch_sizes, reverse)
+            yield draw(rows, width), draw(batch, width), draw(width, width), places, batch_sizes, reverse, number == 2
+        yield draw(0, 3), draw(0, 3), draw(3, 3), None, (0, 0), False, False
+        yield draw(17, 6).T, draw(2, 17), draw.uniform(-0.5, 0.5, 17, 17).T, None, (2, 2, 2), False, False
+
+
+def _gradient(join, grad, output, weight, batch_sizes, reverse, rectify):
+    """The gradient by what enters the activation, on arrays or, `join` being `cat`, on Tensors."""
+    slope = (rectified_slope if rectify else tanh_slope)(output)
+
+    def step(rows, state):
+        own = grad[rows] if state is None else plus(join, grad[rows], state[0])
+        own = own * slope[rows]
+        return own, [own @ weight]
+
+    return back_through_time(step, batch_sizes, reverse, join)[0]
+
+
+class RnnGradient(Op):
+    """The gradient of RnnLayer by its projection, which is that by what enters the activation of each step."""
+
+    widens = True
+
+    @staticmethod
+    def reference(grad, output, weight, places, batch_sizes, reverse, rectify):
+        return _gradient(np.concatenate, grad, output, weight, batch_sizes, reverse, rectify)
+
+    def forward(self, grad, output, weight, places, batch_sizes, reverse, rectify):
+        """One launch, or one for each step of a wide layer."""
+        out = empty_like(grad)
+        if out.size:
+            launch_steps(
+                rnn_gradient_kernel, (grad, output, weight, out), places, batch_sizes, weight.shape[1], not reverse,
+                weight.dtype, SLOPE=rectified_slope if rectify else tanh_slope,
+            )  # fmt: skip
+        return out
+
+    @staticmethod
+    def samples(draw):
+        for projection, _, weight, *rest in RnnLayer.samples(draw):
+            yield draw(*projection.shape), np.tanh(draw(*projection.shape)), weight, *rest
