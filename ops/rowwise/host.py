@@ -1,7 +1,7 @@
 """Softmax and its relatives in NumPy along the last dimension: sums by BLAS, pieces that stay in the cache.
 
-Exponentials are taken as they are: the maximum of a row is only subtracted where their sum is too large or too small
-for that, which one look at the sums tells.
+Exponentials are taken as they are: the maximum of a row is only subtracted where some element is too large for that, or
+some sum too small.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 import numpy as np
 
 _PIECE = 1 << 17  # elements
-_LEAST, _MOST = 1e-6, 1e30
+_HIGHEST, _LEAST = 60, 1e-6  # an element, and a sum of exponentials
 
 
 @functools.lru_cache(maxsize=32)
@@ -38,10 +38,11 @@ def are_rows(dim, *arrays):
 
 def exponentials(x, out):
     """exp(x - c) to `out`, their sums, and c by row, which is None for zero."""
-    np.exp(x, out)
-    total = out @ ones(x.shape[1], x.dtype)
-    if total.min() > _LEAST and total.max() < _MOST:
-        return total, None
+    if x.max() < _HIGHEST:
+        np.exp(x, out)
+        total = out @ ones(x.shape[1], x.dtype)
+        if total.min() > _LEAST:
+            return total, None
     highest = np.maximum.reduce(x, 1)
     np.exp(np.subtract(x, highest[:, None], out), out)
     return out @ ones(x.shape[1], x.dtype), highest
