@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 _PIECE = 1 << 17  # elements
-_BLOCK = 1 << 15  # where more arrays take part
+_BLOCK = 1 << 16  # where more arrays take part
 _LARGEST_MEAN = 4  # the square of a mean over the variance
 
 
