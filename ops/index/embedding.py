@@ -7,53 +7,74 @@ import numpy as np
 from tritorch.ops.base import Op, device_of
 from tritorch.ops.creation import Full
 from tritorch.ops.index.indexing import pick, places_of, read_picked
-from tritorch.ops.index.segments import accumulate, add_rows
+from tritorch.ops.index.segments import NARROW, accumulate, add_rows, summed_rows
 from tritorch.ops.layout import empty_like
 from tritorch.ops.pointwise.cast import copy_elements
+from tritorch.runtime import dtypes
 
 
 class Embedding(Op):
-    """weight[indices], row by row; row `padding_idx` gets no gradient."""
+    """weight[indices], row by row; row `padding_idx` gets no gradient.
+
+    With `scale_grad_by_freq` the gradient of a row is divided by how often it is named.
+    """
 
     saves = ("indices",)
 
     @staticmethod
-    def reference(weight, indices, padding_idx):
+    def reference(weight, indices, padding_idx, scale_grad_by_freq):
         return weight.take(indices, 0)
 
     @classmethod
     def call(cls, weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
-        for option, chosen in (("scale_grad_by_freq", scale_grad_by_freq), ("sparse", sparse)):
-            if chosen:
-                raise NotImplementedError(f"embedding(): {option}={chosen} is not supported; it takes False")
-        if indices.array.dtype.name not in ("int64", "int32"):
-            raise RuntimeError(
-                "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but "
-                f"got {indices.type()} instead (while checking arguments for embedding)"
-            )
+        if sparse:
+            raise NotImplementedError("embedding(): sparse=True is not supported; it takes False")
+        check_numbers("embedding", "indices", indices)
         if weight.array.ndim != 2:
             raise RuntimeError("'weight' must be 2-D")
-        array = indices.array
-        if isinstance(array, np.ndarray) and array.size and (array.min() < 0 or array.max() >= weight.array.shape[0]):
-            raise IndexError("index out of range in self")
-        return cls.apply(weight, indices, padding_idx)
+        check_inside(indices.array, weight.array.shape[0])
+        return cls.apply(weight, indices, padding_idx, bool(scale_grad_by_freq))
 
-    def forward(self, weight, indices, padding_idx):
+    def forward(self, weight, indices, padding_idx, scale_grad_by_freq):
         """One launch."""
         return read_picked(weight, pick(weight, (0,), (indices,)))
 
     def backward(self, grad):
         """The gradient's rows added up by number."""
-        _, indices, padding_idx = self.inputs
-        return (EmbeddingBackward.apply(grad, indices, self.edges[0][2][0], padding_idx),)
+        _, indices, padding_idx, by_frequency = self.inputs
+        count = self.edges[0][2][0]
+        grad = by_frequency_of(grad, indices, count) if by_frequency else grad
+        return (EmbeddingBackward.apply(grad, indices, count, padding_idx),)
 
     @staticmethod
     def samples(draw):
-        yield draw(7, 3), draw.integers(0, 7, 4, 5), -1
-        yield draw(7, 16), draw.integers(0, 7, 40), -1
-        yield draw(3, 7).T, draw.integers(0, 7, 1025, dtype=np.int32), -1
-        yield draw(7, 3), draw.integers(0, 7), -1
-        yield draw(7, 3), draw.integers(0, 7, 0), -1
+        yield draw(7, 3), draw.integers(0, 7, 4, 5), -1, False
+        yield draw(7, 16), draw.integers(0, 7, 40), -1, False
+        yield draw(3, 7).T, draw.integers(0, 7, 1025, dtype=np.int32), -1, False
+        yield draw(7, 3), draw.integers(0, 7), -1, False
+        yield draw(7, 3), draw.integers(0, 7, 0), -1, False
+
+
+def check_numbers(op, name, indices):
+    """Refuse numbers of rows that are not int64 or int32."""
+    if indices.array.dtype.name not in ("int64", "int32"):
+        raise RuntimeError(
+            f"Expected tensor for argument #1 '{name}' to have one of the following scalar types: Long, Int; but "
+            f"got {indices.type()} instead (while checking arguments for {op})"
+        )
+
+
+def check_inside(array, count):
+    """Refuse numbers of rows that do not exist; on a GPU they are left alone, as nobody waits for it to look."""
+    if isinstance(array, np.ndarray) and array.size and (array.min() < 0 or array.max() >= count):
+        raise IndexError("index out of range in self")
+
+
+def by_frequency_of(rows, indices, count):
+    """The rows, each divided by how often its number is among the indices."""
+    ones = rows.detach().new_ones((*indices.shape, 1)).to(dtypes.of(dtypes.COMPUTE[rows.array.dtype]))
+    often = EmbeddingBackward.apply(ones, indices, count, -1)
+    return (rows / Embedding.apply(often, indices, -1, False)).to(rows.dtype)
 
 
 class EmbeddingBackward(Op):
@@ -74,7 +95,12 @@ class EmbeddingBackward(Op):
     def fast(grad, indices, count, padding_idx):
         """Rows of one number summed in pairs."""
         result = np.zeros((count, grad.shape[-1]), grad.dtype)
-        add_rows(result, indices.reshape(-1), grad.reshape(-1, grad.shape[-1]))
+        keys, rows = indices.reshape(-1), grad.reshape(indices.size, grad.shape[-1])
+        if keys.size and rows.shape[1] >= NARROW:
+            keys, rows = summed_rows(keys, rows)
+            result[keys] = rows
+        else:
+            add_rows(result, keys, rows)
         if padding_idx >= 0:
             result[padding_idx] = 0
         return result
@@ -94,7 +120,7 @@ class EmbeddingBackward(Op):
     def backward(self, grad):
         """The rows of the gradient, by number."""
         _, indices, _, padding_idx = self.inputs
-        rows = Embedding.apply(grad, indices, padding_idx)
+        rows = Embedding.apply(grad, indices, padding_idx, False)
         if padding_idx >= 0:
             rows = rows * (indices != padding_idx).unsqueeze(-1).to(rows.dtype)
         return (rows,)

@@ -141,17 +141,36 @@ NARROW = 8  # rows of fewer elements are quicker to add one by one
 
 
 def add_rows(result, keys, rows):
-    """On the host: result[key] += row for each, repeated keys too; rows of one key are summed in pairs."""
+    """On the host: result[key] += row for each, repeated keys too."""
     if keys.size == 0 or math.prod(result.shape[1:]) < NARROW:
         np.add.at(result, keys, rows)
         return
+    keys, rows = summed_rows(keys, rows)
+    result[keys] += rows
+
+
+def summed_rows(keys, rows):
+    """On the host: the different keys, in order, and the sum of the rows of each; there is at least one.
+
+    Most keys come once, so first rows are taken at once, and only the others are added up.
+    """
     order = np.argsort(keys, kind="stable")
-    keys, rows = keys[order], rows[order]
+    keys = keys[order]
+    first = np.concatenate(([True], keys[1:] != keys[:-1]))
+    sums = rows.take(order[first], 0)
+    if len(sums) < len(keys):
+        rest = ~first
+        _add_sorted(sums, np.cumsum(first)[rest] - 1, rows.take(order[rest], 0))
+    return keys[first], sums
+
+
+def _add_sorted(sums, keys, rows):
+    """sums[key] += row for each of sorted keys; rows of one key are summed in pairs, in place."""
     while True:
         count = len(keys)
         starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
         if len(starts) == count:
-            result[keys] += rows
+            sums[keys] += rows
             return
         rank = np.arange(count) - np.repeat(starts, np.diff(starts, append=count))
         odd = np.flatnonzero(rank & 1)

@@ -136,11 +136,14 @@ class BatchNormInference(Op):
         slope = products = sums = None
         if self.edges[0] is not None:
             slope = grad * (scale if weight is None else scale * weight.reshape(layout.channels))
-        if self.edges[1] is not None:
-            hat = (input - mean.reshape(layout.channels)) * scale
-            products = (grad * hat).sum_to_size(layout.channels).reshape(self.edges[1][2])
-        if self.edges[2] is not None:
-            sums = grad.sum_to_size(layout.channels).reshape(self.edges[2][2])
+        if self.edges[1] is not None and not self.recording:
+            products, sums = ChannelSums.apply(grad, input, mean.to(kind), variance.to(kind), layout, eps)
+        elif self.edges[1] is not None:
+            products = (grad * (input - mean.reshape(layout.channels)) * scale).sum_to_size(layout.channels)
+        if self.edges[2] is not None and sums is None:
+            sums = grad.sum_to_size(layout.channels)
+        products, sums = (None if edge is None else each.reshape(edge[2])
+                          for edge, each in zip(self.edges[1:3], (products, sums), strict=True))  # fmt: skip
         return slope, products, sums
 
     @staticmethod

@@ -1,6 +1,7 @@
 """Normalisations in NumPy, fast: sums by BLAS, rows in pieces that stay in the cache, few passes over memory.
 
-Whatever the mean, it is subtracted first, so that nothing cancels.
+What varies along an axis of the pieces is spread to their shape first (by BLAS, or repeated): NumPy's inner loops are
+short where it broadcasts, and that costs more than the memory.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import math
 import numpy as np
 
 _PIECE = 1 << 17  # elements
+_BLOCK = 1 << 16  # where more arrays take part
+_LARGEST_MEAN = 4  # the square of a mean over the variance
 
 
 @functools.lru_cache(maxsize=32)
@@ -18,21 +21,21 @@ def _ones(count, dtype):
     return np.ones(count, dtype)
 
 
-def _outer(column, row):
-    """column[:, None] * row, which BLAS does faster than broadcasting does for short rows."""
-    return column.reshape(-1, 1) @ row.reshape(1, -1)
+def _outer(column, row, more=None):
+    """column[:, None] * row + more, by BLAS: NumPy leaves it products of two terms, but not of one."""
+    columns, rows = np.ones((column.size, 2), column.dtype), np.zeros((2, row.size), row.dtype)
+    columns[:, 0], rows[0] = column, row.reshape(-1)
+    if more is not None:
+        rows[1] = more.reshape(-1)
+    return columns @ rows
 
 
 def _scale(variance, eps):
     return 1 / np.sqrt(variance + variance.dtype.type(eps))
 
 
-def _rows_at_once(columns):
-    return max(1, _PIECE // max(columns, 1))
-
-
 def _pieces(rows, columns):
-    step = _rows_at_once(columns)
+    step = max(1, _PIECE // max(columns, 1))
     return [slice(start, start + step) for start in range(0, rows, step)]
 
 
@@ -41,34 +44,49 @@ def has_weight_by_place(layout):
     return layout.groups == (1, layout.count)
 
 
-def _distances(x, mean, out):
-    """The rows of x less the mean of each, or x itself where that is None."""
-    return x if mean is None else np.subtract(x, _outer(mean, _ones(x.shape[1], x.dtype)), out)
+def _near_zero(x, mean, variance):
+    """Rows, and the mean of each: x itself unless a mean is so large that squares or products would cancel."""
+    if mean is None:
+        return x, np.zeros(len(x), x.dtype)
+    if (mean * mean <= _LARGEST_MEAN * variance).all():
+        return x, mean
+    return x - mean[:, None], np.zeros(len(x), x.dtype)
+
+
+def _moments(x, centred):
+    """The mean (or zero) and the variance of each row."""
+    count = x.dtype.type(x.shape[1])
+    square = np.vecdot(x, x) / count
+    if not centred:
+        return np.zeros(len(x), x.dtype), square
+    mean = x @ _ones(x.shape[1], x.dtype) / count
+    variance = square - mean * mean
+    apart, middle = _near_zero(x, mean, variance)
+    return mean, variance if middle is mean else np.vecdot(apart, apart) / count
 
 
 def norm_on_host(input, weight, bias, layout, eps, centred):
     """Rows normalised: the result, the mean where `centred`, and the variance."""
     rows, columns = layout.rows, layout.count
-    x = input.reshape(rows, columns)
-    out, mean, variance = np.empty_like(x, order="C"), np.empty(rows, x.dtype), np.empty(rows, x.dtype)
-    by_place, one, count = has_weight_by_place(layout), _ones(columns, x.dtype), x.dtype.type(columns)
-    weights = weight.reshape(-1) if by_place and weight is not None else one
+    x, result = input.reshape(rows, columns), np.empty(input.shape, input.dtype)
+    out, mean, variance = result.reshape(x.shape), np.empty(rows, x.dtype), np.empty(rows, x.dtype)
+    by_place = has_weight_by_place(layout)
+    weights = weight.reshape(-1) if by_place and weight is not None else _ones(columns, x.dtype)
     for piece in _pieces(rows, columns):
-        part, own = out[piece], x[piece]
-        if centred:
-            mean[piece] = own @ one / count
-        apart = _distances(own, mean[piece] if centred else None, part)
-        variance[piece] = np.vecdot(apart, apart) / count
-        np.multiply(apart, _outer(_scale(variance[piece], eps), weights), part)
-        if by_place and bias is not None:
-            part += _outer(_ones(len(part), x.dtype), bias)
+        part = out[piece]
+        mean[piece], variance[piece] = _moments(x[piece], centred)
+        own, middle = _near_zero(x[piece], mean[piece] if centred else None, variance[piece])
+        scale = _scale(variance[piece], eps)
+        np.multiply(own, _outer(scale, weights), part)
+        if centred or bias is not None:
+            part += _outer(-middle * scale, weights, bias if by_place else None)
     out = out.reshape(layout.shape)
     if not by_place:
         if weight is not None:
             out *= weight.reshape(layout.channels)
         if bias is not None:
             out += bias.reshape(layout.channels)
-    return (out.reshape(input.shape), *((mean,) if centred else ()), variance)
+    return (result, *((mean,) if centred else ()), variance)
 
 
 def norm_backward_on_host(grad, input, weight, mean, variance, layout, eps):
@@ -80,23 +98,39 @@ def norm_backward_on_host(grad, input, weight, mean, variance, layout, eps):
     grad, x, scale = grad.reshape(rows, columns), input.reshape(rows, columns), _scale(variance, eps)
     one, count = _ones(columns, x.dtype), x.dtype.type(columns)
     weights = weight.reshape(-1) if by_place and weight is not None else one
-    out = np.empty_like(x, order="C")
-    apart = np.empty((min(rows, _rows_at_once(columns)), columns), x.dtype)
+    result = np.empty(input.shape, input.dtype)
+    out = result.reshape(x.shape)
     for piece in _pieces(rows, columns):
-        part, own = out[piece], scale[piece]
-        np.multiply(grad[piece], _outer(own, weights), part)
-        hat = _distances(x[piece], None if mean is None else mean[piece], apart[: len(part)])
-        along = np.vecdot(part, hat) * own * own / count
+        g, part, factor = grad[piece], out[piece], scale[piece]
+        own, middle = _near_zero(x[piece], None if mean is None else mean[piece], variance[piece])
+        np.multiply(g, _outer(factor, weights), part)
+        total = g @ weights * factor if mean is not None else middle
+        slope = (middle * total - np.vecdot(part, own)) * factor * factor / count
+        part += own * _outer(slope, one)
         if mean is not None:
-            part -= _outer(part @ one / count, one)
-        part -= np.multiply(hat, _outer(along, one), apart[: len(part)])
-    return out.reshape(input.shape)
+            part += _outer(-total / count - middle * slope, one)
+    return result
 
 
 def _planes(array, layout):
     """A tensor as (batch, channels, elements of a channel)."""
     size = math.prod([layout.shape[axis] for axis in layout.summed if axis])
     return array.reshape(layout.shape[0], math.prod(layout.channels), size)
+
+
+def _blocks(x):
+    """Channels a few at a time, each time with all items of the batch a few at a time: pieces that lie in the cache."""
+    batch, channels, size = x.shape
+    wide = max(1, min(channels, _BLOCK // max(size, 1)))
+    tall = max(1, _BLOCK // max(wide * size, 1))
+    pieces = [slice(start, start + tall) for start in range(0, batch, tall)]
+    for start in range(0, channels, wide):
+        yield slice(start, start + wide), pieces
+
+
+def _spread(values, x):
+    """What each channel has, repeated for all its elements in an item of the batch."""
+    return np.repeat(values, x.shape[2]).reshape(-1, x.shape[2])
 
 
 def _by_plane(statistic, layout):
@@ -112,17 +146,20 @@ def channel_sums_on_host(grad, input, mean, variance, layout, eps):
         rows, columns = layout.rows, layout.count
         grad, x, scale = grad.reshape(rows, columns), input.reshape(rows, columns), _scale(variance, eps)
         products, sums = np.zeros(columns, x.dtype), np.zeros(columns, x.dtype)
-        apart = np.empty((min(rows, _rows_at_once(columns)), columns), x.dtype)
         for piece in _pieces(rows, columns):
-            g, part = grad[piece], apart[: len(grad[piece])]
-            hat = _distances(x[piece], None if mean is None else mean[piece], part)
-            products += scale[piece] @ np.multiply(hat, g, part)
+            g, factor = grad[piece], scale[piece]
+            own, middle = _near_zero(x[piece], None if mean is None else mean[piece], variance[piece])
+            products += factor @ (g * own) - (factor * middle) @ g
             sums += _ones(len(g), x.dtype) @ g
         return products, sums
     grad, x, mean = _planes(grad, layout), _planes(input, layout), _by_plane(mean, layout)
     sums, products = grad @ _ones(grad.shape[2], grad.dtype), np.empty(grad.shape[:2], grad.dtype)
-    for piece in _pieces(len(x), x.shape[1] * x.shape[2]):
-        products[piece] = np.vecdot(x[piece] - mean[piece, :, None], grad[piece])
+    for channels, pieces in _blocks(x):
+        same = layout.axes == layout.summed  # each channel has one mean
+        middle = _spread(mean[0, channels], x) if same else None
+        for piece in pieces:
+            apart = x[piece, channels] - (middle if same else mean[piece, channels, None])
+            products[piece, channels] = np.vecdot(apart, grad[piece, channels])
     products *= _by_plane(_scale(variance, eps), layout)
     return products.sum(0), sums.sum(0)
 
@@ -131,12 +168,13 @@ def batch_norm_on_host(input, weight, bias, layout, eps):
     """Each channel of a batch normalised: the result, mean and variance."""
     x = _planes(input, layout)
     batch, channels, size = x.shape
-    count, one = x.dtype.type(layout.count), _ones(size, x.dtype)
-    mean = (x @ one).sum(0) / count
-    variance = np.zeros(channels, x.dtype)
-    for piece in _pieces(batch, channels * size):
-        apart = x[piece] - mean[:, None]
-        variance += np.vecdot(apart, apart).sum(0)
+    kind, count = x.dtype, x.dtype.type(batch * size)
+    mean, variance = (x @ _ones(size, kind)).sum(0) / count, np.zeros(channels, kind)
+    for own, pieces in _blocks(x):
+        middle = _spread(mean[own], x)
+        for piece in pieces:
+            apart = x[piece, own] - middle
+            variance[own] += np.vecdot(apart, apart).sum(0)
     variance /= count
     return batch_inference_on_host(input, weight, bias, mean, variance, layout, eps), mean, variance
 
@@ -145,13 +183,16 @@ def batch_inference_on_host(input, weight, bias, mean, variance, layout, eps):
     """Each channel of a batch normalised by a mean and a variance: x scale + level, piece by piece."""
     x, scale = _planes(input, layout), _scale(variance, eps)
     scale = scale if weight is None else scale * weight
-    level = (-mean * scale if bias is None else bias - mean * scale)[:, None]
-    scale, out = scale[:, None], np.empty(x.shape, x.dtype)
-    for piece in _pieces(len(x), x.shape[1] * x.shape[2]):
-        result = out[piece]
-        np.multiply(x[piece], scale, result)
-        result += level
-    return out.reshape(input.shape)
+    level = -mean * scale if bias is None else bias - mean * scale
+    result = np.empty(input.shape, x.dtype)
+    out = result.reshape(x.shape)
+    for channels, pieces in _blocks(x):
+        factor, more = _spread(scale[channels], x), _spread(level[channels], x)
+        for piece in pieces:
+            part = out[piece, channels]
+            np.multiply(x[piece, channels], factor, part)
+            part += more
+    return result
 
 
 def batch_slope_on_host(grad, input, weight, mean, variance, products, sums, layout, eps):
@@ -160,11 +201,13 @@ def batch_slope_on_host(grad, input, weight, mean, variance, products, sums, lay
     count, factor = x.dtype.type(layout.count), scale if weight is None else scale * weight
     slope = -factor * scale * products / count
     level = -factor * sums / count - mean * slope
-    factor, slope, level = factor[:, None], slope[:, None], level[:, None]
-    out = np.empty(x.shape, x.dtype)
-    for piece in _pieces(len(x), x.shape[1] * x.shape[2]):
-        result = out[piece]
-        np.multiply(g[piece], factor, result)
-        result += x[piece] * slope
-        result += level
-    return out.reshape(input.shape)
+    result = np.empty(input.shape, x.dtype)
+    out = result.reshape(x.shape)
+    for channels, pieces in _blocks(x):
+        of_x, of_grad, more = (_spread(each[channels], x) for each in (slope, factor, level))
+        for piece in pieces:
+            part = out[piece, channels]
+            np.multiply(x[piece, channels], of_x, part)
+            part += more
+            part += g[piece, channels] * of_grad
+    return result

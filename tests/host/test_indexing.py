@@ -127,7 +127,7 @@ def test_nonzero(device):
 def test_embedding_sums_gradients_of_a_row(padding, device):
     weight = count(3, 8, device=device, requires_grad=True)
     numbers = torch.tensor([[1, 0], [1, 1]], device=device)
-    rows = torch.functional.indexing.embedding(numbers, weight, padding_idx=padding)
+    rows = torch.nn.functional.embedding(numbers, weight, padding_idx=padding)
     assert rows.tolist() == weight[numbers].tolist()
     rows.sum().backward()
     assert weight.grad.tolist() == [[1] * 8, [3 if padding is None else 0] * 8, [0] * 8]
@@ -170,17 +170,11 @@ ERRORS = {
     "Sizes of tensors must match except in dimension 0. Expected size 4 but got size 3 for tensor number 1": (
         lambda x: torch.cat([x, torch.ones(2, 3)]), RuntimeError
     ),
-    "embedding(): scale_grad_by_freq=True is not supported": (
-        lambda x: torch.nn.functional.embedding(torch.tensor([1]), x, scale_grad_by_freq=True), NotImplementedError
-    ),
     "embedding(): sparse=True is not supported": (
         lambda x: torch.nn.functional.embedding(torch.tensor([1]), x, sparse=True), NotImplementedError
     ),
-    "embedding(): max_norm=2 is not supported": (
-        lambda x: torch.nn.functional.embedding(torch.tensor([1]), x, max_norm=2), NotImplementedError
-    ),
     "index out of range in self": (
-        lambda x: torch.functional.indexing.embedding(torch.tensor([3]), x), IndexError
+        lambda x: torch.nn.functional.embedding(torch.tensor([3]), x), IndexError
     ),
 }  # fmt: skip
 

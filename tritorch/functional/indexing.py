@@ -5,7 +5,6 @@ from __future__ import annotations
 from tritorch.functional.shapes import broadcast_tensors
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.dimensions import as_sizes, wrap_dim
-from tritorch.ops.index.embedding import Embedding
 from tritorch.ops.index.gathering import at_least_one
 from tritorch.ops.index.indexing import Index
 from tritorch.ops.outputs import takes_out
@@ -130,32 +129,6 @@ def take_along_dim(input, indices, dim=None):
 
 
 # ---------------------------------------------------------------- tables
-
-
-def refuse_options(name, max_norm, scale_grad_by_freq, sparse):
-    """Refuse what would change the gradient or the weights of an embedding, and is not there."""
-    if max_norm is not None:
-        raise NotImplementedError(f"{name}: max_norm={max_norm} is not supported; it takes None")
-    for option, chosen in (("scale_grad_by_freq", scale_grad_by_freq), ("sparse", sparse)):
-        if chosen:
-            raise NotImplementedError(f"{name}: {option}={chosen} is not supported; it takes False")
-
-
-@export("nn.functional.embedding")
-def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
-    """The rows of `weight` that `input` numbers; row `padding_idx` gets no gradient."""
-    if weight.array.ndim != 2:
-        raise RuntimeError("'weight' must be 2-D")
-    count = weight.array.shape[0]
-    if padding_idx is not None:
-        if not -count <= padding_idx < count:
-            raise AssertionError("Padding_idx must be within num_embeddings")
-        padding_idx = padding_idx + count if padding_idx < 0 else padding_idx
-    refuse_options("embedding()", max_norm, scale_grad_by_freq, sparse)
-    return Embedding.call(weight, input, -1 if padding_idx is None else padding_idx)
-
-
-export("embedding")(Embedding.function())
 
 
 @export("nn.functional.one_hot")

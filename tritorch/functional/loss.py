@@ -191,6 +191,9 @@ def cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
     axis = 1 if input.array.ndim > 1 else 0
+    if label_smoothing == 0.0 and target.array.shape != input.array.shape and input.is_floating_point():
+        check_classes(input, target, weight)
+        return TABLE["cross_entropy"].apply(input, target, weight, ignore_index, reduction)[0]
     logs = TABLE["log_softmax"].call(input, axis)
     if target.array.shape == input.array.shape:
         if ignore_index >= 0:
@@ -198,8 +201,6 @@ def cross_entropy(
         return _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, axis)
     check_classes(input, target, weight)
     hard = TABLE["nll_loss"].apply(logs, target, weight, ignore_index, reduction)
-    if label_smoothing == 0.0:
-        return hard[0]
     return _smoothed(logs, target, weight, ignore_index, reduction, label_smoothing, axis, hard)
 
 

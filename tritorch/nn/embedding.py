@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tritorch import creation
 from tritorch.autograd.grad_mode import no_grad
-from tritorch.functional.indexing import refuse_options
+from tritorch.functional.embedding import refuse_sparse
 from tritorch.nn import functional as F
 from tritorch.nn import init
 from tritorch.nn.module import Module
@@ -18,7 +18,7 @@ class Embedding(Module):
                  scale_grad_by_freq=False, sparse=False, _weight=None, _freeze=False, device=None,
                  dtype=None):  # fmt: skip
         super().__init__()
-        refuse_options("Embedding", max_norm, scale_grad_by_freq, sparse)
+        refuse_sparse("Embedding", sparse)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
@@ -43,7 +43,9 @@ class Embedding(Module):
                 self.weight[self.padding_idx].fill_(0)
 
     def forward(self, input):
-        return F.embedding(input, self.weight, self.padding_idx)
+        return F.embedding(
+            input, self.weight, self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq, self.sparse
+        )
 
     @classmethod
     def from_pretrained(cls, embeddings, freeze=True, padding_idx=None, max_norm=None, norm_type=2.0,

@@ -1,0 +1,98 @@
+"""Softmax and its relatives in NumPy along the last dimension: sums by BLAS, pieces that stay in the cache.
+
+Exponentials are taken as they are: the maximum of a row is only subtracted where some element is too large for that, or
+some sum too small.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+_PIECE = 1 << 17  # elements
+_HIGHEST, _LEAST = 60, 1e-6  # an element, and a sum of exponentials
+
+
+@functools.lru_cache(maxsize=32)
+def ones(count, dtype):
+    """An array of ones: a matrix times it is the sums of its rows."""
+    return np.ones(count, dtype)
+
+
+def pieces_of(rows, columns):
+    """Slices of rows that lie in the cache."""
+    step = max(1, _PIECE // max(columns, 1))
+    return [slice(start, start + step) for start in range(0, rows, step)]
+
+
+def as_rows(*arrays):
+    """Contiguous arrays of one shape as matrices whose rows are the last dimension."""
+    return [each.reshape(-1, each.shape[-1]) for each in arrays]
+
+
+def are_rows(dim, *arrays):
+    """Whether arrays have elements that lie in order, `dim` last."""
+    return all(each.size and dim == each.ndim - 1 and each.flags.c_contiguous for each in arrays)
+
+
+def exponentials(x, out):
+    """exp(x - c) to `out`, their sums, and c by row, which is None for zero."""
+    if x.max() < _HIGHEST:
+        np.exp(x, out)
+        total = out @ ones(x.shape[1], x.dtype)
+        if total.min() > _LEAST:
+            return total, None
+    highest = np.maximum.reduce(x, 1)
+    np.exp(np.subtract(x, highest[:, None], out), out)
+    return out @ ones(x.shape[1], x.dtype), highest
+
+
+def log_sum_exp(x, out):
+    """log sum exp of each row; `out` is written over."""
+    total, highest = exponentials(x, out)
+    return np.log(total) if highest is None else np.log(total) + highest
+
+
+def softmax_of_rows(input):
+    """exp(x - max x) / sum exp(x - max x) along the last dimension."""
+    result = np.empty(input.shape, input.dtype)
+    x, out = as_rows(input, result)
+    for piece in pieces_of(*x.shape):
+        part = out[piece]
+        part *= (1 / exponentials(x[piece], part)[0])[:, None]
+    return result
+
+
+def log_softmax_of_rows(input):
+    """x - log sum exp x along the last dimension."""
+    result = np.empty(input.shape, input.dtype)
+    x, out = as_rows(input, result)
+    for piece in pieces_of(*x.shape):
+        total, highest = exponentials(x[piece], out[piece])
+        own = x[piece] if highest is None else x[piece] - highest[:, None]
+        np.subtract(own, np.log(total)[:, None], out[piece])
+    return result
+
+
+def softmax_gradient_of_rows(grad, output):
+    """y (grad - sum grad y) along the last dimension."""
+    result = np.empty(output.shape, output.dtype)
+    g, y, out = as_rows(grad, output, result)
+    for piece in pieces_of(*y.shape):
+        part = out[piece]
+        np.subtract(g[piece], np.vecdot(g[piece], y[piece])[:, None], part)
+        part *= y[piece]
+    return result
+
+
+def log_softmax_gradient_of_rows(grad, output):
+    """grad - exp(y) sum grad along the last dimension."""
+    result = np.empty(output.shape, output.dtype)
+    g, y, out = as_rows(grad, output, result)
+    for piece in pieces_of(*y.shape):
+        part = out[piece]
+        np.exp(y[piece], part)
+        part *= (g[piece] @ ones(g.shape[1], g.dtype))[:, None]
+        np.subtract(g[piece], part, part)
+    return result
