@@ -9,7 +9,6 @@ from tritorch.autograd.variable import Variable
 from tritorch.ops.base import export, write_out
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.index.indexing import Index
-from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.sort.order import Sort
 from tritorch.ops.sort.search import FindPlace
 from tritorch.runtime import dtypes
@@ -58,8 +57,7 @@ def _find(op, sequence, input, right, is_int32, sorter):
     if not isinstance(input, Variable):
         if not isinstance(input, (int, float)):
             need_tensors(op, sorted_sequence=sequence, input=input)
-        kind = dtypes.result_type(sequence.array, input)
-        sequence, input = sequence.to(kind), creation.tensor(input, dtype=kind, device=sequence.device)
+        input = creation.tensor(input, dtype=dtypes.result_type(sequence.array, input), device=sequence.device)
     own, given = sequence.array.shape, input.array.shape
     if not given and len(own) != 1:
         raise RuntimeError(
@@ -78,12 +76,8 @@ def _find(op, sequence, input, right, is_int32, sorter):
         )
     if sorter is not None:
         _check_sorter(sorter, own)
-    if sequence.dtype is not input.dtype:
-        raise RuntimeError(
-            "torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary "
-            f"tensor dtype {KIND_NAMES[sequence.dtype.name]} and input value tensor dtype "
-            f"{KIND_NAMES[input.dtype.name]}"
-        )
+    kind = dtypes.result_type(sequence.array, input.array)
+    sequence, input = sequence.detach().to(kind), input.detach().to(kind)
     return FindPlace.apply(sequence, input, bool(right), _KINDS[bool(is_int32)], sorter)
 
 
