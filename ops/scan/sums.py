@@ -44,7 +44,10 @@ class RunningTotal(Scan, abstract=True):
     identity = 0
 
     @classmethod
-    def call(cls, input, dim, *, dtype=None):
+    def call(cls, input, dim=None, *, dtype=None, axis=None):
+        dim = dim if axis is None else axis
+        if dim is None:
+            raise TypeError(f'{cls.op_name}() missing 1 required positional arguments: "dim"')
         dim = scan_dim(cls.op_name, input, dim)
         if dtype is not None:
             dtype = dtypes.as_dtype(dtype, cls.op_name).numpy

@@ -9,6 +9,7 @@ from tritorch.autograd.variable import Variable
 from tritorch.ops.base import export, write_out
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.index.indexing import Index
+from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.sort.order import Sort
 from tritorch.ops.sort.search import FindPlace
 from tritorch.runtime import dtypes
@@ -45,10 +46,10 @@ def bucketize(input, boundaries, *, out_int32=False, right=False, out=None):
 
 def _write(out, found, is_int32):
     if out.dtype is not found.dtype:
-        name = "Int" if is_int32 else "Long"
         raise RuntimeError(
-            f"torch.searchsorted(): output tensor's dtype is wrong, it can only be {name} when out_int32 flag is "
-            f"{is_int32}"
+            "torch.searchsorted(): output tensor's dtype is wrong, it can only be Int(int32) or Long(int64) depending "
+            f"on whether out_int32 flag is True, but we got output tensor's dtype {KIND_NAMES[out.dtype.name]} and "
+            f"out_int32 flag is {is_int32}"
         )
     return write_out(out, found)
 
