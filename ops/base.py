@@ -274,7 +274,7 @@ def write_out(out, result):
     if isinstance(result, tuple):
         for each, value in zip(out, result, strict=True):
             write_out(each, value)
-        return out
+        return result._make(out) if hasattr(result, "_make") else out
     if result.dtype.category > out.dtype.category:
         raise RuntimeError(
             f"result type {KIND_NAMES[result.dtype.name]} can't be cast to the desired output type "

@@ -1,6 +1,6 @@
 """Sums of rows that go to the same place, in a fixed order: gradients of indexing without atomics.
 
-The places are sorted (stably, by merging runs), then each run of equal places is summed by one program in the order in
+The places are sorted (stably), then each run of equal places is summed by one program in the order in
 which its rows came. The result does not depend on scheduling.
 """
 
@@ -11,64 +11,12 @@ import math
 import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
-from tritorch.ops.layout import element_strides, empty_like, merge
-from tritorch.ops.pointwise.family import offsets_of, pointwise_default, triton_dtype
+from tritorch.ops.layout import element_strides, merge
+from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.ops.reduction.family import add
 from tritorch.ops.reduction.kernel import computed_in
+from tritorch.ops.sort.kernel import sort_along
 from tritorch.runtime import tl
-
-
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
-def _merge_runs(
-    merged,  # the keys, in sorted runs of twice the length: (count,)
-    merged_order,  # where each came from: (count,)
-    keys,  # in sorted runs of `length`: (count,)
-    order,  # where each came from; unread in the first pass: (count,)
-    count,
-    length,
-    FIRST: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = index < count
-    key = tl.load(keys + index, mask=inside, other=0)
-    run = index // length
-    second = run % 2 == 1
-    pair = (run // 2) * 2 * length
-    begin = tl.minimum(tl.where(second, pair, pair + length), count)
-    low, high = begin, tl.minimum(begin + length, count)
-    # How many of the partner run come before this key: the smaller ones and, for the second run, equal ones too.
-    left = length
-    while left > 0:
-        middle = (low + high) // 2
-        searching = low < high
-        other = tl.load(keys + middle, mask=inside & searching, other=0)
-        before = tl.where(second, other <= key, other < key)
-        low = tl.where(searching & before, middle + 1, low)
-        high = tl.where(searching & (before == 0), middle, high)
-        left = left // 2
-    place = pair + (index - run * length) + (low - begin)
-    origin = index
-    if not FIRST:
-        origin = tl.load(order + index, mask=inside, other=0)
-    tl.store(merged + place, key, mask=inside)
-    tl.store(merged_order + place, origin, mask=inside)
-
-
-def sort_places(keys):
-    """The int64 `keys` in ascending order, and the position each had; equal ones keep their order."""
-    count, length = keys.size, 1
-    order = None
-    spare = [empty_like(keys) for _ in range(4)]
-    config = _merge_runs.config(keys, count=count)
-    grid = (cdiv(count, config["BLOCK"]),)
-    while length < count or order is None:
-        target = spare[:2] if keys is not spare[0] else spare[2:]
-        _merge_runs[grid](*target, keys, order if order is not None else keys, count, length,
-                          FIRST=order is None, **config)  # fmt: skip
-        keys, order = target
-        length *= 2
-    return keys, order
 
 
 def _accumulate_default(device, *, count, width):
@@ -128,7 +76,7 @@ def accumulate(out, rows, places, shape=None, strides=None, combine=add):
     if not width:
         return
     flat, steps = ((width,), [(1,)]) if shape is None else merge(shape, [strides])
-    places, order = sort_places(places)
+    places, order = sort_along(places, 0, count)
     compute = triton_dtype(computed_in(out.dtype))
     config = _accumulate.config(out, count=count, width=width)
     _accumulate[cdiv(count, config["ROWS"]), cdiv(width, config["COLUMNS"])](

@@ -72,7 +72,7 @@ class RunningExtreme(Scan, abstract=True):
         yield draw.apart(3, 4, 5), 1
         yield draw.apart(6, 4).T, 1
         yield draw.apart(9, 2)[::-2], 0
-        yield draw.apart(1025, gap=1), 0
+        yield draw.integers(0, 300, 1025), 0
         yield draw.integers(0, 5, 2, 1030), 1
         yield draw.integers(0, 5, 5, 70, dtype=np.uint8), 1
         yield draw.booleans(5, 7), 0

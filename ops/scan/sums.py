@@ -44,7 +44,10 @@ class RunningTotal(Scan, abstract=True):
     identity = 0
 
     @classmethod
-    def call(cls, input, dim, *, dtype=None):
+    def call(cls, input, dim=None, *, dtype=None, axis=None):
+        dim = dim if axis is None else axis
+        if dim is None:
+            raise TypeError(f'{cls.op_name}() missing 1 required positional arguments: "dim"')
         dim = scan_dim(cls.op_name, input, dim)
         if dtype is not None:
             dtype = dtypes.as_dtype(dtype, cls.op_name).numpy
@@ -183,8 +186,11 @@ class Logcumsumexp(Scan):
         return cls.apply(input, dim, False)
 
     def forward(self, input, dim, reverse=False):
-        """One launch of the family's kernel, or three where rows are few and long."""
-        launch = (input.dtype, computed_in(input.dtype), log_add, -math.inf, False, reverse)
+        """One launch of the family's kernel, or three where rows are few and long: in float64, as on the host.
+
+        The gradient takes exponentials of differences of results, which magnify their rounding.
+        """
+        launch = (input.dtype, _DOUBLE, log_add, -math.inf, False, reverse)
         return self.scanned(input, dim, lambda rows, at: launch_scan(rows, at, *launch))[0]
 
     def backward(self, grad):

@@ -63,13 +63,20 @@ class FindPlace(Op):
     def reference(sorted_sequence, input, right, kind, sorter=None):
         if sorter is not None:
             sorted_sequence = np.take_along_axis(sorted_sequence, sorter, -1)
-        side = "right" if right else "left"
-        if sorted_sequence.ndim == 1:
-            return np.asarray(np.searchsorted(sorted_sequence, input, side)).astype(kind)
-        found = np.empty(input.shape, kind)
-        for row in np.ndindex(input.shape[:-1]):
-            found[row] = np.searchsorted(sorted_sequence[row], input[row], side)
-        return found
+        several, size = sorted_sequence.ndim > 1, sorted_sequence.shape[-1]
+        low, high = np.zeros(input.shape, np.int64), np.full(input.shape, size)
+        for _ in range(size.bit_length()):
+            middle = np.minimum((low + high) // 2, size - 1)
+            other = np.take_along_axis(sorted_sequence, middle, -1) if several else sorted_sequence[middle]
+            before = (low < high) & ~(other > input if right else other >= input)
+            low, high = np.where(before, middle + 1, low), np.where(before, high, np.minimum(middle, high))
+        return low.astype(kind)
+
+    @classmethod
+    def fast(cls, sorted_sequence, input, right, kind, sorter=None):
+        if sorted_sequence.ndim > 1 or sorter is not None or (sorted_sequence[-1:] != sorted_sequence[-1:]).any():
+            return cls.reference(sorted_sequence, input, right, kind, sorter)
+        return np.asarray(np.searchsorted(sorted_sequence, input, "right" if right else "left")).astype(kind)
 
     def forward(self, sorted_sequence, input, right, kind, sorter=None):
         """One launch."""
@@ -98,4 +105,5 @@ class FindPlace(Op):
         yield np.array([1, 2, np.inf]).astype(draw.dtype), np.array([np.nan, 2]).astype(draw.dtype), True, wide, None
         mixed = draw(2, 9)
         yield mixed, draw(2, 3), False, wide, np.argsort(mixed, 1)
+        yield np.array([1, np.nan]).astype(draw.dtype), np.array([np.nan, 2]).astype(draw.dtype), False, wide, None
         yield draw(0), draw(3), False, wide, None

@@ -46,10 +46,10 @@ def bucketize(input, boundaries, *, out_int32=False, right=False, out=None):
 
 def _write(out, found, is_int32):
     if out.dtype is not found.dtype:
-        name = "Int" if is_int32 else "Long"
         raise RuntimeError(
-            f"torch.searchsorted(): output tensor's dtype is wrong, it can only be {name} when out_int32 flag is "
-            f"{is_int32}"
+            "torch.searchsorted(): output tensor's dtype is wrong, it can only be Int(int32) or Long(int64) depending "
+            f"on whether out_int32 flag is True, but we got output tensor's dtype {KIND_NAMES[out.dtype.name]} and "
+            f"out_int32 flag is {is_int32}"
         )
     return write_out(out, found)
 
@@ -58,8 +58,7 @@ def _find(op, sequence, input, right, is_int32, sorter):
     if not isinstance(input, Variable):
         if not isinstance(input, (int, float)):
             need_tensors(op, sorted_sequence=sequence, input=input)
-        kind = dtypes.result_type(sequence.array, input)
-        sequence, input = sequence.to(kind), creation.tensor(input, dtype=kind, device=sequence.device)
+        input = creation.tensor(input, dtype=dtypes.result_type(sequence.array, input), device=sequence.device)
     own, given = sequence.array.shape, input.array.shape
     if not given and len(own) != 1:
         raise RuntimeError(
@@ -78,12 +77,8 @@ def _find(op, sequence, input, right, is_int32, sorter):
         )
     if sorter is not None:
         _check_sorter(sorter, own)
-    if sequence.dtype is not input.dtype:
-        raise RuntimeError(
-            "torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary "
-            f"tensor dtype {KIND_NAMES[sequence.dtype.name]} and input value tensor dtype "
-            f"{KIND_NAMES[input.dtype.name]}"
-        )
+    kind = dtypes.result_type(sequence.array, input.array)
+    sequence, input = sequence.detach().to(kind), input.detach().to(kind)
     return FindPlace.apply(sequence, input, bool(right), _KINDS[bool(is_int32)], sorter)
 
 
