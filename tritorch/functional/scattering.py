@@ -280,13 +280,14 @@ def _in_place(name, function):
 
     method.__name__ = method.__qualname__ = f"{name}_"
     method.__doc__ = f"In-place form: {function.__doc__}"
-    export(f"Tensor.{name}_")(method)
+    return export(f"Tensor.{name}_")(method)
 
 
 for _function in (index_add, index_copy, index_reduce, scatter, scatter_add, scatter_reduce):
     _name = _function.__name__
     export(_name, f"Tensor.{_name}")(takes_out(_function, over_input=True))
 for _function in (index_add, index_copy, index_reduce, scatter, scatter_add, scatter_reduce, put, masked_scatter,
-                  index_put, index_fill):  # fmt: skip
+                  index_fill):  # fmt: skip
     _in_place(_function.__name__, _function)
+export("index_put_")(_in_place("index_put", index_put))
 export("index_fill", "Tensor.index_fill")(index_fill)

@@ -191,11 +191,12 @@ def _in_place(name, function):
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"In-place form: {function.__doc__}"
-    export(f"Tensor.{name}")(method)
+    return export(f"Tensor.{name}")(method)
 
 
-_resizing: tuple[type[Op], ...] = (Squeeze, Unsqueeze, Transpose, T, AsStrided)
+_resizing: tuple[type[Op], ...] = (Squeeze, Unsqueeze, Transpose, T)
 for _op in _resizing:
     _in_place(f"{_op.op_name}_", _op.function())
 for _name in ("swapaxes_", "swapdims_"):
     _in_place(_name, Transpose.function())
+export("as_strided_")(_in_place("as_strided_", AsStrided.function()))
