@@ -140,6 +140,8 @@ def index_fill(input, dim, index, value):
             "index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
             f"{value.array.ndim} dimension(s)."
         )
+    if not input.array.size:
+        return input.clone()
     if not input.device.is_cuda:
         indexing.check_bounds(at_least_one(input).array.shape, (dim,), (index,))
     rows = at_least_one(input)
