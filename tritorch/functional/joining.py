@@ -128,6 +128,8 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
         apart = Unsqueeze.apply(input, dim + 1).expand((*shape[: dim + 1], repeats, *shape[dim + 1 :]))
         return apart.clone().view((*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
     counts = repeats.tolist()
+    if output_size is not None and output_size != sum(counts):
+        raise RuntimeError("allocated size does not match required size")
     if len(counts) != shape[dim]:
         raise RuntimeError(
             f"repeats must have the same size as input along dim, but got repeats.size(0) = {len(counts)} and "
