@@ -73,7 +73,37 @@ def _without_tensors(data):
     return data
 
 
-@export("as_tensor", "asarray")
+@export("asarray")
+def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
+    """`obj` as a tensor, sharing memory where dtype and device allow, unless `copy`."""
+    made = tensor(obj, dtype=dtype, device=device) if copy else as_tensor(obj, dtype, device)
+    return made.requires_grad_() if requires_grad else made
+
+
+@export("frombuffer")
+def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
+    """A vector in the memory of a Python buffer, `count` elements (-1: all) from `offset` bytes on."""
+    kind, length = dtypes.as_dtype(dtype, "frombuffer").numpy, memoryview(buffer).nbytes
+    if not length or not count:
+        raise ValueError(f"both buffer length ({length}) and count ({count}) must not be 0")
+    if not 0 <= offset < length:
+        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({length} "
+                         "bytes) minus 1")  # fmt: skip
+    if count < 0 and (length - offset) % kind.itemsize:
+        raise ValueError(
+            f"buffer length ({length - offset} bytes) after offset ({offset} bytes) must be a multiple of element size "
+            f"({kind.itemsize})"
+        )
+    if offset + count * kind.itemsize > length:
+        raise ValueError(
+            f"requested buffer length ({count} * {kind.itemsize} bytes) after offset ({offset} bytes) must not be "
+            f"greater than actual buffer length ({length} bytes)"
+        )
+    made = from_numpy(np.frombuffer(buffer, kind, count, offset))
+    return made.requires_grad_() if requires_grad else made
+
+
+@export("as_tensor")
 def as_tensor(data, dtype=None, device=None):
     """`data` as a tensor, sharing memory where dtype and device allow."""
     if isinstance(data, Variable):
@@ -292,62 +322,6 @@ def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devi
     if kind.kind in "iu" and int(step) == 0:
         raise ValueError("step must be nonzero")
     made = TABLE["arange"].apply(start, step, count, kind, devices.resolve(device))
-    if out is not None:
-        return out.resize_(made.shape).copy_(made)
-    return made.requires_grad_() if requires_grad else made
-
-
-def _spaced(op, start, end, steps):
-    """The checked ends of a range and its number of steps, in float64 arithmetic."""
-    if not hasattr(steps, "__index__"):
-        raise TypeError(f"{op}(): argument 'steps' must be int, not {type(steps).__name__}")
-    if steps < 0:
-        raise RuntimeError("number of steps must be non-negative")
-    for name, each in (("start", start), ("end", end)):
-        if isinstance(each, Variable) and each.array.ndim:
-            raise RuntimeError(
-                f"{op} only supports 0-dimensional start and end tensors, but got {name} with {each.array.ndim} "
-                "dimension(s)."
-            )
-    start, end = (each.item() if isinstance(each, Variable) else each for each in (start, end))
-    return start, end, (end - start) / (steps - 1) if steps > 1 else 0.0
-
-
-@export("linspace")
-def linspace(start, end, steps, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
-    """`steps` numbers from `start` to `end`, both included, at equal distances."""
-    start, end, step = _spaced("linspace", start, end, steps)
-    kind = dtypes.as_dtype(dtype or dtypes.get_default_dtype(), "linspace").numpy
-    made = TABLE["arange"].apply(float(start), step, steps, kind, devices.resolve(device))
-    if steps > 1:
-        made[-1] = end
-    if out is not None:
-        return out.resize_(made.shape).copy_(made)
-    return made.requires_grad_() if requires_grad else made
-
-
-@export("logspace")
-def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
-    """`steps` numbers from base^start to base^end, both included, at equal ratios."""
-    start, end, step = _spaced("logspace", start, end, steps)
-    kind = dtypes.as_dtype(dtype or dtypes.get_default_dtype(), "logspace")
-    float64 = dtypes.float64.numpy
-    powers = TABLE["arange"].apply(float(start), step, steps, float64, devices.resolve(device))
-    if steps > 1:
-        powers[-1] = end
-    made = TABLE["cast"].apply(TABLE["pow"].apply(float(base), powers), kind.numpy)
-    if out is not None:
-        return out.resize_(made.shape).copy_(made)
-    return made.requires_grad_() if requires_grad else made
-
-
-@export("eye")
-def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
-    """An n by m matrix with ones on its diagonal."""
-    m = n if m is None else m
-    made = zeros(n, m, dtype=dtype, device=device)
-    if n and m:
-        made.diagonal().fill_(1)
     if out is not None:
         return out.resize_(made.shape).copy_(made)
     return made.requires_grad_() if requires_grad else made

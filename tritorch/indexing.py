@@ -172,8 +172,13 @@ def _from_sequence(item, tensor):
 
 
 def _beside(item, tensor):
-    item = item.detach() if item.requires else item
-    return item if item.device is tensor.device else item.to(tensor.device)
+    if item.device is tensor.device:
+        return item.detach() if item.requires else item
+    if item.device is not CPU:
+        raise RuntimeError(
+            f"indices should be either on cpu or on the same device as the indexed tensor ({tensor.device})"
+        )
+    return item.to(tensor.device)
 
 
 def _refuse(item):

@@ -26,6 +26,17 @@ def key_along(shape, dim, index):
     )
 
 
+def places_along(shape, dim, index):
+    """The same as positions in the flattened tensor: NumPy's `ufunc.at` is quicker with those."""
+    check_range(shape, dim, index)
+    places, step = np.zeros(index.shape, np.int64), 1
+    for at in reversed(range(index.ndim)):
+        own = index if at == dim else np.arange(index.shape[at]).reshape((-1,) + (1,) * (index.ndim - 1 - at))
+        places += np.multiply(own, step, dtype=np.int64)
+        step *= shape[at]
+    return places.reshape(-1)
+
+
 def check_range(shape, dim, index):
     """Refuse positions outside of dimension `dim`; an index on a GPU is not waited for."""
     if isinstance(index, np.ndarray) and index.size and not 0 <= index.min() <= index.max() < shape[dim]:
@@ -131,6 +142,16 @@ class Scatter(Op):
             np.add.at(result, key, part_of(src, index))
         else:
             result[key] = part_of(src, index)
+        return result
+
+    @classmethod
+    def fast(cls, input, dim, accumulate, index, src):
+        """Sums by flat positions."""
+        if not accumulate:
+            return cls.reference(input, dim, accumulate, index, src)
+        result = input.copy()
+        part = np.broadcast_to(part_of(src, index), index.shape).astype(result.dtype, copy=False)
+        np.add.at(result.reshape(-1), places_along(input.shape, dim, index), part.reshape(-1))
         return result
 
     def forward(self, input, dim, accumulates, index, src):

@@ -214,11 +214,11 @@ class Index(Op):
 
     @classmethod
     def host(cls, input, dims, *indices):
-        """NumPy's `take` where one tensor indexes the first dimension: it is quicker."""
-        if dims != (0,):
+        """NumPy's `take` where one tensor indexes: it is quicker."""
+        if len(dims) > 1:
             return cls.reference(input, dims, *indices)
         try:
-            return input.take(indices[0], 0)
+            return input.take(indices[0], dims[0])
         except IndexError:
             return cls.reference(input, dims, *indices)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.base import Op
-from tritorch.ops.index.gathering import Gather, Scatter, check_range, key_along, part_of, whole_of
+from tritorch.ops.index.gathering import Gather, Scatter, check_range, key_along, part_of, places_along, whole_of
 from tritorch.ops.index.indexing import pick_along, places_of
 from tritorch.ops.index.segments import accumulate
 from tritorch.ops.layout import empty_like
@@ -18,11 +18,27 @@ from tritorch.ops.reduction.select_kernel import larger, smaller
 
 
 class ScatterReduction(Op, abstract=True):
-    """input combined with `src` at `index` along `dim`; a member gives how two elements are combined."""
+    """input combined with `src` at `index` along `dim`; a member says how: in the kernel, and by NumPy."""
 
     saves = ("input", "index", "src", "output")
     widens = True
     combine = None
+    ufunc: np.ufunc
+
+    @classmethod
+    def reference(cls, input, dim, index, src):
+        """NumPy's unbuffered ufunc, element after element."""
+        result = input.copy()
+        cls.ufunc.at(result, key_along(input.shape, dim, index), part_of(src, index))
+        return result
+
+    @classmethod
+    def fast(cls, input, dim, index, src):
+        """The same by flat positions."""
+        result = input.copy()
+        part = part_of(src, index).reshape(-1)
+        cls.ufunc.at(result.reshape(-1), places_along(input.shape, dim, index), part)
+        return result
 
     def forward(self, input, dim, index, src):
         """A copy, the sorted places, and one launch that combines."""
@@ -47,12 +63,7 @@ class ScatterProd(ScatterReduction):
     """input times the elements of `src` at `index` along `dim`."""
 
     combine = multiply
-
-    @staticmethod
-    def reference(input, dim, index, src):
-        result = input.copy()
-        np.multiply.at(result, key_along(input.shape, dim, index), part_of(src, index))
-        return result
+    ufunc = np.multiply
 
     def backward(self, grad):
         """grad times the product of all other factors, which is exact where one of them is zero."""
@@ -92,21 +103,11 @@ class ScatterAmax(ScatterExtreme):
     """The largest of input and the elements of `src` at `index` along `dim`."""
 
     combine = larger
-
-    @staticmethod
-    def reference(input, dim, index, src):
-        result = input.copy()
-        np.maximum.at(result, key_along(input.shape, dim, index), part_of(src, index))
-        return result
+    ufunc = np.maximum
 
 
 class ScatterAmin(ScatterExtreme):
     """The smallest of input and the elements of `src` at `index` along `dim`."""
 
     combine = smaller
-
-    @staticmethod
-    def reference(input, dim, index, src):
-        result = input.copy()
-        np.minimum.at(result, key_along(input.shape, dim, index), part_of(src, index))
-        return result
+    ufunc = np.minimum

@@ -63,7 +63,7 @@ class Cat(Op):
         for position, shape in enumerate(shapes):
             if not shape:
                 raise RuntimeError(f"zero-dimensional tensor (at position {position}) cannot be concatenated")
-        dim = wrap_dim(dim, len(first))
+        dim = wrap_dim(dim, len(first)) if first != (0,) else 0  # all are left out, whatever dimension they join along
         for position, shape in enumerate(shapes):
             if shape in (first, (0,)):
                 continue
@@ -93,9 +93,13 @@ class Cat(Op):
         dim, starts = self.inputs[0], self.inputs[1]
         parts = [None, None]
         for edge, start in zip(self.edges[2:], starts, strict=True):
-            wanted = edge is not None and edge[2] != (0,)
-            key = (slice(None),) * dim
-            parts.append(Slice.apply(grad, (*key, slice(start, start + edge[2][dim]), ...)) if wanted else None)
+            if edge is None:
+                parts.append(None)
+            elif edge[2] == (0,):
+                parts.append(grad.new_zeros(0))
+            else:
+                key = (*(slice(None),) * dim, slice(start, start + edge[2][dim]), ...)
+                parts.append(Slice.apply(grad, key))
         return tuple(parts)
 
     @staticmethod

@@ -24,7 +24,8 @@ class Flip(Op):
 
     @classmethod
     def call(cls, input, *dims, **named):
-        return cls.apply(input, wrap_dims(as_sizes((named["dims"],) if named else dims), input.array.ndim))
+        dims = wrap_dims(as_sizes((named["dims"],) if named else dims), input.array.ndim)
+        return cls.apply(input, dims if input.array.ndim else ())
 
     def forward(self, input, dims):
         """One launch, which reads backwards."""
@@ -73,6 +74,8 @@ class Roll(Op):
             raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
         if not input.array.ndim:
             raise IndexError(f"Dimension specified as {dims[0]} but tensor has no dimensions")
+        if not input.array.size and len(dims) == 1:
+            return input.clone()
         total = {}
         for shift, dim in zip(shifts, dims, strict=True):
             dim = wrap_dim(dim, input.array.ndim)

@@ -174,6 +174,38 @@ def _offsets(shape, steps):
     return found.reshape(-1)
 
 
+class LaidOut(Op):
+    """A copy of the elements in memory where they lie by the strides `stride`, without overlap."""
+
+    @staticmethod
+    def reference(input, stride):
+        item = input.itemsize
+        steps = tuple([step * item for step in stride])
+        reach = extent(input.shape, steps, item)[1] // item
+        result = views.as_strided(np.empty(reach, input.dtype), input.shape, steps)
+        result[...] = input
+        return result
+
+    def forward(self, input, stride):
+        """One launch."""
+        item = input.itemsize
+        steps = tuple([step * item for step in stride])
+        memory = empty_like(input, (extent(input.shape, steps, item)[1] // item,))
+        result = views.as_strided(memory, input.shape, steps)
+        copy_elements(input, result)
+        return result
+
+    def backward(self, grad):
+        """The gradient itself."""
+        return (grad,)
+
+    @staticmethod
+    def samples(draw):
+        yield draw(3, 4), (1, 3)
+        yield draw(5, 2), (7, 3)
+        yield draw(0, 2), (1, 1)
+
+
 # ---------------------------------------------------------------- written through
 
 

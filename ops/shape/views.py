@@ -132,6 +132,8 @@ class Permute(ViewOp):
 @export("permute", "Tensor.permute")
 def permute(input, *dims, **named):
     """The dimensions in the order `dims`."""
+    if not (dims or named):
+        raise TypeError('permute() missing 1 required positional arguments: "dims"')
     dims = as_sizes((named["dims"],) if named else dims)
     ndim = input.array.ndim
     if len(dims) != ndim:
@@ -213,6 +215,8 @@ class Expand(ViewOp):
 
     @classmethod
     def call(cls, input, *sizes, implicit=False, size=None):
+        if size is None and not sizes:
+            raise TypeError('expand() missing 1 required positional arguments: "size"')
         return cls.apply(input, cls.resolve(as_sizes(sizes if size is None else (size,)), input.array.shape))
 
     @staticmethod

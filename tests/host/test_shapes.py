@@ -137,6 +137,22 @@ def test_write_through_a_view_by_strides_keeps_the_history(device):
     assert a.grad.tolist() == [[5, 1, 1], [1, 5, 1]]
 
 
+def test_write_by_strides_reaches_the_elements_of_a_transposed_root(device):
+    a = count(2, 3, device=device, requires_grad=True)
+    x = torch.empty_strided((3, 2), (1, 3), device=device)
+    x[:] = a.t()
+    x.fill_diagonal_(0.0)
+    (x * count(3, 2, device=device)).sum().backward()
+    assert x.tolist() == [[0, 3], [1, 0], [2, 5]]
+    assert a.grad.tolist() == [[0, 2, 4], [1, 0, 5]]
+
+
+def test_empty_vectors_join_along_any_dimension_and_have_gradients(device):
+    x = torch.zeros(0, device=device, requires_grad=True)
+    torch.cat([x, x], 1).sum().backward()
+    assert x.grad.shape == (0,)
+
+
 REPLACED = {
     "diagonal": lambda x, src: x.diagonal_scatter(src[:2], 1),
     "select": lambda x, src: x.select_scatter(src, 1, -1),

@@ -53,3 +53,10 @@ def test_the_same_net_comes_out():
     np.testing.assert_allclose(losses, expected, relative, absolute)
     for parameter, truth in zip(parameters, truths, strict=True):
         np.testing.assert_allclose(parameter, truth, relative, absolute)
+
+
+def test_a_device_as_context_is_the_one_that_its_name_means():
+    with torch.device("cuda"):
+        made = torch.tensor([1.0])
+    assert made.device is torch.ones(1, device="cuda").device
+    assert (made + torch.ones(1, device="cuda")).item() == 2

@@ -15,6 +15,8 @@ from tritorch.autograd.apply import apply
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.variable import Variable, next_sequence
 from tritorch.ops.base import Node
+from tritorch.ops.layout import element_strides
+from tritorch.ops.shape.strided_views import AsStrided, LaidOut
 from tritorch.runtime import dtypes
 
 
@@ -124,6 +126,8 @@ class ReplaceRegion(Node):
 
     def __init__(self, path, root, written):
         self.path = [(step.op, step.rest) for step in path]
+        by_strides = any(step.op is AsStrided for step in path)
+        self.strides = element_strides(root.array) if by_strides else None  # such a view needs the root's own layout
         self.edges = [
             (*each.gradient_edge(), each.array.shape, each.array.dtype) if each.requires else None
             for each in (root, written)
@@ -135,13 +139,15 @@ class ReplaceRegion(Node):
 
     def backward(self, grad):
         """The gradient with the region zeroed, and the region's gradient."""
-        grad = grad.contiguous()  # a view by strides looks no further
-        region = self._view(grad)
+        region = self._view(self._own(grad))
         rest = None
         if self.edges[0] is not None:
-            rest = grad.clone()
+            rest = self._own(grad.clone())
             self._view(rest).zero_()
         return rest, region
+
+    def _own(self, tensor):
+        return tensor if self.strides is None else LaidOut.apply(tensor, self.strides)
 
     def _view(self, tensor):
         for op, rest in self.path:

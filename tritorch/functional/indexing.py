@@ -120,6 +120,8 @@ def take_along_dim(input, indices, dim=None):
     """gather along `dim` with the other dimensions broadcast; without `dim`, of all elements in one dimension."""
     if dim is None:
         return input.reshape(-1).gather(0, indices.reshape(-1))
+    if not input.array.ndim:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     dim = wrap_dim(dim, input.array.ndim)
     shapes = [[1 if at == dim else size for at, size in enumerate(each.array.shape)] for each in (input, indices)]
     common = [max(sizes) if 0 not in sizes else 0 for sizes in zip(*shapes, strict=True)]

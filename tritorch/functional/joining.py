@@ -90,6 +90,8 @@ def column_stack(tensors):
 @export("Tensor.repeat")
 def repeat(self, *repeats):
     """The tensor repeated so many times along each dimension; more numbers than dimensions make new ones in front."""
+    if not repeats:
+        raise TypeError('repeat() missing 1 required positional arguments: "repeats"')
     repeats = as_sizes(repeats)
     shape = self.array.shape
     if len(repeats) < len(shape):
@@ -114,6 +116,8 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
         return Index.apply(creation.arange(len(input), device=input.device), (0,), _repeated(input.tolist(), input))
     if dim is None:
         input, dim = reshape(input, (-1,)), 0
+    elif not input.array.ndim:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
     dim = wrap_dim(dim, input.array.ndim)
     shape = input.array.shape
     if isinstance(repeats, Variable) and repeats.array.size == 1:
@@ -124,6 +128,8 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
         apart = Unsqueeze.apply(input, dim + 1).expand((*shape[: dim + 1], repeats, *shape[dim + 1 :]))
         return apart.clone().view((*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
     counts = repeats.tolist()
+    if output_size is not None and output_size != sum(counts):
+        raise RuntimeError("allocated size does not match required size")
     if len(counts) != shape[dim]:
         raise RuntimeError(
             f"repeats must have the same size as input along dim, but got repeats.size(0) = {len(counts)} and "

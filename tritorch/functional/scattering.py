@@ -140,6 +140,8 @@ def index_fill(input, dim, index, value):
             "index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
             f"{value.array.ndim} dimension(s)."
         )
+    if not input.array.size:
+        return input.clone()
     if not input.device.is_cuda:
         indexing.check_bounds(at_least_one(input).array.shape, (dim,), (index,))
     rows = at_least_one(input)
@@ -178,16 +180,10 @@ def _with_one(input):
 
 def scatter(input, dim, index, src=None, *, value=None, reduce=None):
     """The tensor with `src`, or one value, written at `index` along `dim`; added or multiplied by `reduce`."""
-    if reduce not in (None, "add", "multiply"):
+    if reduce not in _WRITES:
         raise RuntimeError("reduce argument must be either add or multiply.")
     src = value if src is None else src
-    if not isinstance(src, Variable):
-        src = _number(src, input)
-    if reduce != "multiply":
-        return _scatter(input, dim, index, src, lambda *args: Scatter.apply(*args[:2], reduce == "add", *args[2:]))
-    if not src.array.ndim:
-        src = src.expand(index.array.shape)
-    return _scatter(input, dim, index, src, ScatterProd.apply)
+    return _scatter(input, dim, index, src if isinstance(src, Variable) else _number(src, input), _WRITES[reduce])
 
 
 def scatter_add(input, dim, index, src):
@@ -227,11 +223,17 @@ def _emptied(input, dim, index, value):
     return Scatter.apply(input, dim, False, index, _number(value, input))
 
 
+def _written(input, dim, index, src):
+    return Scatter.apply(input, dim, False, index, src)
+
+
 def _added(input, dim, index, src, include_self=True):
     return Scatter.apply(input if include_self else _emptied(input, dim, index, 0), dim, True, index, src)
 
 
 def _multiplied(input, dim, index, src, include_self=True):
+    if not src.array.ndim:
+        src = src.expand(index.array.shape)
     return ScatterProd.apply(input if include_self else _emptied(input, dim, index, 1), dim, index, src)
 
 
@@ -263,6 +265,7 @@ def _mean(input, dim, index, src, include_self):
     return (total / count).to(total.dtype)
 
 
+_WRITES = {None: _written, "add": _added, "multiply": _multiplied}
 _REDUCTIONS = {
     "sum": _added, "prod": _multiplied, "mean": _mean, "amax": _largest, "amin": _smallest, "max": _largest,
     "min": _smallest,
@@ -280,13 +283,14 @@ def _in_place(name, function):
 
     method.__name__ = method.__qualname__ = f"{name}_"
     method.__doc__ = f"In-place form: {function.__doc__}"
-    export(f"Tensor.{name}_")(method)
+    return export(f"Tensor.{name}_")(method)
 
 
 for _function in (index_add, index_copy, index_reduce, scatter, scatter_add, scatter_reduce):
     _name = _function.__name__
     export(_name, f"Tensor.{_name}")(takes_out(_function, over_input=True))
 for _function in (index_add, index_copy, index_reduce, scatter, scatter_add, scatter_reduce, put, masked_scatter,
-                  index_put, index_fill):  # fmt: skip
+                  index_fill):  # fmt: skip
     _in_place(_function.__name__, _function)
+export("index_put_")(_in_place("index_put", index_put))
 export("index_fill", "Tensor.index_fill")(index_fill)

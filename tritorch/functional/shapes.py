@@ -10,7 +10,18 @@ from tritorch.ops.base import TABLE, Op, export
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.ops.layout import broadcast_shape
 from tritorch.ops.shape.strided_views import AsStrided
-from tritorch.ops.shape.views import Expand, Permute, Slice, Squeeze, T, Transpose, Unsqueeze, permute, reshape
+from tritorch.ops.shape.views import (
+    Expand,
+    Permute,
+    Slice,
+    Squeeze,
+    T,
+    Transpose,
+    Unsqueeze,
+    alias_view,
+    permute,
+    reshape,
+)
 from tritorch.tensor import Size
 
 
@@ -51,6 +62,8 @@ def unflatten(input, dim, sizes):
     """Dimension `dim` split into several of `sizes`, one of which may be -1."""
     shape = input.array.shape
     dim = wrap_dim(dim, len(shape))
+    if not shape:
+        raise RuntimeError(f"unflatten: dimension specified as {dim} but tensor has no dimensions")
     sizes = as_sizes((sizes,))
     if not sizes:
         raise RuntimeError("unflatten: sizes must be non-empty")
@@ -69,12 +82,13 @@ def unflatten(input, dim, sizes):
 def movedim(input, source, destination):
     """The dimensions `source` at the places `destination`; the others keep their order."""
     ndim = input.array.ndim
-    source, destination = wrap_dims(source, ndim), wrap_dims(destination, ndim)
+    source, destination = as_sizes((source,)), as_sizes((destination,))
     if len(source) != len(destination):
         raise RuntimeError(
             f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain the same number "
             f"of dims as destination ({list(destination)} dims)"
         )
+    source, destination = wrap_dims(source, ndim), wrap_dims(destination, ndim)
     placed = dict(zip(destination, source, strict=True))
     rest = iter([dim for dim in range(ndim) if dim not in source])
     return Permute.apply(input, tuple([placed[dim] if dim in placed else next(rest) for dim in range(ndim)]))
@@ -91,6 +105,8 @@ def _reversed(self):
 
 
 def _matrix_transpose(self):
+    if not self.array.ndim:
+        return alias_view(self)
     if self.array.ndim < 2:
         raise RuntimeError(
             f"tensor.mT is only supported on matrices or batches of matrices. Got {self.array.ndim}-D tensor."
@@ -191,11 +207,12 @@ def _in_place(name, function):
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"In-place form: {function.__doc__}"
-    export(f"Tensor.{name}")(method)
+    return export(f"Tensor.{name}")(method)
 
 
-_resizing: tuple[type[Op], ...] = (Squeeze, Unsqueeze, Transpose, T, AsStrided)
+_resizing: tuple[type[Op], ...] = (Squeeze, Unsqueeze, Transpose, T)
 for _op in _resizing:
     _in_place(f"{_op.op_name}_", _op.function())
 for _name in ("swapaxes_", "swapdims_"):
     _in_place(_name, Transpose.function())
+export("as_strided_")(_in_place("as_strided_", AsStrided.function()))

@@ -18,15 +18,14 @@ def split(tensor, split_size_or_sections=None, dim=0, *, split_size=None):
     shape = tensor.array.shape
     if not shape:
         raise RuntimeError("split expects at least a 1-dimensional tensor")
-    dim = wrap_dim(dim, len(shape))
     if isinstance(sizes, (tuple, list)):
         return split_with_sizes(tensor, sizes, dim)
     sizes = int(sizes)
-    if sizes < 0 or (sizes == 0 and shape[dim]):
-        raise RuntimeError(
-            f"split expects split_size be non-negative, but got split_size={sizes}" if sizes < 0
-            else f"split_size can only be 0 if dimension size is 0, but got dimension size of {shape[dim]}"
-        )  # fmt: skip
+    if sizes < 0:
+        raise RuntimeError(f"split expects split_size be non-negative, but got split_size={sizes}")
+    dim = wrap_dim(dim, len(shape))
+    if sizes == 0 and shape[dim]:
+        raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {shape[dim]}")
     starts = range(0, shape[dim], sizes) if shape[dim] else (0,)
     return tuple([slice_dim(tensor, dim, start, min(start + sizes, shape[dim])) for start in starts])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tritorch.functional import shapes, splitting
+from tritorch.functional.queries import detach
 from tritorch.ops.base import EXPORTS, export
 from tritorch.ops.outputs import takes_out
 from tritorch.ops.shape.views import alias_view, reshape
@@ -46,6 +47,7 @@ def narrow_copy(input, dim, start, length):
 
 
 _copying("alias", alias_view)
+_copying("detach", detach)
 _copying("slice", _slice)
 _copying("view", _view)
 for _name in ("as_strided", "diagonal", "expand", "permute", "select", "squeeze", "t", "transpose", "unfold",

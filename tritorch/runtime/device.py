@@ -55,7 +55,7 @@ class Device:
         return self
 
     def __enter__(self):
-        _state.stack = [*getattr(_state, "stack", ()), self]
+        _state.stack = [*getattr(_state, "stack", ()), resolve(self)]
         return self
 
     def __exit__(self, *_):

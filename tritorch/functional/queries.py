@@ -1,0 +1,100 @@
+"""What tensors are asked, as functions; and their diagonal, order and memory."""
+
+from __future__ import annotations
+
+from tritorch import creation
+from tritorch.autograd.variable import Variable
+from tritorch.ops.base import export
+from tritorch.ops.dimensions import as_sizes
+from tritorch.ops.guard import need_tensors
+from tritorch.ops.layout import element_strides
+from tritorch.ops.shape.reordered import Flip
+from tritorch.ops.shape.strided_views import AsStrided
+from tritorch.runtime import dtypes, transfer
+
+
+@export("numel")
+def numel(input):
+    """The number of elements."""
+    return input.array.size
+
+
+@export("get_device")
+def get_device(input):
+    """The index of the tensor's GPU, -1 on a host device."""
+    return input.get_device()
+
+
+@export("detach")
+def detach(input):
+    """The same memory without the history."""
+    return input.detach()
+
+
+@export("is_complex")
+def is_complex(input):
+    """Whether the dtype is complex: never, yet."""
+    need_tensors("is_complex", input=input)
+    return False
+
+
+@export("is_signed", "Tensor.is_signed")
+def is_signed(input):
+    """Whether the dtype has negative numbers."""
+    return dtypes.of(input.array.dtype).is_signed
+
+
+@export("is_same_size", "Tensor.is_same_size")
+def is_same_size(input, other):
+    """Whether two tensors have the same shape."""
+    return input.array.shape == other.array.shape
+
+
+@export("Tensor.is_set_to")
+def is_set_to(self, tensor):
+    """Whether both tensors are the same elements of the same memory."""
+    mine, other = self.array, tensor.array
+    same = mine.shape == other.shape and element_strides(mine) == element_strides(other)
+    return same and transfer.pointer(mine) == transfer.pointer(other)
+
+
+@export("can_cast")
+def can_cast(from_, to):
+    """Whether a result of dtype `from_` may be written to an output of dtype `to`."""
+    return from_.category <= to.category
+
+
+@export("Tensor.__reversed__")
+def reverse(self):
+    """The slices along dimension 0, the last one first."""
+    return Flip.apply(self, (0,)) if self.array.ndim else self
+
+
+@export("Tensor.new")
+def new(self, *args, device=None):
+    """A tensor of this one's dtype: of sizes, without set elements, or with a copy of data."""
+    device = self.device if device is None else device
+    if len(args) == 1 and not isinstance(args[0], int):
+        if isinstance(args[0], Variable):
+            return args[0].detach()
+        return creation.tensor(args[0], dtype=self.dtype, device=device)
+    return creation.empty(as_sizes((args or (0,),)), dtype=self.dtype, device=device)
+
+
+@export("Tensor.fill_diagonal_")
+def fill_diagonal_(self, fill_value, wrap=False):
+    """Write `fill_value` along the main diagonal; with `wrap`, again below it in a tall matrix, one row in between."""
+    shape, steps = self.array.shape, element_strides(self.array)
+    if len(shape) < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if len(shape) > 2 and len(set(shape)) > 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    size = min(shape)
+    step = sum(steps)
+    regions = [(size, 0)]
+    if wrap and len(shape) == 2 and shape[0] > shape[1] + 1:
+        width = shape[1] + 1
+        regions.append(((self.array.size + size) // width - size, steps[0] * width))
+    for count, offset in regions:
+        AsStrided.apply(self, (count,), (step,), offset, steps).fill_(fill_value)
+    return self
