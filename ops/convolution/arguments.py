@@ -5,6 +5,7 @@ Everything that describes a window is a tuple of one integer a dimension; `paddi
 
 from __future__ import annotations
 
+from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import dtypes
 
 _NAMES = {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16"}
@@ -192,3 +193,77 @@ def _check_not_empty(x, ndim):
 
 def _times(sizes):
     return " x ".join(map(str, sizes))
+
+
+def window_of(op, **given):
+    """Two integers for everything given that describes a window over images, such as kernel_size=2."""
+    return tuple([_two(op, name, value) for name, value in given.items()])
+
+
+def _two(op, name, value):
+    if isinstance(value, int):
+        return value, value
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    for each in values:
+        if not hasattr(each, "__index__"):
+            kind = type(each).__name__
+            raise TypeError(f"{op}(): argument '{name}' must be tuple of ints, but found element of type {kind}")
+    if len(values) != 2:
+        raise RuntimeError(f"It is expected {name} equals to 2, but got size {len(values)}")
+    return values
+
+
+def check_image(x, kernel, dilation, padding, stride):
+    """Refuse images and windows that `unfold` does not take."""
+    _check_window("im2col", x, kernel, dilation, padding, stride)
+    if x.ndim not in (3, 4) or 0 in x.shape[-3:]:
+        raise RuntimeError(
+            "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, "
+            f"but got: {list(x.shape)}"
+        )
+    places = out_size(x.shape[-2:], kernel, stride, [(each, each) for each in padding], dilation)
+    if min(places) < 1:
+        raise RuntimeError(
+            f"Given input with spatial size {tuple(x.shape[-2:])}, kernel_size={kernel}, dilation={dilation}, "
+            f"padding={padding}, calculated shape of the array of sliding blocks as {places}, but its components must "
+            "be at least one."
+        )
+
+
+def check_columns(x, size, kernel, dilation, padding, stride):
+    """Refuse columns, windows and a size of images that `fold` does not take."""
+    _check_window("col2im", x, kernel, dilation, padding, stride)
+    if x.ndim not in (2, 3) or 0 in x.shape[-2:]:
+        raise RuntimeError(
+            "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for "
+            f"input, but got: {list(x.shape)}"
+        )
+    rows, columns = x.shape[-2:]
+    if rows % (kernel[0] * kernel[1]):
+        raise RuntimeError(
+            "Expected size of input's dimension 1 to be divisible by the product of kernel_size, "
+            f"but got input.size(1)={rows} and kernel_size={kernel}."
+        )
+    places = out_size(size, kernel, stride, [(each, each) for each in padding], dilation)
+    if columns != places[0] * places[1] or min(places) < 1:
+        raise RuntimeError(
+            f"Given output_size={size}, kernel_size={kernel}, dilation={dilation}, padding={padding}, "
+            f"stride={stride}, expected size of input's dimension 2 to match the calculated number of sliding blocks "
+            f"{places[0]} * {places[1]} = {places[0] * places[1]}, but got input.size(2)={columns}."
+        )
+
+
+def _check_window(op, x, kernel, dilation, padding, stride):
+    for name, short, value, least in (
+        ("kernel size", "kernel", kernel, 1),
+        ("dilation", "dilation", dilation, 1),
+        ("padding", "pad", padding, 0),
+        ("stride", "stride", stride, 1),
+    ):
+        if min(value) < least:
+            raise RuntimeError(
+                f"{name} should be {'greater than zero' if least else 'non-negative'}, "
+                f"but got {short}_height: {value[0]} {short}_width: {value[1]}"
+            )
+    if x.dtype.kind in "iu":
+        raise NotImplementedError(f"\"{op}\" not implemented for '{KIND_NAMES[dtypes.of(x.dtype).name]}'")

@@ -13,19 +13,7 @@ from tritorch.ops.base import Op
 from tritorch.ops.convolution import host as on_host
 from tritorch.ops.convolution.arguments import out_size
 from tritorch.ops.convolution.kernels import launch_forward, launch_input_gradient, launch_weight_gradient
-
-
-def _taps(padded, kernel, out, stride, dilation):
-    """For each tap of the kernel: its place in it, and the view of padded images it reads, of the output's size."""
-    for tap in np.ndindex(*kernel):
-        firsts = [at * step for at, step in zip(tap, dilation, strict=True)]
-        reads = [slice(first, first + (places - 1) * by + 1, by)
-                 for first, places, by in zip(firsts, out, stride, strict=True)]  # fmt: skip
-        yield tap, padded[(slice(None), slice(None), *reads)]
-
-
-def _padded(x, padding):
-    return np.pad(x, ((0, 0), (0, 0), *padding))
+from tritorch.ops.convolution.windows import padded, taps_of
 
 
 def _grouped(x, groups):
@@ -47,7 +35,7 @@ class Convolution(Op):
         features = weight.shape[0]
         filters = weight.reshape(groups, features // groups, *weight.shape[1:])
         out = np.zeros((input.shape[0], groups, features // groups, *size), input.dtype)
-        for tap, patch in _taps(_padded(input, padding), weight.shape[2:], size, stride, dilation):
+        for tap, patch in taps_of(padded(input, padding), weight.shape[2:], size, stride, dilation):
             out += np.einsum("ngc...,goc->ngo...", _grouped(patch, groups), filters[(..., *tap)])
         out = out.reshape(input.shape[0], features, *size)
         return out if bias is None else out + bias.reshape(-1, *[1] * len(size))
@@ -136,12 +124,12 @@ class ConvolutionInputGradient(Op):
         features, channels = weight.shape[0], weight.shape[1] * groups
         filters = weight.reshape(groups, features // groups, *weight.shape[1:])
         room = [length + sum(ends) for length, ends in zip(size, padding, strict=True)]
-        padded = np.zeros((grad.shape[0], channels, *room), grad.dtype)
-        for tap, patch in _taps(padded, weight.shape[2:], grad.shape[2:], stride, dilation):
+        wide = np.zeros((grad.shape[0], channels, *room), grad.dtype)
+        for tap, patch in taps_of(wide, weight.shape[2:], grad.shape[2:], stride, dilation):
             part = np.einsum("ngo...,goc->ngc...", _grouped(grad, groups), filters[(..., *tap)])
             patch += part.reshape(patch.shape)
         inside = [slice(before, before + length) for (before, _), length in zip(padding, size, strict=True)]
-        return padded[(slice(None), slice(None), *inside)]
+        return wide[(slice(None), slice(None), *inside)]
 
     @staticmethod
     def fast(grad, weight, size, stride, padding, dilation, groups):
@@ -180,7 +168,7 @@ class ConvolutionWeightGradient(Op):
         features, channels = grad.shape[1], input.shape[1] // groups
         out = np.zeros((groups, features // groups, channels, *size), grad.dtype)
         places = range(4, 4 + len(size))
-        for tap, patch in _taps(_padded(input, padding), size, grad.shape[2:], stride, dilation):
+        for tap, patch in taps_of(padded(input, padding), size, grad.shape[2:], stride, dilation):
             left, right = _grouped(grad, groups), _grouped(patch, groups)
             out[(..., *tap)] = np.einsum(left, [0, 1, 2, *places], right, [0, 1, 3, *places], [1, 2, 3])
         return out.reshape(features, channels, *size)
