@@ -129,9 +129,12 @@ def grid_gradient_kernel(
                 inside = line & (column >= 0) & (column < size[2])
                 offset = layer * x_strides[2] + row * x_strides[3] + column * x_strides[4]
                 total = tl.zeros([BLOCK], COMPUTE)
-                for channel in range(channels):
-                    value = tl.load(x + offset + channel * x_strides[1], mask=inside, other=0).to(COMPUTE)
-                    total += value * tl.load(grad + channel * places, mask=inside, other=0).to(COMPUTE)
+                value, share = x + offset, grad
+                for _ in range(channels):
+                    product = tl.load(value, mask=inside, other=0).to(COMPUTE)
+                    total += product * tl.load(share, mask=inside, other=0).to(COMPUTE)
+                    value += x_strides[1]
+                    share += places
                 first, second, third = WEIGHT(back - deep), WEIGHT(down - low), WEIGHT(across - right)
                 by_back += total * SLOPE(back - deep) * second * third
                 by_down += total * first * SLOPE(down - low) * third
@@ -188,6 +191,8 @@ def grid_rows_kernel(
                 target = (image * channels * size[0] + layer) * size[1] * size[2] + row * size[2] + column
                 tl.store(targets + number, tl.where(inside, target, -1), mask=known)
                 weight = WEIGHT(back - deep) * WEIGHT(down - low) * WEIGHT(across - right)
+                share, row_start = grad, rows + number * channels
                 for channel in range(channels):
-                    share = weight * tl.load(grad + channel * places, mask=inside, other=0).to(COMPUTE)
-                    tl.store(rows + number * channels + channel, share, mask=known)
+                    value = weight * tl.load(share, mask=inside, other=0).to(COMPUTE)
+                    tl.store(row_start + channel, value, mask=known)
+                    share += places
