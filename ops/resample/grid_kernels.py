@@ -10,6 +10,13 @@ from tritorch.runtime import tl
 _SPACE = Space(BLOCK=powers(128, 1024), num_warps=choices(2, 4, 8))
 
 
+def grid_default(device, *, count):
+    """Few elements a thread, each of which keeps its positions and weights in registers; large blocks interpreted."""
+    if device.kind == "interpreter":
+        return pointwise_default(device, count=count)
+    return {"BLOCK": 256, "num_warps": 4}
+
+
 @kernel
 def _coordinate(grid, known, at, size, CORNERS: tl.constexpr, COMPUTE: tl.constexpr):
     """A grid's coordinate number `at`, from -1 to 1, as a position in an image of `size` elements."""
@@ -30,7 +37,7 @@ def _element(position, size, PLACE: tl.constexpr, LATE: tl.constexpr, CORNERS: t
     return found.to(tl.int64) if WIDE else found.to(tl.int32)
 
 
-@kernel(space=_SPACE, default=pointwise_default)
+@kernel(space=_SPACE, default=grid_default)
 def grid_sample_kernel(
     x,  # images: (images, channels, *size) by x_strides
     grid,  # contiguous: (images, places, RANK), the last dimension's coordinate first
@@ -78,7 +85,7 @@ def grid_sample_kernel(
     tl.store(out + index, total.to(out.dtype.element_ty), mask=known)
 
 
-@kernel(space=_SPACE, default=pointwise_default)
+@kernel(space=_SPACE, default=grid_default)
 def grid_gradient_kernel(
     grad,  # contiguous: (images, channels, places)
     x,  # images: (images, channels, *size) by x_strides
@@ -150,7 +157,7 @@ def grid_gradient_kernel(
         tl.store(out + 2, (by_back * ((size[0] - CORNERS) * 0.5)).to(out.dtype.element_ty), mask=known)
 
 
-@kernel(space=_SPACE, default=pointwise_default)
+@kernel(space=_SPACE, default=grid_default)
 def grid_rows_kernel(
     grad,  # contiguous: (images, channels, places)
     grid,  # contiguous: (images, places, RANK)

@@ -129,7 +129,7 @@ class GridSample(Op):
         across = draw.uniform(-1.4, 1.4, 2, 2, 5).swapaxes(1, 2)
         yield image(2, 5, 3, 4).transpose(0, 2, 3, 1), across, "bilinear", "border", True
         yield draw(0, 3, 4, 5), draw.uniform(-1, 1, 0, 7, 2), "bilinear", "zeros", False
-        yield draw(1, 1, 30, 40), draw.uniform(-1.4, 1.4, 1, 1025, 2), "bilinear", "zeros", False
+        yield image(1, 1, 12, 12) / 4, draw.uniform(-1.4, 1.4, 1, 1025, 2), "bilinear", "zeros", False
 
 
 class GridSampleInputGradient(Op):

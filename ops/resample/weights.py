@@ -40,7 +40,7 @@ def _triangle(distance):
 
 @formula
 def _triangle_slope(distance):
-    return where(distance < 0, 1, -1) + 0 * distance
+    return where(distance < 0, 1, -1)
 
 
 @formula
@@ -79,7 +79,7 @@ def _anywhere(position, size, corners):
 
 @formula
 def _clipped(position, size, corners):
-    return where(position <= 0, 0 * position, where(position >= size - 1, 0 * position + (size - 1), position))
+    return where(position > 0, where(position < size - 1, position, size - 1), 0)
 
 
 @formula
@@ -96,12 +96,12 @@ def _mirrored(position, size, corners):
 
 @formula
 def _steady(position, size, corners):
-    return 1 + 0 * position
+    return 1
 
 
 @formula
 def _clipped_slope(position, size, corners):
-    return where((position <= 0) | (position >= size - 1), 0, 1) + 0 * position
+    return where((position <= 0) | (position >= size - 1), 0, 1)
 
 
 @formula
