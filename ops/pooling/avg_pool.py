@@ -95,9 +95,13 @@ def _counts(image, out, kernel, stride, padding, with_padding, divisor):
 
 def _summed(x, axis, kernel, stride, padding, places):
     """The sums over a window that slides along one axis."""
-    out = np.zeros((*x.shape[:axis], places, *x.shape[axis + 1 :]), x.dtype)
-    before = (slice(None),) * axis
+    out, before = None, (slice(None),) * axis
     for (read,), (part,) in taps_of((x.shape[axis],), (places,), (kernel,), (stride,), (padding,), (1,)):
+        if out is None and part == slice(0, places):  # every window has this tap: nothing to add it to
+            out = x[*before, read].copy()
+            continue
+        if out is None:
+            out = np.zeros((*x.shape[:axis], places, *x.shape[axis + 1 :]), x.dtype)
         out[*before, part] += x[*before, read]
     return out
 
@@ -107,7 +111,10 @@ def _spread(grad, axis, kernel, stride, padding, size):
     out = np.zeros((*grad.shape[:axis], size, *grad.shape[axis + 1 :]), grad.dtype)
     before = (slice(None),) * axis
     for (read,), (part,) in taps_of((size,), (grad.shape[axis],), (kernel,), (stride,), (padding,), (1,)):
-        out[*before, read] += grad[*before, part]
+        if stride >= kernel:  # one window an element
+            out[*before, read] = grad[*before, part]
+        else:
+            out[*before, read] += grad[*before, part]
     return out
 
 

@@ -125,8 +125,9 @@ def _check_image(op, x, ndim):
     if x.ndim not in (ndim + 1, ndim + 2):
         raise RuntimeError(f"non-empty {ndim + 1}D or {ndim + 2}D (batch mode) tensor expected for input")
     if 0 in x.shape[x.ndim - ndim - 1 :]:
+        name = f"{op}: " if ndim == 1 else ""
         raise RuntimeError(
-            f"{op}: Expected {ndim + 1}D or {ndim + 2}D (batch mode) tensor with optional 0 dim batch size for input, "
+            f"{name}Expected {ndim + 1}D or {ndim + 2}D (batch mode) tensor with optional 0 dim batch size for input, "
             f"but got:{list(x.shape)}"
         )
 

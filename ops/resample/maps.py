@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from tritorch.ops.resample.weights import cubic_weight
+
 _CUBIC, _CUBIC_ANTIALIASED = -0.75, -0.5  # the slopes of the cubic kernel at one; PyTorch has both
 
 
@@ -100,15 +102,8 @@ def cubic(size, places, factor, corners, kind):
     first = np.floor(at)
     around = np.arange(-1, 3)
     index = np.clip(first.astype(np.int64)[:, None] + around, 0, size - 1)
-    distance = np.abs((at - first)[:, None] - around.astype(kind))
+    distance = (at - first)[:, None] - around.astype(kind)
     return Map(index, cubic_weight(distance, _CUBIC).astype(np.float64), size)
-
-
-def cubic_weight(distance, slope):
-    """The cubic kernel at a distance, which is not negative."""
-    near = ((slope + 2) * distance - (slope + 3)) * distance * distance + 1
-    far = ((distance - 5) * distance + 8) * slope * distance - 4 * slope
-    return np.where(distance < 1, near, np.where(distance < 2, far, 0))
 
 
 def _triangle(distance):
@@ -116,7 +111,7 @@ def _triangle(distance):
 
 
 def _cubic_antialiased(distance):
-    return cubic_weight(np.abs(distance), _CUBIC_ANTIALIASED)
+    return cubic_weight(distance, _CUBIC_ANTIALIASED)
 
 
 def _lanczos(distance):

@@ -16,7 +16,14 @@ from tritorch.ops.pooling.shape import volume
 from tritorch.ops.resample import maps as tables
 from tritorch.runtime import tl, transfer
 
+_EXACT = 1 << 24  # integers that float32 holds
 _DENSE = 512  # elements of a dimension up to which a product with a matrix that is mostly zeros is the quicker way
+
+
+@kernel
+def _whole(number, WIDE: tl.constexpr):
+    """An index of the table, which holds floating-point numbers."""
+    return number.to(tl.int64) if WIDE else number.to(tl.int32)
 
 
 @kernel(space=Space(BLOCK=powers(256, 4096), num_warps=choices(2, 4, 8)), default=pointwise_default)
@@ -45,16 +52,14 @@ def _resample(
     columns = table + starts[2] + across * taps[2] * 2
     total = tl.zeros([BLOCK], COMPUTE)
     for i in range(taps[0]):
-        layer = tl.load(layers + 2 * i, mask=known, other=-1).to(tl.int32)
+        layer = _whole(tl.load(layers + 2 * i, mask=known, other=-1), WIDE)
         deep = tl.load(layers + 2 * i + 1, mask=known, other=0).to(COMPUTE)
         for j in range(taps[1]):
-            row = tl.load(rows + 2 * j, mask=known, other=-1).to(tl.int32)
+            row = _whole(tl.load(rows + 2 * j, mask=known, other=-1), WIDE)
             weight = deep * tl.load(rows + 2 * j + 1, mask=known, other=0).to(COMPUTE)
             for k in range(taps[2]):
-                column = tl.load(columns + 2 * k, mask=known, other=-1).to(tl.int32)
+                column = _whole(tl.load(columns + 2 * k, mask=known, other=-1), WIDE)
                 inside = (layer >= 0) & (row >= 0) & (column >= 0)
-                if WIDE:
-                    layer, row, column = layer.to(tl.int64), row.to(tl.int64), column.to(tl.int64)
                 offset = layer * x_strides[2] + row * x_strides[3] + column * x_strides[4]
                 value = tl.load(x + offset, mask=inside, other=0).to(COMPUTE)
                 total += value * weight * tl.load(columns + 2 * k + 1, mask=known, other=0).to(COMPUTE)
@@ -96,7 +101,8 @@ class Resample(Op):
         out = empty_like(input, (*input.shape[:2], *(len(each.index) for each in maps)))
         if out.size:
             compute = accumulator(input.dtype)
-            parts = [each.table(np.float64 if compute.itemsize == 8 else np.float32).reshape(-1) for each in maps]
+            double = compute.itemsize == 8 or max(each.size for each in maps) > _EXACT
+            parts = [each.table(np.float64 if double else np.float32).reshape(-1) for each in maps]
             identity = np.array([0, 1], parts[0].dtype)
             parts = [identity] * (3 - len(parts)) + parts
             table = transfer.from_host(np.concatenate(parts), device_of(input))

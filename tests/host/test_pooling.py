@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tolerances import tolerance
+from tolerances import close, tolerance
 
 import tritorch as torch
 from tritorch.autograd import grad
-from tritorch.ops.base import EXPORTS
 from tritorch.runtime.language import triton_missing
 
-max_pool2d, avg_pool2d, adaptive_avg_pool2d = (
-    EXPORTS[f"nn.functional.{name}"] for name in ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d")
-)
+F = torch.nn.functional
+max_pool2d, avg_pool2d, adaptive_avg_pool2d = F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d
 DEVICES = ["cpu"] if triton_missing() else ["cpu", "interpreter"]
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -78,6 +76,77 @@ def test_averages(device):
     assert adaptive_avg_pool2d(x, 1).tolist() == [[[[7.5]]]]
     bounds = tolerance(np.float64)
     np.testing.assert_allclose(adaptive_avg_pool2d(x, (3, None)).numpy()[0, 0, 1], [6.0, 7.0, 8.0, 9.0], *bounds)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_windows_of_a_cube_are_windows_of_its_lines(ndim, device):
+    x = torch.tensor(np.random.default_rng(ndim).standard_normal((2, 3, *(7,) * ndim)), device=device)
+    largest, mean = (getattr(F, f"{name}_pool{ndim}d") for name in ("max", "avg"))
+    expected_largest = expected_mean = x.numpy()
+    for dim in range(2, 2 + ndim):
+        parts = [expected_largest.take(range(start, start + 5, 2), dim) for start in range(3)]
+        expected_largest = np.maximum.reduce(parts)
+        expected_mean = sum(expected_mean.take(range(start, start + 5, 2), dim) for start in range(3)) / 3
+    values, indices = largest(x, 3, 2, return_indices=True)
+    assert np.array_equal(values.numpy(), expected_largest)
+    assert np.array_equal(x.flatten(2).gather(2, indices.flatten(2)).numpy(), expected_largest.reshape(2, 3, -1))
+    close(mean(x, 3, 2), expected_mean)
+    assert torch.equal(largest(x[0], 3, 2), values[0])  # without a batch
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_was_pooled_is_put_back(device):
+    x = torch.tensor([[[1.0, 4, 2, 3]]], device=device)
+    values, indices = F.max_pool1d(x, 2, return_indices=True)
+    assert F.max_unpool1d(values, indices, 2).tolist() == [[[0.0, 4, 0, 3]]]
+    assert F.max_unpool1d(values, indices, 2, output_size=(5,)).tolist() == [[[0.0, 4, 0, 3, 0]]]
+
+
+def test_an_index_outside_is_refused_before_anything_is_written():
+    with pytest.raises(RuntimeError, match=r"Found an invalid max index: 4 \(output volumes are of size 4\)"):
+        F.max_unpool1d(torch.ones(1, 1, 2), torch.tensor([[[0, 4]]]), 2)
+    with pytest.raises(ValueError, match="dim 0 must be between 2 and 6"):
+        F.max_unpool1d(torch.ones(1, 1, 2), torch.tensor([[[0, 1]]]), 2, output_size=(9,))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_even_windows_share_elements_where_they_must(device):
+    x = torch.tensor([[[1.0, 2, 3, 4, 5]]], device=device, requires_grad=True)
+    assert F.adaptive_avg_pool1d(x, 3).tolist() == [[[1.5, 3, 4.5]]]
+    values, indices = F.adaptive_max_pool1d(x, 3, return_indices=True)
+    assert (values.tolist(), indices.tolist()) == ([[[2.0, 4, 5]]], [[[1, 3, 4]]])
+    (found,) = grad(F.adaptive_avg_pool1d(x, 3).sum(), [x])
+    close(found, [[[0.5, 1 / 2 + 1 / 3, 1 / 3, 1 / 3 + 1 / 2, 0.5]]])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_random_windows_follow_their_samples(device):
+    x = torch.arange(8.0, device=device).reshape(1, 1, 1, 8).expand(1, 1, 2, 8)
+    samples = torch.tensor([[[0.6, 0.0]]], device=device)  # the first is for the width: windows begin at 0, 3, 6
+    assert F.fractional_max_pool2d(x, (1, 2), (2, 3), _random_samples=samples).tolist() == [[[[1.0, 4, 7]] * 2]]
+    torch.manual_seed(3)
+    drawn = F.fractional_max_pool2d(x, (1, 2), output_ratio=(1, 0.5))
+    torch.manual_seed(3)
+    assert torch.equal(drawn, F.fractional_max_pool2d(x, (1, 2), output_ratio=(1, 0.5)))
+    assert drawn.shape == (1, 1, 2, 4)
+
+
+def test_norms_of_windows():
+    close(F.lp_pool1d(torch.tensor([[[3.0, 4, 6, 8]]]), 2, 2), [[[5.0, 10.0]]])
+
+
+def test_averages_of_integers_are_cut():
+    x = torch.tensor([[[-3, 0, 3, 4]]])
+    assert F.avg_pool1d(x, 2).tolist() == [[[-1, 3]]]
+    with pytest.raises(NotImplementedError, match="not implemented for 'Int'"):
+        F.avg_pool1d(x.int(), 2)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_mean_with_infinity_is_infinite_only_where_it_is_seen(device):
+    x = torch.tensor([[[1.0, INFINITY, 2, 4, 6]]], device=device)
+    assert F.adaptive_avg_pool1d(x, 3).tolist() == [[[INFINITY, INFINITY, 5]]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,205 @@
+"""The kernels of grid sampling: forward, by the grid, and the shares of the gradient by the images."""
+
+from __future__ import annotations
+
+from tritorch.autotune import Space, choices, kernel, powers
+from tritorch.ops.pointwise.family import pointwise_default
+from tritorch.ops.resample.weights import safe
+from tritorch.runtime import tl
+
+_SPACE = Space(BLOCK=powers(128, 1024), num_warps=choices(2, 4, 8))
+
+
+def grid_default(device, *, count):
+    """Few elements a thread, each of which keeps its positions and weights in registers; large blocks interpreted."""
+    if device.kind == "interpreter":
+        return pointwise_default(device, count=count)
+    return {"BLOCK": 256, "num_warps": 4}
+
+
+@kernel
+def _coordinate(grid, known, at, size, CORNERS: tl.constexpr, COMPUTE: tl.constexpr):
+    """A grid's coordinate number `at`, from -1 to 1, as a position in an image of `size` elements."""
+    value = tl.load(grid + at, mask=known, other=0).to(COMPUTE)
+    return (value + 1) * 0.5 * (size - 1) if CORNERS else ((value + 1) * size - 1) * 0.5
+
+
+@kernel
+def _moved(position, size, PLACE: tl.constexpr, LATE: tl.constexpr, CORNERS: tl.constexpr):
+    """The position, where its border moves it to."""
+    return safe(position) if LATE else safe(PLACE(position, size, CORNERS))
+
+
+@kernel
+def _element(position, size, PLACE: tl.constexpr, LATE: tl.constexpr, CORNERS: tl.constexpr, WIDE: tl.constexpr):
+    """The number of the element at a whole position, where its border moves it to."""
+    found = safe(PLACE(position, size, CORNERS)) if LATE else position
+    return found.to(tl.int64) if WIDE else found.to(tl.int32)
+
+
+@kernel(space=_SPACE, default=grid_default)
+def grid_sample_kernel(
+    x,  # images: (images, channels, *size) by x_strides
+    grid,  # contiguous: (images, places, RANK), the last dimension's coordinate first
+    out,  # contiguous: (images, channels, places)
+    count,
+    channels,
+    places,
+    size,  # of x: depth, height, width
+    x_strides,
+    START: tl.constexpr, WEIGHT: tl.constexpr, PLACE: tl.constexpr, LATE: tl.constexpr, CORNERS: tl.constexpr,
+    TAPS: tl.constexpr,  # along each dimension
+    RANK: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit offsets
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    if WIDE:
+        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    known = index < count
+    image = index // (places * channels)
+    grid += (image * places + index % places) * RANK
+    x += image * x_strides[0] + index // places % channels * x_strides[1]
+    across = _moved(_coordinate(grid, known, 0, size[2], CORNERS, COMPUTE), size[2], PLACE, LATE, CORNERS)
+    down = _moved(_coordinate(grid, known, 1, size[1], CORNERS, COMPUTE), size[1], PLACE, LATE, CORNERS)
+    back = across * 0
+    if RANK == 3:
+        back = _moved(_coordinate(grid, known, 2, size[0], CORNERS, COMPUTE), size[0], PLACE, LATE, CORNERS)
+    total = tl.zeros([BLOCK], COMPUTE)
+    for i in range(TAPS[0]):
+        deep = START(back) + i if RANK == 3 else back
+        layer = _element(deep, size[0], PLACE, LATE, CORNERS, WIDE)
+        for j in range(TAPS[1]):
+            low = START(down) + j
+            row = _element(low, size[1], PLACE, LATE, CORNERS, WIDE)
+            weight = WEIGHT(back - deep) * WEIGHT(down - low)
+            line = known & (layer >= 0) & (layer < size[0]) & (row >= 0) & (row < size[1])
+            for k in range(TAPS[2]):
+                right = START(across) + k
+                column = _element(right, size[2], PLACE, LATE, CORNERS, WIDE)
+                inside = line & (column >= 0) & (column < size[2])
+                offset = layer * x_strides[2] + row * x_strides[3] + column * x_strides[4]
+                value = tl.load(x + offset, mask=inside, other=0).to(COMPUTE)
+                total += value * weight * WEIGHT(across - right)
+    tl.store(out + index, total.to(out.dtype.element_ty), mask=known)
+
+
+@kernel(space=_SPACE, default=grid_default)
+def grid_gradient_kernel(
+    grad,  # contiguous: (images, channels, places)
+    x,  # images: (images, channels, *size) by x_strides
+    grid,  # contiguous: (images, places, RANK)
+    out,  # as grid
+    count,  # of images and places
+    channels,
+    places,
+    size,
+    x_strides,
+    START: tl.constexpr, WEIGHT: tl.constexpr, SLOPE: tl.constexpr,
+    PLACE: tl.constexpr, PLACE_SLOPE: tl.constexpr, LATE: tl.constexpr, CORNERS: tl.constexpr,
+    TAPS: tl.constexpr,
+    RANK: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    WIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    if WIDE:
+        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    known = index < count
+    image = index // places
+    grad += image * channels * places + index % places
+    x += image * x_strides[0]
+    grid += index * RANK
+    first_across = _coordinate(grid, known, 0, size[2], CORNERS, COMPUTE)
+    first_down = _coordinate(grid, known, 1, size[1], CORNERS, COMPUTE)
+    first_back = first_across * 0
+    if RANK == 3:
+        first_back = _coordinate(grid, known, 2, size[0], CORNERS, COMPUTE)
+    across = _moved(first_across, size[2], PLACE, LATE, CORNERS)
+    down = _moved(first_down, size[1], PLACE, LATE, CORNERS)
+    back = first_back
+    if RANK == 3:
+        back = _moved(first_back, size[0], PLACE, LATE, CORNERS)
+    by_back, by_down, by_across = back * 0, back * 0, back * 0
+    for i in range(TAPS[0]):
+        deep = START(back) + i if RANK == 3 else back
+        layer = _element(deep, size[0], PLACE, LATE, CORNERS, WIDE)
+        for j in range(TAPS[1]):
+            low = START(down) + j
+            row = _element(low, size[1], PLACE, LATE, CORNERS, WIDE)
+            line = known & (layer >= 0) & (layer < size[0]) & (row >= 0) & (row < size[1])
+            for k in range(TAPS[2]):
+                right = START(across) + k
+                column = _element(right, size[2], PLACE, LATE, CORNERS, WIDE)
+                inside = line & (column >= 0) & (column < size[2])
+                offset = layer * x_strides[2] + row * x_strides[3] + column * x_strides[4]
+                total = tl.zeros([BLOCK], COMPUTE)
+                value, share = x + offset, grad
+                for _ in range(channels):
+                    product = tl.load(value, mask=inside, other=0).to(COMPUTE)
+                    total += product * tl.load(share, mask=inside, other=0).to(COMPUTE)
+                    value += x_strides[1]
+                    share += places
+                first, second, third = WEIGHT(back - deep), WEIGHT(down - low), WEIGHT(across - right)
+                by_back += total * SLOPE(back - deep) * second * third
+                by_down += total * first * SLOPE(down - low) * third
+                by_across += total * first * second * SLOPE(across - right)
+    out += index * RANK
+    if not LATE:
+        by_across *= PLACE_SLOPE(first_across, size[2], CORNERS)
+        by_down *= PLACE_SLOPE(first_down, size[1], CORNERS)
+        by_back *= PLACE_SLOPE(first_back, size[0], CORNERS)
+    tl.store(out, (by_across * ((size[2] - CORNERS) * 0.5)).to(out.dtype.element_ty), mask=known)
+    tl.store(out + 1, (by_down * ((size[1] - CORNERS) * 0.5)).to(out.dtype.element_ty), mask=known)
+    if RANK == 3:
+        tl.store(out + 2, (by_back * ((size[0] - CORNERS) * 0.5)).to(out.dtype.element_ty), mask=known)
+
+
+@kernel(space=_SPACE, default=grid_default)
+def grid_rows_kernel(
+    grad,  # contiguous: (images, channels, places)
+    grid,  # contiguous: (images, places, RANK)
+    rows,  # each element's share of the gradient: (images, places, taps, channels)
+    targets,  # where in the gradient by the images its row belongs, negative for nowhere: (images, places, taps)
+    count,  # of images and places
+    channels,
+    places,
+    size,
+    START: tl.constexpr, WEIGHT: tl.constexpr, PLACE: tl.constexpr, LATE: tl.constexpr, CORNERS: tl.constexpr,
+    TAPS: tl.constexpr,
+    RANK: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    known = index < count
+    image = index // places
+    grad += image * channels * places + index % places
+    grid += index * RANK
+    across = _moved(_coordinate(grid, known, 0, size[2], CORNERS, COMPUTE), size[2], PLACE, LATE, CORNERS)
+    down = _moved(_coordinate(grid, known, 1, size[1], CORNERS, COMPUTE), size[1], PLACE, LATE, CORNERS)
+    back = across * 0
+    if RANK == 3:
+        back = _moved(_coordinate(grid, known, 2, size[0], CORNERS, COMPUTE), size[0], PLACE, LATE, CORNERS)
+    for i in range(TAPS[0]):
+        deep = START(back) + i if RANK == 3 else back
+        layer = _element(deep, size[0], PLACE, LATE, CORNERS, True)
+        for j in range(TAPS[1]):
+            low = START(down) + j
+            row = _element(low, size[1], PLACE, LATE, CORNERS, True)
+            line = known & (layer >= 0) & (layer < size[0]) & (row >= 0) & (row < size[1])
+            for k in range(TAPS[2]):
+                right = START(across) + k
+                column = _element(right, size[2], PLACE, LATE, CORNERS, True)
+                inside = line & (column >= 0) & (column < size[2])
+                number = index * (TAPS[0] * TAPS[1] * TAPS[2]) + (i * TAPS[1] + j) * TAPS[2] + k
+                target = (image * channels * size[0] + layer) * size[1] * size[2] + row * size[2] + column
+                tl.store(targets + number, tl.where(inside, target, -1), mask=known)
+                weight = WEIGHT(back - deep) * WEIGHT(down - low) * WEIGHT(across - right)
+                share, row_start = grad, rows + number * channels
+                for channel in range(channels):
+                    value = weight * tl.load(share, mask=inside, other=0).to(COMPUTE)
+                    tl.store(row_start + channel, value, mask=known)
+                    share += places

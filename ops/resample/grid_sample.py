@@ -1,0 +1,229 @@
+"""Images read at the positions of a grid, and the gradients by image and by grid."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from tritorch.autotune import cdiv
+from tritorch.ops.base import TABLE, Op, device_of
+from tritorch.ops.creation import Full
+from tritorch.ops.index.segments import accumulate
+from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
+from tritorch.ops.matrix.kernel import accumulator
+from tritorch.ops.pointwise.family import triton_dtype
+from tritorch.ops.pooling.max_pool import volume_strides
+from tritorch.ops.pooling.shape import volume
+from tritorch.ops.resample.grid_kernels import grid_gradient_kernel, grid_rows_kernel, grid_sample_kernel
+from tritorch.ops.resample.weights import BORDERS, INTERPOLATIONS, safe
+
+
+def _contributions(grid, size, interpolation, border, corners, as_index):
+    """For each tap: the element it reads of each image, whether there is one, its weights and their slopes.
+
+    Weights and slopes are lists with one entry a dimension. On arrays or Tensors; `as_index` makes integers of
+    floating-point numbers.
+    """
+    dimensions = []
+    for number, extent in enumerate(reversed(size)):
+        value = grid[..., number]
+        at = (value + 1) * 0.5 * (extent - 1) if corners else ((value + 1) * extent - 1) * 0.5
+        slope = (extent - int(corners)) * 0.5
+        if interpolation.late:
+            position = safe(at)
+        else:
+            position, slope = (
+                safe(border.place(at, extent, int(corners))),
+                border.slope(at, extent, int(corners)) * slope,
+            )
+        dimensions.insert(0, (position, interpolation.start(position), slope, extent))
+    for tap in itertools.product(range(interpolation.taps), repeat=len(size)):
+        index, inside, weights, slopes = 0, None, [], []
+        for (position, start, slope, extent), step in zip(dimensions, tap, strict=True):
+            whole = start + step
+            weights.append(interpolation.weight(position - whole))
+            slopes.append(interpolation.slope(position - whole) * slope)
+            place = safe(border.place(whole, extent, int(corners))) if interpolation.late else whole
+            here = (place >= 0) & (place < extent)
+            index = index * extent + as_index(place)
+            inside = here if inside is None else inside & here
+        yield as_index(index * inside), inside, weights, slopes
+
+
+def _on_host(grid, size, mode, padding, corners):
+    """_contributions of a contiguous (images, places, coordinates) on the host."""
+    found = _contributions(grid, size, INTERPOLATIONS[mode], BORDERS[padding], corners, lambda x: x.astype(np.int64))
+    for index, inside, weights, slopes in found:
+        yield index, inside, [np.asarray(each) for each in weights], slopes
+
+
+def _settings(mode, padding, corners, rank, dtype):
+    """The constants that all kernels take."""
+    interpolation = INTERPOLATIONS[mode]
+    return {
+        "START": interpolation.start, "WEIGHT": interpolation.weight, "PLACE": BORDERS[padding].place,
+        "LATE": interpolation.late, "CORNERS": int(corners), "TAPS": volume((interpolation.taps,) * rank), "RANK": rank,
+        "COMPUTE": triton_dtype(accumulator(dtype)),
+    }  # fmt: skip
+
+
+class GridSample(Op):
+    """For each place of `grid`, what `input` has at its coordinates, which go from -1 to 1 along each dimension.
+
+    input (N, C, H, W) or (N, C, D, H, W); grid (N, places, 2 or 3), the last dimension's coordinate first; out
+    (N, C, places). Source: Jaderberg et al., "Spatial transformer networks", 2015.
+    """
+
+    saves = ("input", "grid")
+    widens = True
+
+    @staticmethod
+    def reference(input, grid, mode, padding, corners):
+        size, x = input.shape[2:], input.reshape(*input.shape[:2], math.prod(input.shape[2:]))
+        out = np.zeros((*input.shape[:2], grid.shape[1]), input.dtype)
+        for index, inside, weights, _ in _on_host(grid, size, mode, padding, corners):
+            value = np.take_along_axis(x, index[:, None], 2)
+            out += np.where(inside[:, None], value * math.prod(weights)[:, None], 0)
+        return out
+
+    def forward(self, input, grid, mode, padding, corners):
+        """One launch over the elements of the result."""
+        images, places, rank = grid.shape
+        out = empty_like(input, (images, input.shape[1], places))
+        if out.size:
+            config = grid_sample_kernel.config(out, count=out.size)
+            grid_sample_kernel[(cdiv(out.size, config["BLOCK"]),)](
+                input, as_contiguous(grid), out, out.size, input.shape[1], places, volume(input.shape[2:]),
+                volume_strides(input), WIDE=out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]),
+                **_settings(mode, padding, corners, rank, input.dtype), **config,
+            )  # fmt: skip
+        return out
+
+    def backward(self, grad):
+        """Two gradient ops, each of which is only made where it is wanted; recorded, both are composed of other ops."""
+        input, grid, *rest = self.inputs
+        by_input, by_grid = self.edges[0] is not None, self.edges[1] is not None
+        if self.recording:
+            return _composed(grad, input, grid, by_input, by_grid, *rest)
+        return (
+            GridSampleInputGradient.apply(grad, grid, input.array.shape, *rest) if by_input else None,
+            GridSampleGridGradient.apply(grad, input, grid, *rest) if by_grid else None,
+        )
+
+    @staticmethod
+    def differentiable_at(input, grid, mode, padding, corners):
+        return mode != "nearest"
+
+    @staticmethod
+    def samples(draw):
+        def image(*shape):
+            return draw.uniform(-0.3, 0.3, *shape)  # small, so that what is left of large terms that cancel is too
+
+        pairs = itertools.product(INTERPOLATIONS, BORDERS)
+        for number, (mode, padding) in enumerate(pair for pair in pairs if pair != ("bicubic", "border")):
+            yield image(2, 3, 4, 5), draw.uniform(-1.4, 1.4, 2, 7, 2), mode, padding, number % 2 == 0
+        yield image(1, 2, 3, 4, 2), draw.uniform(-1.4, 1.4, 1, 5, 3), "bilinear", "zeros", False
+        yield image(1, 2, 3, 4, 2), draw.uniform(-1.4, 1.4, 1, 5, 3), "nearest", "reflection", True
+        across = draw.uniform(-1.4, 1.4, 2, 2, 5).swapaxes(1, 2)
+        yield image(2, 5, 3, 4).transpose(0, 2, 3, 1), across, "bilinear", "border", True
+        yield draw(0, 3, 4, 5), draw.uniform(-1, 1, 0, 7, 2), "bilinear", "zeros", False
+        yield image(1, 1, 12, 12) / 4, draw.uniform(-1.4, 1.4, 1, 1025, 2), "bilinear", "zeros", False
+
+
+class GridSampleInputGradient(Op):
+    """The gradient of GridSample by images of `shape`: shares of places, sorted by element and added in that order."""
+
+    widens = True
+
+    @staticmethod
+    def reference(grad, grid, shape, mode, padding, corners):
+        area = math.prod(shape[2:])
+        out = np.zeros((shape[0] * area, shape[1]), grad.dtype)
+        first = np.arange(shape[0])[:, None] * area
+        for index, inside, weights, _ in _on_host(grid, shape[2:], mode, padding, corners):
+            share = np.where(inside[:, None], grad * math.prod(weights)[:, None], 0)
+            np.add.at(out, index + first, share.transpose(0, 2, 1))
+        return out.reshape(shape[0], area, shape[1]).transpose(0, 2, 1).reshape(shape).astype(grad.dtype)
+
+    def forward(self, grad, grid, shape, mode, padding, corners):
+        """One launch for the shares, the sort, and one that adds."""
+        out = Full().forward(shape, 0, grad.dtype, device_of(grad))
+        (images, places, rank), channels = grid.shape, shape[1]
+        if not grad.size:
+            return out
+        settings = _settings(mode, padding, corners, rank, grad.dtype)
+        taps = math.prod(settings["TAPS"])
+        rows = empty_like(grad, (images * places * taps, channels), accumulator(grad.dtype))
+        targets = empty_like(grad, (images * places * taps,), np.dtype(np.int64))
+        config = grid_rows_kernel.config(grad, count=images * places)
+        grid_rows_kernel[(cdiv(images * places, config["BLOCK"]),)](
+            as_contiguous(grad), as_contiguous(grid), rows, targets, images * places, channels, places,
+            volume(shape[2:]), **settings, **config,
+        )  # fmt: skip
+        accumulate(out, rows, targets, (channels,), (math.prod(shape[2:]),))
+        return out
+
+    @staticmethod
+    def samples(draw):
+        for input, grid, *rest in GridSample.samples(draw):
+            yield draw.uniform(-0.3, 0.3, *input.shape[:2], grid.shape[1]), grid, input.shape, *rest
+
+
+class GridSampleGridGradient(Op):
+    """The gradient of GridSample by the grid: how the weights of what is read change with each coordinate."""
+
+    widens = True
+
+    @staticmethod
+    def reference(grad, input, grid, mode, padding, corners):
+        size, x = input.shape[2:], input.reshape(*input.shape[:2], math.prod(input.shape[2:]))
+        out = np.zeros(grid.shape, grid.dtype)
+        for index, inside, weights, slopes in _on_host(grid, size, mode, padding, corners):
+            value = np.take_along_axis(x, index[:, None], 2)
+            total = np.where(inside, (grad * value).sum(1), 0)
+            for dim, slope in enumerate(slopes):
+                out[..., len(size) - 1 - dim] += total * slope * math.prod(weights[:dim] + weights[dim + 1 :])
+        return out
+
+    def forward(self, grad, input, grid, mode, padding, corners):
+        """One launch over the places."""
+        out = empty_like(grid)
+        images, places, rank = grid.shape
+        if out.size:
+            config = grid_gradient_kernel.config(out, count=images * places)
+            grid_gradient_kernel[(cdiv(images * places, config["BLOCK"]),)](
+                as_contiguous(grad), input, as_contiguous(grid), out, images * places, input.shape[1], places,
+                volume(input.shape[2:]), volume_strides(input), SLOPE=INTERPOLATIONS[mode].slope,
+                PLACE_SLOPE=BORDERS[padding].slope,
+                WIDE=max(out.size, grad.size) >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]),
+                **_settings(mode, padding, corners, rank, input.dtype), **config,
+            )  # fmt: skip
+        return out
+
+    @staticmethod
+    def samples(draw):
+        for input, grid, *rest in GridSample.samples(draw):
+            yield draw.uniform(-0.3, 0.3, *input.shape[:2], grid.shape[1]), input, grid, *rest
+
+
+def _composed(grad, input, grid, by_input, by_grid, mode, padding, corners):
+    """Both gradients as compositions of ops on Tensors, which have gradients themselves."""
+    shape = input.array.shape
+    x = input.flatten(2)
+    to_input, to_grid = x.new_zeros(x.array.shape), [0] * (len(shape) - 2)
+    found = _contributions(
+        grid, shape[2:], INTERPOLATIONS[mode], BORDERS[padding], corners, lambda each: each.detach().long()
+    )
+    for index, inside, weights, slopes in found:
+        index = index.unsqueeze(1).expand(grad.array.shape)
+        if by_input:
+            share = grad * (math.prod(weights) * inside).unsqueeze(1)
+            to_input = TABLE["scatter"].apply(to_input, 2, True, index, share)
+        if by_grid:
+            total = (grad * x.gather(2, index)).sum(1) * inside
+            for dim, slope in enumerate(slopes):
+                to_grid[dim] = to_grid[dim] + total * slope * math.prod(weights[:dim] + weights[dim + 1 :])
+    stacked = TABLE["stack"].apply(grid.array.ndim - 1, *reversed(to_grid)) if by_grid else None
+    return to_input.reshape(shape) if by_input else None, stacked
