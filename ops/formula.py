@@ -123,10 +123,15 @@ def sigmoid(x):
     return 1 / (1 + tl.exp(-x))
 
 
+def by_element(function, x):
+    """A function of one float, such as those of `math`, of each element of an array."""
+    x = np.asarray(x)
+    return np.fromiter(map(function, x.reshape(-1).tolist()), np.float64, x.size).astype(x.dtype).reshape(x.shape)
+
+
 def erf_on_host(x):
     """The error function of an array, exact to double precision."""
-    x = np.asarray(x)
-    return np.fromiter(map(math.erf, x.reshape(-1).tolist()), np.float64, x.size).astype(x.dtype).reshape(x.shape)
+    return by_element(math.erf, x)
 
 
 # erf(x) / x as a quotient of polynomials of x^2, for |x| up to 3.92, beyond which erf is 1 in float32; fitted by
@@ -164,6 +169,28 @@ def _polynomial(x, coefficients):
 @formula(host=erf_in_float32)
 def erf(x):
     return tl.erf(x)
+
+
+def _polynomial_on_host(x, coefficients):
+    found = coefficients[-1]
+    for each in coefficients[-2::-1]:
+        found = found * x + each
+    return found
+
+
+@formula(host=_polynomial_on_host)
+def polynomial(x, coefficients):
+    """coefficients[0] + coefficients[1] * x + ..., by Horner's rule."""
+    found = x * 0 + coefficients[len(coefficients) - 1]
+    for k in tl.static_range(len(coefficients) - 1):
+        found = found * x + coefficients[len(coefficients) - 2 - k]
+    return found
+
+
+@formula(host=np.any)
+def some(condition):
+    """Whether any element of the block fulfils the condition: how long a loop runs."""
+    return tl.max(condition.to(tl.int32)) != 0
 
 
 @formula(host=np.maximum)

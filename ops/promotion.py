@@ -13,7 +13,7 @@ import numpy as np
 
 from tritorch.runtime import dtypes
 
-_INT8, _BOOL = np.dtype(np.int8), np.dtype(np.bool_)
+_INT8, _BOOL, _FLOAT64 = np.dtype(np.int8), np.dtype(np.bool_), np.dtype(np.float64)
 
 
 def arithmetic(arrays):
@@ -57,18 +57,26 @@ def integers_only(name):
     return rule
 
 
-def without_halves(name, compute=None):
-    """As floating, for an op that PyTorch does not have for half types; `compute`: what it is computed in, if fixed."""
+def without_halves(name):
+    """As floating, for an op that PyTorch does not have for half types; `name` is what its error calls it."""
 
     def rule(arrays):
-        own, result = floating(arrays)
-        if own != result:
+        compute, result = floating(arrays)
+        if compute != result:
             raise _not_implemented(name, dtypes.of(result))
-        return compute or own, result
+        return compute, result
 
-    if compute is not None:
-        rule.straight = {compute: (float, int)}
     return rule
+
+
+def doubled(rule):
+    """As `rule`, but computed in float64, for formulas that lose digits on the way."""
+
+    def in_double(arrays):
+        return _FLOAT64, rule(arrays)[1]
+
+    in_double.straight = {_FLOAT64: (float, int)}
+    return in_double
 
 
 def without_bool(name):

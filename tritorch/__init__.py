@@ -46,7 +46,7 @@ globals().update(exported(""))
 globals().update(_dtypes.NAMES)
 
 # Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short.
-_ROOMS = frozenset({"cuda", "linalg", "masked", "nn", "optim", "serialization", "special", "utils"})
+_ROOMS = frozenset({"cuda", "linalg", "masked", "nn", "optim", "serialization", "signal", "special", "utils"})
 _FROM_ROOMS = {"save": "serialization", "load": "serialization"}
 
 

@@ -1,12 +1,11 @@
-"""torch.special: functions under their names there."""
+"""torch.special: all that ops and compositions export here, and the functions it has in common with torch."""
 
 from __future__ import annotations
 
 from tritorch.namespaces import exported
 
-_found = exported("")
-erf, exp2, expm1, log1p = _found["erf"], _found["exp2"], _found["expm1"], _found["log1p"]
-expit, round = _found["sigmoid"], _found["round"]
-log_softmax, logsumexp, softmax = _found["log_softmax"], _found["logsumexp"], _found["softmax"]
+_root = exported("")
+globals().update(exported("special"))
+log_softmax, logsumexp, round, softmax = (_root[name] for name in ("log_softmax", "logsumexp", "round", "softmax"))
 
-__all__ = ["erf", "exp2", "expit", "expm1", "log1p", "log_softmax", "logsumexp", "round", "softmax"]
+__all__ = [name for name in globals() if not name.startswith("_") and name not in ("annotations", "exported")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.base import export
-from tritorch.ops.formula import formula
+from tritorch.ops.formula import formula, some
 from tritorch.ops.pointwise.family import Binary
 from tritorch.ops.pointwise.selection import Extreme
 from tritorch.ops.promotion import integers_only
@@ -90,7 +90,7 @@ def reverse_right_shift(self, other):
 def gcd(x, y):
     """Euclid's algorithm, as long as one element of the block needs it."""
     larger, smaller = tl.abs(x), tl.abs(y)
-    while tl.max((smaller != 0).to(tl.int32)) != 0:
+    while some(smaller != 0):
         zero = smaller == 0
         rest = larger % tl.where(zero, 1, smaller).to(x.dtype)
         larger, smaller = tl.where(zero, larger, smaller), tl.where(zero, smaller, rest)
