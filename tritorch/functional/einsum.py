@@ -97,14 +97,16 @@ def _read(args):
         operands = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
         return *_parsed(args[0], len(operands)), operands
     operands, lists = args[: len(args) // 2 * 2 : 2], args[1::2]
-    output = _from_list(args[-1]) if len(args) % 2 else None
-    return [_from_list(each) for each in lists], output, operands
+    output = _from_list(args[-1], "output but an ellipsis (...)") if len(args) % 2 else None
+    terms = [_from_list(each, f"operand {at} for which an ellipsis") for at, each in enumerate(lists)]
+    return terms, output, operands
 
 
-def _from_list(subscripts):
+def _from_list(subscripts, twice):
     found = []
     for each in subscripts:
         if each is Ellipsis:
+            _check_once(found, twice)
             found.append(_DOTS)
         elif 0 <= each < len(_LETTERS):
             found.append(_LETTERS[each])
@@ -129,13 +131,17 @@ def _parsed(equation, count):
     return terms, output
 
 
+def _check_once(found, twice):
+    if _DOTS in found:
+        raise RuntimeError(f"einsum(): found '.' for {twice} was already found")
+
+
 def _subscripts(text, start, where, twice):
     found, at = [], 0
     while at < len(text):
         letter = text[at]
         if letter == ".":
-            if _DOTS in found:
-                raise RuntimeError(f"einsum(): found '.' for {twice} was already found")
+            _check_once(found, twice)
             if text[at : at + 3] != _DOTS:
                 tail = "(...)" if where == "output" else ""
                 raise RuntimeError(f"einsum(): found '.' for {where} that is not part of any ellipsis {tail}".rstrip())

@@ -12,6 +12,7 @@ from tritorch.functional.matrices import (
     returns,
 )
 from tritorch.ops.base import export
+from tritorch.ops.guard import need_tensors
 from tritorch.ops.linalg.cholesky import LinalgCholeskyEx
 from tritorch.ops.linalg.eigh import LinalgEigh, LinalgEigvalsh
 from tritorch.ops.linalg.errors import raise_where
@@ -46,7 +47,7 @@ def _cholesky(op, A, is_upper):
 @export("linalg.cholesky_ex", out=True)
 def cholesky_ex(A, *, upper=False, check_errors=False):
     """The Cholesky factor, and for each matrix 0 or the order of the first minor that is not positive."""
-    L, info = _cholesky("linalg.cholesky_ex", A, upper)
+    L, info = _cholesky("linalg.cholesky", A, upper)
     if check_errors:
         check_info("linalg.cholesky_ex", info, _NOT_POSITIVE)
     return returns("linalg_cholesky_ex", "L", "info")(L, info)
@@ -97,7 +98,9 @@ def qr(input, some=True):
 @export("geqrf", "Tensor.geqrf", out=True)
 def geqrf(input):
     """R on and above the diagonal, below it the reflectors whose product is Q, and their factors tau."""
-    check_matrices("geqrf", input)
+    need_tensors("geqrf", input=input)
+    if input.array.ndim < 2:
+        raise RuntimeError("torch.geqrf: input must have at least 2 dimensions.")
     lapack_only("geqrf_cpu", input)
     return returns("geqrf", "a", "tau")(*Geqrf.apply(input))
 
@@ -173,8 +176,7 @@ def _check_symmetric(op, A, UPLO):
     check_square(op, A)
     if UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    check_floating(op, A)
-    no_half(op, A)
+    lapack_only("linalg_eigh_cpu", A)
     return UPLO.upper() == "L"
 
 
@@ -188,38 +190,40 @@ def eigh(A, UPLO="L"):
 @export("linalg.eigvalsh", out=True)
 def eigvalsh(A, UPLO="L"):
     """Eigenvalues of symmetric matrices, smallest first."""
-    return LinalgEigvalsh.apply(A, _check_symmetric("linalg.eigvalsh", A, UPLO))
+    return LinalgEigvalsh.apply(A, _check_symmetric("linalg.eigh", A, UPLO))
 
 
 # ---------------------------------------------------------------- singular values
 
 
-def _check_svd(op, A, driver):
-    check_matrices(op, A)
-    check_floating(op, A)
-    no_half(op, A)
+def _check_svd(A, driver=None):
+    check_matrices("linalg.svd", A)
+    check_floating("linalg.svd", A)
+    lapack_only("linalg_svd_cpu", A)
     if driver is not None:
-        raise RuntimeError(f"{op}: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.")
+        raise RuntimeError(
+            "linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
+        )
 
 
 @export("linalg.svd", out=True)
 def linalg_svd(A, full_matrices=True, *, driver=None):
     """U, S and V^T with U diag(S) V^T = A; only as many columns of U and V as there are S unless `full_matrices`."""
-    _check_svd("linalg.svd", A, driver)
+    _check_svd(A, driver)
     return returns("linalg_svd", "U", "S", "Vh")(*LinalgSvd.apply(A, bool(full_matrices)))
 
 
 @export("linalg.svdvals", out=True)
 def svdvals(A, *, driver=None):
     """The singular values of matrices, largest first."""
-    _check_svd("linalg.svdvals", A, driver)
+    _check_svd(A, driver)
     return SingularValues.apply(A)
 
 
 @export("svd", "Tensor.svd", out=True)
 def svd(input, some=True, compute_uv=True):
     """U, S and V with U diag(S) V^T = input; U and V are zeros unless `compute_uv`."""
-    _check_svd("linalg.svd", input, None)
+    _check_svd(input)
     result = returns("svd", "U", "S", "V")
     if compute_uv:
         U, S, Vh = LinalgSvd.apply(input, not some)

@@ -7,6 +7,7 @@ from tritorch.functional.shapes import broadcast_tensors
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
+from tritorch.ops.matrix.products import rows_of
 from tritorch.runtime import dtypes, precision
 
 export("get_float32_matmul_precision")(precision.get_float32_matmul_precision)
@@ -86,9 +87,7 @@ def inner(input, other):
         )
     if input.array.dtype != other.array.dtype:
         raise RuntimeError("both inputs should have same dtype")
-    rows = [each.reshape((-1, each.array.shape[-1])) if each.array.shape[-1] else
-            each.reshape((each.array.size, 0)) for each in (input, other)]  # fmt: skip
-    return _product(rows[0], rows[1].t()).reshape((*shapes[0][:-1], *shapes[1][:-1]))
+    return _product(rows_of(input), rows_of(other).t()).reshape((*shapes[0][:-1], *shapes[1][:-1]))
 
 
 @export("linalg.vecdot", out=True)
@@ -178,7 +177,7 @@ def addr(input, vec1, vec2, *, beta=1, alpha=1):
     for name, each in (("vec1", vec1), ("vec2", vec2)):
         if each.ndim != 1:
             raise RuntimeError(f"addr: Expected 1-D argument {name}, but got {each.ndim}-D")
-    if input.array.dtype.kind in "iu":
+    if input.array.dtype.kind in "iub":
         for name, each in (("beta", beta), ("alpha", alpha)):
             if isinstance(each, float):
                 raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")

@@ -6,7 +6,7 @@ import math
 import numbers
 
 from tritorch.autograd.variable import Variable
-from tritorch.functional.matrices import check_floating, check_matrices, check_square, epsilon, no_half
+from tritorch.functional.matrices import check_floating, check_matrices, check_square, epsilon, lapack_only, no_half
 from tritorch.ops.base import export, write_out
 from tritorch.ops.dimensions import wrap_dims
 from tritorch.ops.linalg.eigh import LinalgEigvalsh
@@ -140,6 +140,8 @@ def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     if p == "nuc":
         dims = tuple(range(input.array.ndim)) if dim is None else dim
         found = matrix_norm(input, "nuc", dims, keepdim, dtype=dtype)
+    elif p == "fro" and isinstance(dim, (tuple, list)) and len(dim) > 1:
+        found = matrix_norm(input, "fro", dim, keepdim, dtype=dtype)
     elif p in ("fro", None):
         found = vector_norm(input, 2, dim, keepdim, dtype=dtype)
     elif isinstance(p, str):
@@ -155,7 +157,7 @@ def cond(A, p=None):
     check_matrices("linalg.cond", A)
     check_floating("linalg.cond", A)
     if p is None or p in (2, -2):
-        no_half("linalg.cond", A)
+        lapack_only("linalg_svd_cpu", A)
         values = SingularValues.apply(A)
         if values.array.shape[-1] == 0:
             return values.sum(-1)
@@ -175,7 +177,7 @@ def cond(A, p=None):
 @export("linalg.matrix_rank", out=True)
 def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None):
     """How many singular values of matrices are above max(atol, rtol times the largest)."""
-    check_matrices("linalg.matrix_rank", A)
+    check_matrices("torch.linalg.matrix_rank", A, "input")
     if A.array.dtype.name not in ("float32", "float64"):
         raise RuntimeError("This function doesn't handle types other than float and double")
     if hermitian:
