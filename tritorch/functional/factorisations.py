@@ -105,17 +105,19 @@ def geqrf(input):
     return returns("geqrf", "a", "tau")(*Geqrf.apply(input))
 
 
-def _reflected(input, tau, other):
-    """The product of the reflectors 1 - tau v v^T with a matrix, in one step.
+def _reflected(input, tau, other, transposed=False):
+    """The product of the reflectors 1 - tau v v^T, or of its transpose, with a matrix, in one step.
 
     It is 1 - V T V^T with T = (1 + D U)^-1 D, where D has tau on its diagonal and U is V^T V above its diagonal
     (Joffrain and others 2006).
     """
-    count = tau.array.shape[-1]
-    V = lower(input[..., :count], -1) + identity(input[..., :count], input.array.shape[-2])
-    turned = adjoint(V)
-    T = tau.unsqueeze(-1) * upper(turned @ V, 1)
-    return other - V @ LinalgSolveTriangular.apply(T, tau.unsqueeze(-1) * (turned @ other), True, True)
+    columns = input[..., : tau.array.shape[-1]]
+    V = lower(columns, -1) + identity(columns, input.array.shape[-2])
+    turned, factors = adjoint(V), tau.unsqueeze(-1)
+    triangle, solve = factors * upper(turned @ V, 1), LinalgSolveTriangular.apply
+    if transposed:
+        return other - V @ (factors * solve(adjoint(triangle), turned @ other, False, True))
+    return other - V @ solve(triangle, factors * (turned @ other), True, True)
 
 
 @export("linalg.householder_product", "orgqr", "Tensor.orgqr", out=True)
@@ -156,17 +158,8 @@ def ormqr(input, tau, other, left=True, transpose=False):
     other = other if left else adjoint(other)
     if other.array.shape[-2] != input.array.shape[-2]:
         raise RuntimeError(f"torch.ormqr: other.shape[{'-2' if left else '-1'}] must be equal to input.shape[-2]")
-    found = _turned_back(input, tau, other) if transpose == left else _reflected(input, tau, other)
+    found = _reflected(input, tau, other, transpose == left)
     return found if left else adjoint(found)
-
-
-def _turned_back(input, tau, other):
-    """As _reflected, with the reflectors in the opposite order: the transpose, 1 - V T^T V^T."""
-    count = tau.array.shape[-1]
-    V = lower(input[..., :count], -1) + identity(input[..., :count], input.array.shape[-2])
-    turned, factors = adjoint(V), tau.unsqueeze(-1)
-    T = adjoint(factors * upper(turned @ V, 1))
-    return other - V @ (factors * LinalgSolveTriangular.apply(T, turned @ other, False, True))
 
 
 # ---------------------------------------------------------------- eigenvalues

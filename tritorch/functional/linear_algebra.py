@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tritorch.functional.matrices import check_floating, kind_of, wide
-from tritorch.functional.shapes import broadcast_tensors
+from tritorch.functional.shapes import broadcast_tensors, slice_dim
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
@@ -216,9 +216,15 @@ def linalg_cross(input, other, *, dim=-1):
         raise NotImplementedError("\"cross\" not implemented for 'Bool'")
     if input.array.dtype != other.array.dtype:
         raise RuntimeError(f"expected scalar type {kind_of(input)} but found {kind_of(other)}")
-    a, b = broadcast_tensors(wide(input), wide(other))
-    found = a.roll(-1, place) * b.roll(-2, place) - a.roll(-2, place) * b.roll(-1, place)
+    a, b = (_cyclic(each, place) for each in broadcast_tensors(wide(input), wide(other)))
+    found = a[0] * b[1] - a[1] * b[0]
     return found.to(input.dtype)
+
+
+def _cyclic(x, dim):
+    """The elements 1, 2, 0 and 2, 0, 1 of a dimension of three: views of one copy."""
+    x = TABLE["cat"].call([x, slice_dim(x, dim, 0, 2)], dim)
+    return slice_dim(x, dim, 1, 4), slice_dim(x, dim, 2, 5)
 
 
 @export("cross", "Tensor.cross", out=True)

@@ -78,9 +78,7 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
         return vector_norm(A, 2, (rows, columns), keepdim, dtype=dtype)
     if ord == "nuc" or ord in (2, -2):
         values = _singular_values(A, rows, columns, dtype)
-        if ord == "nuc":
-            return _restored(values.sum(-1), rows, columns, keepdim)
-        return _restored(_extreme(values, -1, False, ord), rows, columns, keepdim)
+        return _restored(values.sum(-1) if ord == "nuc" else _extreme(values, -1, False, ord), rows, columns, keepdim)
     if ord not in (1, -1, math.inf, -math.inf):
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     summed, chosen = (rows, columns) if abs(ord) == 1 else (columns, rows)
@@ -127,9 +125,7 @@ def linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
         count = ndim
     if ord is None:
         return vector_norm(A, 2, dim, keepdim, dtype=dtype)
-    if isinstance(ord, str):
-        return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
-    if count == 2:
+    if isinstance(ord, str) or count == 2:
         return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
     return vector_norm(A, ord, dim, keepdim, dtype=dtype)
 
@@ -156,7 +152,7 @@ def cond(A, p=None):
     """The condition of matrices: the norm times that of the inverse, inf of a singular one; see matrix_norm for `p`."""
     check_matrices("linalg.cond", A)
     check_floating("linalg.cond", A)
-    if p is None or p in (2, -2):
+    if p in (None, 2, -2):
         lapack_only("linalg_svd_cpu", A)
         values = SingularValues.apply(A)
         if values.array.shape[-1] == 0:
