@@ -27,8 +27,8 @@ def einsum(*args):
     sizes = _sizes(named, operands)
     wanted = _wanted(output, named, rank)
     tensors, labels = [], []
-    for at, (each, own) in enumerate(zip(operands, named, strict=True)):
-        tensor, kept = _without_repeats(at, each, own)
+    for each, own in zip(operands, named, strict=True):
+        tensor, kept = _without_repeats(each, own)
         single = [place for place, label in enumerate(kept) if tensor.array.shape[place] == 1 != sizes[label]]
         tensors.append(tensor.squeeze(tuple(single)) if single else tensor)
         labels.append([label for place, label in enumerate(kept) if place not in single])
@@ -60,15 +60,13 @@ def contract(a, a_labels, b, b_labels, needed):
     if a.array.dtype.kind == "b":
         raise NotImplementedError("\"bmm\" not implemented for 'Bool'")
     first = a.permute(tuple([a_labels.index(each) for each in (*batch, *left, *inner)]))
-    if not inner:
-        second = b.permute(tuple([b_labels.index(each) for each in (*batch, *right)]))
-        shape = second.array.shape
-        spread = second.reshape((*shape[: len(batch)], *(1,) * len(left), *shape[len(batch) :])) if left else second
-        return first.reshape((*first.array.shape, *(1,) * len(right))) * spread, labels
     second = b.permute(tuple([b_labels.index(each) for each in (*batch, *inner, *right)]))
     shape, other = first.array.shape, second.array.shape
     lead, depth = shape[: len(batch)], math.prod(other[len(batch) : len(batch) + len(inner)])
     rows, columns = shape[len(batch) : len(batch) + len(left)], other[len(batch) + len(inner) :]
+    if not inner:  # nothing to sum: a product element by element
+        spread = second.reshape((*lead, *(1,) * len(left), *columns))
+        return first.reshape((*lead, *rows, *(1,) * len(right))) * spread, labels
     product = TABLE["matmul"].call(
         first.reshape((*lead, math.prod(rows), depth)), second.reshape((*lead, depth, math.prod(columns)))
     )
@@ -230,7 +228,7 @@ def _wanted(output, named, rank):
     return found
 
 
-def _without_repeats(at, tensor, labels):
+def _without_repeats(tensor, labels):
     """The diagonals of dimensions that have the same label."""
     for label in dict.fromkeys(labels):
         while labels.count(label) > 1:
