@@ -41,9 +41,12 @@ class LinalgCholeskyEx(HostOp):
     @staticmethod
     def fast(A):
         try:
-            return np.linalg.cholesky(A), np.zeros(A.shape[:-2], np.int32)
+            found = np.linalg.cholesky(A)
         except np.linalg.LinAlgError:
             return factor_positive(A)
+        if np.isnan(found).any():  # which NumPy lets pass
+            return factor_positive(A)
+        return found, np.zeros(A.shape[:-2], np.int32)
 
     def backward(self, grad):
         """L^-T S L^-1 / 2, where S is L^T gL with its lower triangle mirrored."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.ops.base import TABLE
 from tritorch.ops.host_op import HostOp
 from tritorch.ops.linalg.lu import factor, factor_columns, solve_factored
-from tritorch.ops.linalg.parts import adjoint
+from tritorch.ops.linalg.parts import adjoint, off_diagonal
 from tritorch.ops.linalg.svd import LinalgSvd
 
 
@@ -34,7 +33,7 @@ class LinalgInvEx(HostOp):
             return LinalgInvEx.reference(A)
 
     def backward(self, grad):
-        """-A^-T grad A^-T."""
+        """-A^-T grad A^-T (Giles 2008)."""
         turned = adjoint(self.outputs[0])
         return (-(turned @ grad @ turned),)
 
@@ -98,10 +97,7 @@ class LinalgDet(HostOp):
             return (grad * found.unsqueeze(-1).unsqueeze(-1) * adjoint(LinalgInvEx.apply(A)[0]),)
         U, S, Vh = LinalgSvd.apply(A, False)
         turn = LinalgDet.apply(U) * LinalgDet.apply(Vh)
-        count = S.shape[-1]
-        places = TABLE["arange"].apply(0, 1, count, np.dtype(np.int64), A.device)
-        square = S.unsqueeze(-2).expand((*S.shape, count))
-        others = TABLE["where"].apply(places.unsqueeze(1) == places, 1.0, square).prod(-1)
+        others = off_diagonal(S.unsqueeze(-2).expand((*S.shape, S.shape[-1])), 1.0).prod(-1)
         return (grad * ((U * (others * turn.unsqueeze(-1)).unsqueeze(-2)) @ Vh),)
 
     @staticmethod
@@ -122,9 +118,10 @@ class LinalgSlogdet(HostOp):
 
     def backward(self, grad_sign=None, grad=None):
         """grad A^-T; a sign has no slope."""
+        A = self.inputs[0]
         if grad is None:
-            return (self.inputs[0] * 0,)
-        return (grad.unsqueeze(-1).unsqueeze(-1) * adjoint(LinalgInvEx.apply(self.inputs[0])[0]),)
+            return (A.new_zeros(A.shape),)
+        return (grad.unsqueeze(-1).unsqueeze(-1) * adjoint(LinalgInvEx.apply(A)[0]),)
 
     @staticmethod
     def samples(draw):

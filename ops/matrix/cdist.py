@@ -27,7 +27,7 @@ def unchanged(distance, p):
 
 @formula
 def apart(distance, p):
-    return where(distance != 0, distance * 0 + 1, distance * 0)
+    return where(distance > 0, 1, distance)
 
 
 @formula
@@ -104,7 +104,7 @@ class Cdist(Op):
     def reference(x1, x2, p):
         distance = np.abs(x1[..., :, None, :] - x2[..., None, :, :])
         if p == 0:
-            return np.sum(distance != 0, -1).astype(x1.dtype)
+            return np.sum(np.where(distance > 0, 1, distance), -1)
         if math.isinf(p):
             return np.max(distance, -1, initial=0)
         return np.sum(distance**p, -1) ** (1 / p)
@@ -142,11 +142,11 @@ class Cdist(Op):
 
     @staticmethod
     def samples(draw):
-        for p in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, math.inf):
+        for p in (0.0, 0.5, 1.0, 2.0, 3.0, math.inf):
             yield draw(5, 3), draw(4, 3), p
-        yield draw(2, 1, 3, 2), draw(4, 33, 2), 2.0
+        yield draw(2, 1, 3, 2), draw(4, 5, 2), 2.0
         yield draw(2, 7).T, draw(5, 4)[::-1, ::2], 2.0
-        yield draw(65, 2), draw(33, 2), 1.0
+        yield draw(65, 2), draw(9, 2), 1.5
         yield draw(0, 3), draw(4, 3), 2.0
         yield draw(3, 0), draw(4, 0), 1.0
         yield np.broadcast_to(draw(3), (4, 3)), draw(1, 3), 2.0

@@ -27,8 +27,8 @@ def einsum(*args):
     sizes = _sizes(named, operands)
     wanted = _wanted(output, named, rank)
     tensors, labels = [], []
-    for at, (each, own) in enumerate(zip(operands, named, strict=True)):
-        tensor, kept = _without_repeats(at, each, own)
+    for each, own in zip(operands, named, strict=True):
+        tensor, kept = _without_repeats(each, own)
         single = [place for place, label in enumerate(kept) if tensor.array.shape[place] == 1 != sizes[label]]
         tensors.append(tensor.squeeze(tuple(single)) if single else tensor)
         labels.append([label for place, label in enumerate(kept) if place not in single])
@@ -60,15 +60,13 @@ def contract(a, a_labels, b, b_labels, needed):
     if a.array.dtype.kind == "b":
         raise NotImplementedError("\"bmm\" not implemented for 'Bool'")
     first = a.permute(tuple([a_labels.index(each) for each in (*batch, *left, *inner)]))
-    if not inner:
-        second = b.permute(tuple([b_labels.index(each) for each in (*batch, *right)]))
-        shape = second.array.shape
-        spread = second.reshape((*shape[: len(batch)], *(1,) * len(left), *shape[len(batch) :])) if left else second
-        return first.reshape((*first.array.shape, *(1,) * len(right))) * spread, labels
     second = b.permute(tuple([b_labels.index(each) for each in (*batch, *inner, *right)]))
     shape, other = first.array.shape, second.array.shape
     lead, depth = shape[: len(batch)], math.prod(other[len(batch) : len(batch) + len(inner)])
     rows, columns = shape[len(batch) : len(batch) + len(left)], other[len(batch) + len(inner) :]
+    if not inner:  # nothing to sum: a product element by element
+        spread = second.reshape((*lead, *(1,) * len(left), *columns))
+        return first.reshape((*lead, *rows, *(1,) * len(right))) * spread, labels
     product = TABLE["matmul"].call(
         first.reshape((*lead, math.prod(rows), depth)), second.reshape((*lead, depth, math.prod(columns)))
     )
@@ -97,14 +95,16 @@ def _read(args):
         operands = args[1] if len(args) == 2 and isinstance(args[1], (tuple, list)) else args[1:]
         return *_parsed(args[0], len(operands)), operands
     operands, lists = args[: len(args) // 2 * 2 : 2], args[1::2]
-    output = _from_list(args[-1]) if len(args) % 2 else None
-    return [_from_list(each) for each in lists], output, operands
+    output = _from_list(args[-1], "output but an ellipsis (...)") if len(args) % 2 else None
+    terms = [_from_list(each, f"operand {at} for which an ellipsis") for at, each in enumerate(lists)]
+    return terms, output, operands
 
 
-def _from_list(subscripts):
+def _from_list(subscripts, twice):
     found = []
     for each in subscripts:
         if each is Ellipsis:
+            _check_once(found, twice)
             found.append(_DOTS)
         elif 0 <= each < len(_LETTERS):
             found.append(_LETTERS[each])
@@ -129,13 +129,17 @@ def _parsed(equation, count):
     return terms, output
 
 
+def _check_once(found, twice):
+    if _DOTS in found:
+        raise RuntimeError(f"einsum(): found '.' for {twice} was already found")
+
+
 def _subscripts(text, start, where, twice):
     found, at = [], 0
     while at < len(text):
         letter = text[at]
         if letter == ".":
-            if _DOTS in found:
-                raise RuntimeError(f"einsum(): found '.' for {twice} was already found")
+            _check_once(found, twice)
             if text[at : at + 3] != _DOTS:
                 tail = "(...)" if where == "output" else ""
                 raise RuntimeError(f"einsum(): found '.' for {where} that is not part of any ellipsis {tail}".rstrip())
@@ -224,7 +228,7 @@ def _wanted(output, named, rank):
     return found
 
 
-def _without_repeats(at, tensor, labels):
+def _without_repeats(tensor, labels):
     """The diagonals of dimensions that have the same label."""
     for label in dict.fromkeys(labels):
         while labels.count(label) > 1:

@@ -12,6 +12,7 @@ from tritorch.functional.matrices import (
     returns,
 )
 from tritorch.ops.base import export
+from tritorch.ops.guard import need_tensors
 from tritorch.ops.linalg.cholesky import LinalgCholeskyEx
 from tritorch.ops.linalg.eigh import LinalgEigh, LinalgEigvalsh
 from tritorch.ops.linalg.errors import raise_where
@@ -46,7 +47,7 @@ def _cholesky(op, A, is_upper):
 @export("linalg.cholesky_ex", out=True)
 def cholesky_ex(A, *, upper=False, check_errors=False):
     """The Cholesky factor, and for each matrix 0 or the order of the first minor that is not positive."""
-    L, info = _cholesky("linalg.cholesky_ex", A, upper)
+    L, info = _cholesky("linalg.cholesky", A, upper)
     if check_errors:
         check_info("linalg.cholesky_ex", info, _NOT_POSITIVE)
     return returns("linalg_cholesky_ex", "L", "info")(L, info)
@@ -97,22 +98,26 @@ def qr(input, some=True):
 @export("geqrf", "Tensor.geqrf", out=True)
 def geqrf(input):
     """R on and above the diagonal, below it the reflectors whose product is Q, and their factors tau."""
-    check_matrices("geqrf", input)
+    need_tensors("geqrf", input=input)
+    if input.array.ndim < 2:
+        raise RuntimeError("torch.geqrf: input must have at least 2 dimensions.")
     lapack_only("geqrf_cpu", input)
     return returns("geqrf", "a", "tau")(*Geqrf.apply(input))
 
 
-def _reflected(input, tau, other):
-    """The product of the reflectors 1 - tau v v^T with a matrix, in one step.
+def _reflected(input, tau, other, transposed=False):
+    """The product of the reflectors 1 - tau v v^T, or of its transpose, with a matrix, in one step.
 
     It is 1 - V T V^T with T = (1 + D U)^-1 D, where D has tau on its diagonal and U is V^T V above its diagonal
     (Joffrain and others 2006).
     """
-    count = tau.array.shape[-1]
-    V = lower(input[..., :count], -1) + identity(input[..., :count], input.array.shape[-2])
-    turned = adjoint(V)
-    T = tau.unsqueeze(-1) * upper(turned @ V, 1)
-    return other - V @ LinalgSolveTriangular.apply(T, tau.unsqueeze(-1) * (turned @ other), True, True)
+    columns = input[..., : tau.array.shape[-1]]
+    V = lower(columns, -1) + identity(columns, input.array.shape[-2])
+    turned, factors = adjoint(V), tau.unsqueeze(-1)
+    triangle, solve = factors * upper(turned @ V, 1), LinalgSolveTriangular.apply
+    if transposed:
+        return other - V @ (factors * solve(adjoint(triangle), turned @ other, False, True))
+    return other - V @ solve(triangle, factors * (turned @ other), True, True)
 
 
 @export("linalg.householder_product", "orgqr", "Tensor.orgqr", out=True)
@@ -153,17 +158,8 @@ def ormqr(input, tau, other, left=True, transpose=False):
     other = other if left else adjoint(other)
     if other.array.shape[-2] != input.array.shape[-2]:
         raise RuntimeError(f"torch.ormqr: other.shape[{'-2' if left else '-1'}] must be equal to input.shape[-2]")
-    found = _turned_back(input, tau, other) if transpose == left else _reflected(input, tau, other)
+    found = _reflected(input, tau, other, transpose == left)
     return found if left else adjoint(found)
-
-
-def _turned_back(input, tau, other):
-    """As _reflected, with the reflectors in the opposite order: the transpose, 1 - V T^T V^T."""
-    count = tau.array.shape[-1]
-    V = lower(input[..., :count], -1) + identity(input[..., :count], input.array.shape[-2])
-    turned, factors = adjoint(V), tau.unsqueeze(-1)
-    T = adjoint(factors * upper(turned @ V, 1))
-    return other - V @ (factors * LinalgSolveTriangular.apply(T, turned @ other, False, True))
 
 
 # ---------------------------------------------------------------- eigenvalues
@@ -173,8 +169,7 @@ def _check_symmetric(op, A, UPLO):
     check_square(op, A)
     if UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    check_floating(op, A)
-    no_half(op, A)
+    lapack_only("linalg_eigh_cpu", A)
     return UPLO.upper() == "L"
 
 
@@ -188,38 +183,40 @@ def eigh(A, UPLO="L"):
 @export("linalg.eigvalsh", out=True)
 def eigvalsh(A, UPLO="L"):
     """Eigenvalues of symmetric matrices, smallest first."""
-    return LinalgEigvalsh.apply(A, _check_symmetric("linalg.eigvalsh", A, UPLO))
+    return LinalgEigvalsh.apply(A, _check_symmetric("linalg.eigh", A, UPLO))
 
 
 # ---------------------------------------------------------------- singular values
 
 
-def _check_svd(op, A, driver):
-    check_matrices(op, A)
-    check_floating(op, A)
-    no_half(op, A)
+def _check_svd(A, driver=None):
+    check_matrices("linalg.svd", A)
+    check_floating("linalg.svd", A)
+    lapack_only("linalg_svd_cpu", A)
     if driver is not None:
-        raise RuntimeError(f"{op}: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.")
+        raise RuntimeError(
+            "linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
+        )
 
 
 @export("linalg.svd", out=True)
 def linalg_svd(A, full_matrices=True, *, driver=None):
     """U, S and V^T with U diag(S) V^T = A; only as many columns of U and V as there are S unless `full_matrices`."""
-    _check_svd("linalg.svd", A, driver)
+    _check_svd(A, driver)
     return returns("linalg_svd", "U", "S", "Vh")(*LinalgSvd.apply(A, bool(full_matrices)))
 
 
 @export("linalg.svdvals", out=True)
 def svdvals(A, *, driver=None):
     """The singular values of matrices, largest first."""
-    _check_svd("linalg.svdvals", A, driver)
+    _check_svd(A, driver)
     return SingularValues.apply(A)
 
 
 @export("svd", "Tensor.svd", out=True)
 def svd(input, some=True, compute_uv=True):
     """U, S and V with U diag(S) V^T = input; U and V are zeros unless `compute_uv`."""
-    _check_svd("linalg.svd", input, None)
+    _check_svd(input)
     result = returns("svd", "U", "S", "V")
     if compute_uv:
         U, S, Vh = LinalgSvd.apply(input, not some)

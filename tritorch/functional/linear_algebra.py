@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tritorch.functional.matrices import check_floating, kind_of, wide
-from tritorch.functional.shapes import broadcast_tensors
+from tritorch.functional.shapes import broadcast_tensors, slice_dim
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
+from tritorch.ops.matrix.products import rows_of
 from tritorch.runtime import dtypes, precision
 
 export("get_float32_matmul_precision")(precision.get_float32_matmul_precision)
@@ -86,9 +87,7 @@ def inner(input, other):
         )
     if input.array.dtype != other.array.dtype:
         raise RuntimeError("both inputs should have same dtype")
-    rows = [each.reshape((-1, each.array.shape[-1])) if each.array.shape[-1] else
-            each.reshape((each.array.size, 0)) for each in (input, other)]  # fmt: skip
-    return _product(rows[0], rows[1].t()).reshape((*shapes[0][:-1], *shapes[1][:-1]))
+    return _product(rows_of(input), rows_of(other).t()).reshape((*shapes[0][:-1], *shapes[1][:-1]))
 
 
 @export("linalg.vecdot", out=True)
@@ -178,7 +177,7 @@ def addr(input, vec1, vec2, *, beta=1, alpha=1):
     for name, each in (("vec1", vec1), ("vec2", vec2)):
         if each.ndim != 1:
             raise RuntimeError(f"addr: Expected 1-D argument {name}, but got {each.ndim}-D")
-    if input.array.dtype.kind in "iu":
+    if input.array.dtype.kind in "iub":
         for name, each in (("beta", beta), ("alpha", alpha)):
             if isinstance(each, float):
                 raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
@@ -217,9 +216,15 @@ def linalg_cross(input, other, *, dim=-1):
         raise NotImplementedError("\"cross\" not implemented for 'Bool'")
     if input.array.dtype != other.array.dtype:
         raise RuntimeError(f"expected scalar type {kind_of(input)} but found {kind_of(other)}")
-    a, b = broadcast_tensors(wide(input), wide(other))
-    found = a.roll(-1, place) * b.roll(-2, place) - a.roll(-2, place) * b.roll(-1, place)
+    a, b = (_cyclic(each, place) for each in broadcast_tensors(wide(input), wide(other)))
+    found = a[0] * b[1] - a[1] * b[0]
     return found.to(input.dtype)
+
+
+def _cyclic(x, dim):
+    """The elements 1, 2, 0 and 2, 0, 1 of a dimension of three: views of one copy."""
+    x = TABLE["cat"].call([x, slice_dim(x, dim, 0, 2)], dim)
+    return slice_dim(x, dim, 1, 4), slice_dim(x, dim, 2, 5)
 
 
 @export("cross", "Tensor.cross", out=True)

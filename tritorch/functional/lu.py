@@ -12,6 +12,7 @@ from tritorch.functional.matrices import (
     returns,
 )
 from tritorch.ops.base import export
+from tritorch.ops.guard import need_tensors
 from tritorch.ops.linalg.lu import LinalgLuFactorEx, LuOrder, rows_taken
 from tritorch.ops.linalg.parts import adjoint as turned
 from tritorch.ops.linalg.parts import identity, lower, upper
@@ -24,8 +25,9 @@ _ZERO = (
 
 
 def _factored(op, A, pivot):
-    check_matrices(op, A)
-    check_floating(op, A)
+    need_tensors(op.replace(".", "_"), A=A)
+    if A.array.ndim < 2:
+        raise RuntimeError(f"{op}: Expected tensor with 2 or more dimensions. Got size: {list(A.array.shape)} instead")
     if not pivot:
         raise RuntimeError(f"{op}: LU without pivoting is not implemented on the CPU")
     lapack_only("lu_cpu", A)
@@ -51,12 +53,9 @@ def lu_factor(A, *, pivot=True):
 
 @export("lu", "Tensor.lu")
 def lu(A, pivot=True, get_infos=False):
-    """As linalg.lu_factor; with `get_infos` as linalg.lu_factor_ex."""
+    """As linalg.lu_factor, but a pivot may be zero; with `get_infos` as linalg.lu_factor_ex."""
     LU, pivots, info = _factored("linalg.lu_factor", A, pivot)
-    if get_infos:
-        return returns("_lu_with_info", "LU", "pivots", "info")(LU, pivots, info)
-    check_info("torch.linalg.lu_factor", info, _ZERO, kind=RuntimeError)
-    return LU, pivots
+    return returns("_lu_with_info", "LU", "pivots", "info")(LU, pivots, info) if get_infos else (LU, pivots)
 
 
 @export("linalg.lu", out=True)

@@ -36,7 +36,7 @@ def epsilon(x):
 
 def check_matrices(op, A, name="A"):
     """Refuse what is no tensor of at least two dimensions."""
-    need_tensors(op, **{name: A})
+    need_tensors(op.replace(".", "_"), **{name: A})
     if A.array.ndim < 2:
         raise RuntimeError(f"{op}: The input tensor {name} must have at least 2 dimensions.")
 
@@ -65,8 +65,8 @@ def no_half(op, A):
 
 
 def lapack_only(routine, A):
-    """Refuse half types as PyTorch does where it finds out late: by the name of its routine."""
-    if A.array.dtype.itemsize < 4:
+    """Refuse other dtypes as PyTorch does where it finds out late: by the name of its routine."""
+    if A.array.dtype.name not in ("float32", "float64"):
         raise NotImplementedError(f"\"{routine}\" not implemented for '{kind_of(A)}'")
 
 

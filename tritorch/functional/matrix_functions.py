@@ -44,7 +44,7 @@ def matrix_power(A, n):
 # ---------------------------------------------------------------- the exponential
 
 # The degree of the Taylor polynomial, and the 1-norm up to which it is exact to half a unit of the dtype.
-_TAYLOR = {np.dtype(np.float32): (8, 0.65), np.dtype(np.float64): (16, 0.82)}
+_TAYLOR = {np.dtype(np.float32): (12, 1.5), np.dtype(np.float64): (16, 0.82)}
 
 
 @export("matrix_exp", "linalg.matrix_exp", "Tensor.matrix_exp")

@@ -6,7 +6,7 @@ import math
 import numbers
 
 from tritorch.autograd.variable import Variable
-from tritorch.functional.matrices import check_floating, check_matrices, check_square, epsilon, no_half
+from tritorch.functional.matrices import check_floating, check_matrices, check_square, epsilon, lapack_only, no_half
 from tritorch.ops.base import export, write_out
 from tritorch.ops.dimensions import wrap_dims
 from tritorch.ops.linalg.eigh import LinalgEigvalsh
@@ -78,9 +78,7 @@ def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
         return vector_norm(A, 2, (rows, columns), keepdim, dtype=dtype)
     if ord == "nuc" or ord in (2, -2):
         values = _singular_values(A, rows, columns, dtype)
-        if ord == "nuc":
-            return _restored(values.sum(-1), rows, columns, keepdim)
-        return _restored(_extreme(values, -1, False, ord), rows, columns, keepdim)
+        return _restored(values.sum(-1) if ord == "nuc" else _extreme(values, -1, False, ord), rows, columns, keepdim)
     if ord not in (1, -1, math.inf, -math.inf):
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     summed, chosen = (rows, columns) if abs(ord) == 1 else (columns, rows)
@@ -127,9 +125,7 @@ def linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
         count = ndim
     if ord is None:
         return vector_norm(A, 2, dim, keepdim, dtype=dtype)
-    if isinstance(ord, str):
-        return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
-    if count == 2:
+    if isinstance(ord, str) or count == 2:
         return matrix_norm(A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
     return vector_norm(A, ord, dim, keepdim, dtype=dtype)
 
@@ -140,6 +136,8 @@ def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     if p == "nuc":
         dims = tuple(range(input.array.ndim)) if dim is None else dim
         found = matrix_norm(input, "nuc", dims, keepdim, dtype=dtype)
+    elif p == "fro" and isinstance(dim, (tuple, list)) and len(dim) > 1:
+        found = matrix_norm(input, "fro", dim, keepdim, dtype=dtype)
     elif p in ("fro", None):
         found = vector_norm(input, 2, dim, keepdim, dtype=dtype)
     elif isinstance(p, str):
@@ -154,8 +152,8 @@ def cond(A, p=None):
     """The condition of matrices: the norm times that of the inverse, inf of a singular one; see matrix_norm for `p`."""
     check_matrices("linalg.cond", A)
     check_floating("linalg.cond", A)
-    if p is None or p in (2, -2):
-        no_half("linalg.cond", A)
+    if p in (None, 2, -2):
+        lapack_only("linalg_svd_cpu", A)
         values = SingularValues.apply(A)
         if values.array.shape[-1] == 0:
             return values.sum(-1)
@@ -175,7 +173,7 @@ def cond(A, p=None):
 @export("linalg.matrix_rank", out=True)
 def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None):
     """How many singular values of matrices are above max(atol, rtol times the largest)."""
-    check_matrices("linalg.matrix_rank", A)
+    check_matrices("torch.linalg.matrix_rank", A, "input")
     if A.array.dtype.name not in ("float32", "float64"):
         raise RuntimeError("This function doesn't handle types other than float and double")
     if hermitian:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from tritorch.functional.matrices import wide as _wide
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.reduction.family import count_along, dims_of
 from tritorch.ops.reduction.kernel import as_dims
 from tritorch.runtime import dtypes
-
-
-def _wide(input):
-    """Half types as float32: a composition would round, or overflow, at every step."""
-    kind = input.dtype
-    return input if kind.numpy == kind.compute else input.to(dtypes.of(kind.compute))
 
 
 def _variance(op, input, dim, unbiased, keepdim, correction, axis):

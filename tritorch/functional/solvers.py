@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from tritorch.functional.factorisations import check_info
 from tritorch.functional.matrices import (
     check_floating,
@@ -20,11 +22,13 @@ from tritorch.functional.norms import tolerances
 from tritorch.ops.base import export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.linalg.cholesky import CholeskySolve
+from tritorch.ops.linalg.errors import raise_where
 from tritorch.ops.linalg.inverse import LinalgDet, LinalgInvEx, LinalgSlogdet, LinalgSolveEx
 from tritorch.ops.linalg.least_squares import LinalgLstsq
-from tritorch.ops.linalg.parts import adjoint, identity
+from tritorch.ops.linalg.parts import adjoint, diagonal, identity
 from tritorch.ops.linalg.svd import LinalgPinv, SingularValues
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular
+from tritorch.runtime import transfer
 
 _SINGULAR = (
     "The diagonal element {0} is zero, the inversion could not be completed because the input matrix is singular."
@@ -35,16 +39,16 @@ _UNSOLVED = "The solver failed because the input matrix is singular."
 # ---------------------------------------------------------------- inverses
 
 
-def _inverse(op, A):
-    check_square(op, A)
-    no_half(op, A)
+def _inverse(A):
+    check_square("linalg.inv", A)
+    no_half("linalg.inv", A)
     return LinalgInvEx.apply(A)
 
 
 @export("linalg.inv_ex", out=True)
 def inv_ex(A, *, check_errors=False):
     """The inverses, and for each matrix 0 or the number of the pivot that is zero."""
-    inverse, info = _inverse("linalg.inv_ex", A)
+    inverse, info = _inverse(A)
     if check_errors:
         check_info("linalg.inv_ex", info, _SINGULAR)
     return returns("linalg_inv_ex", "inverse", "info")(inverse, info)
@@ -53,7 +57,7 @@ def inv_ex(A, *, check_errors=False):
 @export("linalg.inv", "inverse", "Tensor.inverse", out=True)
 def inv(A):
     """The inverses of square matrices."""
-    inverse, info = _inverse("linalg.inv", A)
+    inverse, info = _inverse(A)
     check_info("linalg.inv", info, _SINGULAR)
     return inverse
 
@@ -97,8 +101,6 @@ def _solve(op, A, B, left):
     vector = _is_vector(A, B)
     if not vector:
         check_matrices(op, B, "B")
-    elif not left:
-        raise RuntimeError(f"{op}: Vector broadcasting of the left hand side is not supported for left=False.")
     right = B.unsqueeze(-1) if vector else B
     check_systems(op, A, right, left)
     if left:
@@ -147,15 +149,28 @@ def triangular_solve(b, A, upper=True, transpose=False, unitriangular=False):
                 f"torch.triangular_solve: Expected {name} to have at least 2 dimensions, but it has {each.array.ndim} "
                 "dimensions instead"
             )
-    op = "triangular_solve"
-    check_square(op, A)
-    check_systems(op, A, b)
+    check_square("triangular_solve", A)
+    _check_triangles("triangular_solve", A, b)
     lapack_only("triangular_solve_cpu", A)
     matrix, is_upper = (adjoint(A), not upper) if transpose else (A, bool(upper))
     found = LinalgSolveTriangular.apply(matrix, b, is_upper, bool(unitriangular))
     batch = found.array.shape[:-2]
     copy = A.expand((*batch, *A.array.shape[-2:])).clone()
     return returns("triangular_solve", "solution", "cloned_coefficient")(found, copy)
+
+
+def _check_triangles(op, A, b):
+    """As check_systems, in the words of the older functions."""
+    if A.array.dtype != b.array.dtype:
+        raise RuntimeError(
+            f"Expected b and A to have the same dtype, but found b of type {kind_of(b)} and A of type {kind_of(A)} "
+            "instead."
+        )
+    if A.array.shape[-2] != b.array.shape[-2]:
+        sizes = [f"{each.array.shape[-2]} by {each.array.shape[-1]}" for each in (A, b)]
+        raise RuntimeError(
+            f"Incompatible matrix sizes for {op}: each A matrix is {sizes[0]} but each b matrix is {sizes[1]}"
+        )
 
 
 @export("cholesky_solve", "Tensor.cholesky_solve", out=True)
@@ -166,14 +181,8 @@ def cholesky_solve(B, L, upper=False):
             raise RuntimeError(
                 f"{name} should have at least 2 dimensions, but has {each.array.ndim} dimensions instead"
             )
-    if L.array.shape[-1] != L.array.shape[-2]:
-        check_square("cholesky_solve", L)
-    if L.array.shape[-2] != B.array.shape[-2]:
-        sizes = [f"{each.array.shape[-2]} by {each.array.shape[-1]}" for each in (L, B)]
-        raise RuntimeError(
-            f"Incompatible matrix sizes for cholesky_solve: each A matrix is {sizes[0]} but each b matrix is {sizes[1]}"
-        )
-    check_systems("cholesky_solve", L, B)
+    check_square("cholesky_solve", L)
+    _check_triangles("cholesky_solve", L, B)
     lapack_only("cholesky_solve_cpu", L)
     return CholeskySolve.apply(B, adjoint(L) if upper else L)
 
@@ -183,6 +192,9 @@ def cholesky_inverse(L, upper=False):
     """The inverse of L L^T, or of U^T U for the upper triangle."""
     check_square("cholesky_inverse", L)
     lapack_only("cholesky_inverse_out_cpu", L)
+    zeros = transfer.to_host(diagonal(L).array) == 0
+    if zeros.any():
+        raise_where(np.where(zeros.any(-1), zeros.argmax(-1) + 1, 0), _SINGULAR, op="cholesky_inverse")
     return cholesky_solve(identity(L), L, upper)
 
 
@@ -229,14 +241,16 @@ def _check_least_squares(A, B):
         raise RuntimeError(f"{op}: other must have at least 1 dimension.")
     if A.array.dtype != B.array.dtype:
         raise RuntimeError(
-            f"{op}: Expected input and other to have the same dtype, but got {kind_of(A)} and {kind_of(B)}"
+            f"{op}: Expected input and other to have the same dtype, but got input's dtype {kind_of(A)} and other's "
+            f"dtype {kind_of(B)}"
         )
     gap = A.array.ndim - B.array.ndim
     if not 0 <= gap <= 1:
         raise RuntimeError(
             f"{op}: input.dim() must be greater or equal to other.dim() and (input.dim() - other.dim()) <= 1"
         )
-    no_half(op, A)
+    if A.array.dtype.name not in ("float32", "float64"):
+        raise RuntimeError("This function doesn't handle types other than float and double")
 
 
 # ---------------------------------------------------------------- determinants
@@ -253,8 +267,7 @@ def det(A):
 
 def _slogdet(op, A):
     check_square(op, A)
-    check_floating(op, A)
-    lapack_only("lu_cpu", A)
+    no_half(op, A)
     return LinalgSlogdet.apply(A)
 
 
