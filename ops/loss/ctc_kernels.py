@@ -1,0 +1,225 @@
+"""The kernels of connectionist temporal classification: a program goes through the time of one sequence.
+
+A state that other threads hold comes through memory, so a barrier stands between two steps. The states of a class are
+gathered by a product with the matrix that says which are its own: the same bits at every call.
+"""
+
+from __future__ import annotations
+
+from tritorch.autotune import Space, choices, kernel, next_power_of_2, powers
+from tritorch.runtime import tl
+
+
+def states_default(device, *, states):
+    """One block for all states of a sequence."""
+    return {"STATES": max(16, next_power_of_2(states)), "num_warps": 4 if states <= 512 else 8}
+
+
+@kernel
+def log_sum_of_three(a, b, c):
+    """log(exp a + exp b + exp c), -inf where all are."""
+    highest = tl.maximum(a, tl.maximum(b, c))
+    base = tl.where(highest == float("-inf"), 0.0, highest).to(a.dtype)
+    return base + tl.log(tl.exp(a - base) + tl.exp(b - base) + tl.exp(c - base))
+
+
+@kernel
+def label_of(targets, state, states, blank):
+    """The label of each state: blank between those of the target."""
+    odd = (state % 2 == 1) & (state > 0) & (state < states)
+    return tl.where(odd, tl.load(targets + state // 2, mask=odd, other=0), blank).to(tl.int64)
+
+
+@kernel
+def emitted(log_probs, label, classes, step, inside, COMPUTE: tl.constexpr):
+    """The logarithm of the probability of each state's label, -inf outside and for labels that do not exist."""
+    known = inside & (label >= 0) & (label < classes)
+    return tl.load(log_probs + label * step, mask=known, other=float("-inf")).to(COMPUTE)
+
+
+@kernel(space=Space(STATES=powers(16, 16384), num_warps=choices(1, 2, 4, 8, 16)), default=states_default)
+def alpha_kernel(
+    log_probs,  # logarithms of probabilities: (steps, batch, classes) by its strides
+    targets,  # labels, contiguous: those of sequence n from plan[2, n] on
+    plan,  # lengths of inputs and of targets, starts of targets: (3, batch)
+    loss,  # minus the logarithm of the probability of each sequence: (batch,)
+    alpha,  # of each step and state: (batch, steps, width)
+    steps,
+    batch,
+    classes,
+    width,
+    blank,
+    strides,
+    ZERO_INFINITY: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    STATES: tl.constexpr,
+):
+    n = tl.program_id(0).to(tl.int64)
+    length, count = tl.load(plan + n), tl.load(plan + batch + n)
+    targets += tl.load(plan + 2 * batch + n)
+    state, states = tl.arange(0, STATES), 2 * count + 1
+    label = label_of(targets, state, states, blank)
+    skips = (state > 1) & (label != label_of(targets, state - 2, states, blank))
+    log_probs += n * strides[1]
+    alpha += n * steps * width + state
+    inside = state < states
+    # Conditions of a whole program are made part of a limit: the interpreter cannot spread a condition over a block.
+    begins = inside & (state < tl.where(length > 0, 2, 0))
+    now = emitted(log_probs, label, classes, strides[2], begins, COMPUTE)
+    tl.store(alpha, now, mask=state < tl.minimum(width, steps * width))
+    for time in range(1, steps):
+        tl.debug_barrier()  # states are read that other threads wrote
+        alpha += width
+        log_probs += strides[0]
+        running = state < tl.where(time < length, states, 0)
+        stay = tl.load(alpha - width, mask=running, other=float("-inf"))
+        move = tl.load(alpha - width - 1, mask=running & (state > 0), other=float("-inf"))
+        skip = tl.load(alpha - width - 2, mask=running & skips, other=float("-inf"))
+        now = log_sum_of_three(stay, move, skip) + emitted(log_probs, label, classes, strides[2], running, COMPUTE)
+        tl.store(alpha, tl.where(running, now, float("-inf")), mask=state < width)
+    tl.debug_barrier()
+    ends = (state >= states - 2) & (state < tl.where(length > 0, states, 0))
+    last = tl.load(alpha + (length - steps) * width, mask=ends, other=float("-inf"))
+    last = tl.where(state < tl.where(length + count == 0, 1, 0), 0.0, last)
+    highest = tl.max(last, 0)
+    base = tl.where(highest == float("-inf"), 0.0, highest).to(COMPUTE)
+    result = -(base + tl.log(tl.sum(tl.exp(last - base), 0)))
+    if ZERO_INFINITY:
+        result = tl.where(result == float("inf"), 0.0, result)
+    tl.store(loss + n, result.to(loss.dtype.element_ty))
+
+
+@kernel(space=Space(STATES=powers(16, 16384), num_warps=choices(1, 2, 4, 8, 16)), default=states_default)
+def share_kernel(
+    log_probs,  # logarithms of probabilities: (steps, batch, classes) by its strides
+    targets,  # labels, contiguous: those of sequence n from plan[2, n] on
+    plan,  # lengths of inputs and of targets, starts of targets: (3, batch)
+    alpha,  # of each step and state: (batch, steps, width)
+    beta,  # room for two steps: (batch, 2, width)
+    shares,  # the probability of each state at each step given the target: (batch, steps, width)
+    steps,
+    batch,
+    classes,
+    width,
+    blank,
+    strides,
+    ZERO_INFINITY: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    STATES: tl.constexpr,
+):
+    n = tl.program_id(0).to(tl.int64)
+    length, count = tl.load(plan + n), tl.load(plan + batch + n)
+    targets += tl.load(plan + 2 * batch + n)
+    state, states = tl.arange(0, STATES), 2 * count + 1
+    label = label_of(targets, state, states, blank)
+    following = label_of(targets, state + 2, states, blank)
+    inside = state < states
+    skips = (state + 2 < states) & (label != following)
+    ends = (state >= states - 2) & (state < tl.where(length > 0, states, 0))
+    log_probs += n * strides[1] + (length - 1) * strides[0]
+    alpha += (n * steps + length - 1) * width + state
+    shares += (n * steps + length - 1) * width + state
+    beta += n * 2 * width + state
+    last = tl.load(alpha, mask=ends, other=float("-inf"))
+    highest = tl.max(last, 0)
+    base = tl.where(highest == float("-inf"), 0.0, highest).to(COMPUTE)
+    total = base + tl.log(tl.sum(tl.exp(last - base), 0))
+    for back in range(length):
+        here, there = back % 2 * width, (back + 1) % 2 * width
+        emit = emitted(log_probs, label, classes, strides[2], inside, COMPUTE)
+        going = state < tl.minimum(states, back * states)
+        stay = tl.load(beta + there, mask=going, other=float("-inf"))
+        move = tl.load(beta + there + 1, mask=going & (state + 1 < states), other=float("-inf"))
+        skip = tl.load(beta + there + 2, mask=going & skips, other=float("-inf"))
+        onward = log_sum_of_three(stay, move, skip)
+        onward = tl.where(ends & (state < states - back * states), 0.0, onward).to(COMPUTE)
+        reached = tl.load(alpha, mask=inside, other=float("-inf"))
+        share = tl.where(reached + onward == float("-inf"), 0.0, tl.exp(reached + onward - total)).to(COMPUTE)
+        if ZERO_INFINITY:
+            share = tl.where(total == float("-inf"), 0.0, share)
+        else:
+            share = tl.where(total == float("-inf"), float("nan"), share)
+        tl.store(beta + here, onward + emit, mask=inside)
+        tl.store(shares, share.to(COMPUTE), mask=state < width)
+        tl.debug_barrier()  # states are read that other threads wrote
+        alpha -= width
+        shares -= width
+        log_probs -= strides[0]
+
+
+def gather_default(device, *, steps, states, classes):
+    """Tiles of steps by states, and blocks of classes."""
+    if device.kind == "interpreter":
+        side = max(16, next_power_of_2(states))
+        return {"STEPS": max(16, next_power_of_2(steps)), "STATES": side, "CLASSES": next_power_of_2(classes),
+                "num_warps": 4}  # fmt: skip
+    return {"STEPS": 16, "STATES": 32, "CLASSES": min(128, max(16, next_power_of_2(classes))), "num_warps": 4}
+
+
+@kernel(
+    space=Space(STEPS=powers(16, 128), STATES=powers(16, 128), CLASSES=powers(16, 1024), num_warps=choices(2, 4, 8)),
+    default=gather_default,
+)
+def ctc_gradient_kernel(
+    grad,  # of the loss of each sequence, contiguous: (batch,)
+    log_probs,  # logarithms of probabilities: (steps, batch, classes) by its strides
+    targets,  # labels, contiguous: those of sequence n from plan[2, n] on
+    plan,  # lengths of inputs and of targets, starts of targets: (3, batch)
+    shares,  # the probability of each state at each step given the target: (batch, steps, width)
+    alpha,  # of each step and state: (batch, steps, width)
+    out,  # the gradient, contiguous: (steps, batch, classes)
+    steps,
+    batch,
+    classes,
+    width,
+    blank,
+    strides,
+    ZERO_INFINITY: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    STEPS: tl.constexpr,
+    STATES: tl.constexpr,
+    CLASSES: tl.constexpr,
+):
+    n = tl.program_id(0).to(tl.int64)
+    length, count = tl.load(plan + n), tl.load(plan + batch + n)
+    targets += tl.load(plan + 2 * batch + n)
+    states, factor = 2 * count + 1, tl.load(grad + n).to(COMPUTE)
+    time = tl.program_id(1).to(tl.int64) * STEPS + tl.arange(0, STEPS)
+    running, valid = time < length, time < steps
+    probs = log_probs + n * strides[1] + time * strides[0]
+    place = out + (time * batch + n) * classes
+    lost = tl.load(shares + (n * steps + time) * width, mask=running, other=0)  # NaN if no way leads to the end
+    limit = length
+    if ZERO_INFINITY:
+        ends = tl.arange(0, 2) + states - 2
+        known = (ends >= 0) & (ends < tl.where(length > 0, states, 0))
+        last = tl.load(alpha + (n * steps + length - 1) * width + ends, mask=known, other=float("-inf"))
+        limit = tl.where(tl.max(last, 0) == float("-inf"), 0, length)
+    counted = time < limit
+    for first in range(0, classes, CLASSES):
+        own = first + tl.arange(0, CLASSES)
+        tile = valid[:, None] & (own < classes)[None, :]
+        value = tl.load(probs[:, None] + (own * strides[2])[None, :], mask=tile & counted[:, None], other=0).to(COMPUTE)
+        value = tl.where(counted[:, None], tl.exp(value) * factor + lost[:, None] * 0, 0.0)
+        tl.store(place[:, None] + own[None, :], value.to(out.dtype.element_ty), mask=tile)
+    tl.debug_barrier()  # single classes are written again
+    for first in range(0, states, STATES):
+        state = first + tl.arange(0, STATES)
+        label = label_of(targets, state, states, blank)
+        total = tl.zeros([STEPS, STATES], COMPUTE)
+        earlier = tl.zeros([STATES], tl.int32)
+        for start in range(0, states, STATES):
+            other = start + tl.arange(0, STATES)
+            other_label = label_of(targets, other, states, blank)
+            same = (other_label[:, None] == label[None, :]) & (other < states)[:, None]
+            share = tl.load(
+                shares + ((n * steps + time) * width)[:, None] + other[None, :],
+                mask=counted[:, None] & (other < states)[None, :], other=0,
+            )  # fmt: skip
+            total = tl.dot(share, same.to(COMPUTE), total, input_precision="ieee", out_dtype=COMPUTE)
+            earlier += tl.sum((same & (other[:, None] < state[None, :])).to(tl.int32), 0)
+        writes = (state < states) & (earlier == 0) & (label >= 0) & (label < classes)  # each label once
+        tile = counted[:, None] & writes[None, :]
+        value = tl.load(probs[:, None] + (label * strides[2])[None, :], mask=tile, other=0).to(COMPUTE)
+        value = (tl.exp(value) - total) * factor
+        tl.store(place[:, None] + label[None, :], value.to(out.dtype.element_ty), mask=tile)
