@@ -224,7 +224,12 @@ class CrossEntropy(Op):
 
     @staticmethod
     def samples(draw):
-        yield from NllLoss.samples(draw)
+        for reduction in ("mean", "sum", "none"):
+            yield draw(5, 7), draw.integers(0, 7, 5), None, -100, reduction
+        yield draw(3, 4, 5), draw.integers(0, 4, 3, 5), draw.uniform(0.5, 1.5, 4), 2, "mean"
+        yield draw(7), np.asarray(draw.integers(0, 7)), None, -100, "none"
+        yield draw(1025, 3), draw.integers(0, 3, 1025), None, -100, "mean"
+        yield draw(7, 600).T, draw.integers(0, 7, 600)[::-1], None, 3, "sum"
         yield draw(6, 7) * 30 + 100, draw.integers(0, 7, 6), None, -100, "mean"
         yield draw(3, 5000), draw.integers(0, 5000, 3), None, -100, "sum"
 

@@ -11,8 +11,7 @@ import math
 
 import numpy as np
 
-_PIECE = 1 << 17  # elements
-_BLOCK = 1 << 16  # where more arrays take part
+_PIECE = 1 << 16  # elements
 _LARGEST_MEAN = 4  # the square of a mean over the variance
 
 
@@ -21,22 +20,31 @@ def _ones(count, dtype):
     return np.ones(count, dtype)
 
 
-def _outer(column, row, more=None):
-    """column[:, None] * row + more, by BLAS: NumPy leaves it products of two terms, but not of one."""
-    columns, rows = np.ones((column.size, 2), column.dtype), np.zeros((2, row.size), row.dtype)
-    columns[:, 0], rows[0] = column, row.reshape(-1)
-    if more is not None:
-        rows[1] = more.reshape(-1)
-    return columns @ rows
+class _Outer:
+    """column[:, None] * row + more, some rows at a time: by BLAS, faster than broadcasting where rows are short."""
+
+    def __init__(self, column, row, more=None):
+        # NumPy leaves to BLAS what has two terms, but not what has one.
+        self.columns, self.rows = np.ones((column.size, 2), column.dtype), np.zeros((2, row.size), row.dtype)
+        self.columns[:, 0], self.rows[0] = column, row
+        if more is not None:
+            self.rows[1] = more
+
+    def __call__(self, piece, out):
+        return np.matmul(self.columns[piece], self.rows, out)
 
 
 def _scale(variance, eps):
     return 1 / np.sqrt(variance + variance.dtype.type(eps))
 
 
-def _pieces(rows, columns):
-    step = max(1, _PIECE // max(columns, 1))
-    return [slice(start, start + step) for start in range(0, rows, step)]
+def _pieces(x):
+    """Slices of rows that lie in the cache, each with an array of its shape to write over."""
+    rows, columns = x.shape
+    step = max(1, min(rows, _PIECE // max(columns, 1)))
+    scratch = np.empty((step, columns), x.dtype)
+    for start in range(0, rows, step):
+        yield slice(start, start + step), scratch[: rows - start]
 
 
 def has_weight_by_place(layout):
@@ -68,18 +76,20 @@ def _moments(x, centred):
 def norm_on_host(input, weight, bias, layout, eps, centred):
     """Rows normalised: the result, the mean where `centred`, and the variance."""
     rows, columns = layout.rows, layout.count
-    x, result = input.reshape(rows, columns), np.empty(input.shape, input.dtype)
-    out, mean, variance = result.reshape(x.shape), np.empty(rows, x.dtype), np.empty(rows, x.dtype)
-    by_place = has_weight_by_place(layout)
+    x, by_place = input.reshape(rows, columns), has_weight_by_place(layout)
     weights = weight.reshape(-1) if by_place and weight is not None else _ones(columns, x.dtype)
-    for piece in _pieces(rows, columns):
+    mean, variance = _moments(x, centred)
+    own, middle = _near_zero(x, mean if centred else None, variance)
+    scale = _scale(variance, eps)
+    factors = _Outer(scale, weights)
+    levels = _Outer(-middle * scale, weights, bias.reshape(-1) if by_place and bias is not None else None)
+    result = np.empty(input.shape, input.dtype)
+    out = result.reshape(x.shape)
+    for piece, scratch in _pieces(x):
         part = out[piece]
-        mean[piece], variance[piece] = _moments(x[piece], centred)
-        own, middle = _near_zero(x[piece], mean[piece] if centred else None, variance[piece])
-        scale = _scale(variance[piece], eps)
-        np.multiply(own, _outer(scale, weights), part)
+        np.multiply(own[piece], factors(piece, scratch), part)
         if centred or bias is not None:
-            part += _outer(-middle * scale, weights, bias if by_place else None)
+            part += levels(piece, scratch)
     out = out.reshape(layout.shape)
     if not by_place:
         if weight is not None:
@@ -96,19 +106,23 @@ def norm_backward_on_host(grad, input, weight, mean, variance, layout, eps):
     if weight is not None and not by_place:
         grad = grad.reshape(layout.shape) * weight.reshape(layout.channels)
     grad, x, scale = grad.reshape(rows, columns), input.reshape(rows, columns), _scale(variance, eps)
-    one, count = _ones(columns, x.dtype), x.dtype.type(columns)
-    weights = weight.reshape(-1) if by_place and weight is not None else one
-    result = np.empty(input.shape, input.dtype)
+    weights = weight.reshape(-1) if by_place and weight is not None else _ones(columns, x.dtype)
+    own, middle = _near_zero(x, mean, variance)
+    total = grad @ weights * scale if mean is not None else middle
+    result, along, factors = np.empty(input.shape, input.dtype), np.empty(rows, x.dtype), _Outer(scale, weights)
     out = result.reshape(x.shape)
-    for piece in _pieces(rows, columns):
-        g, part, factor = grad[piece], out[piece], scale[piece]
-        own, middle = _near_zero(x[piece], None if mean is None else mean[piece], variance[piece])
-        np.multiply(g, _outer(factor, weights), part)
-        total = g @ weights * factor if mean is not None else middle
-        slope = (middle * total - np.vecdot(part, own)) * factor * factor / count
-        part += own * _outer(slope, one)
+    for piece, scratch in _pieces(x):
+        part = out[piece]
+        np.multiply(grad[piece], factors(piece, scratch), part)
+        np.vecdot(part, own[piece], along[piece])
+    one, count = _ones(columns, x.dtype), x.dtype.type(columns)
+    slope = (middle * total - along) * scale * scale / count
+    slopes, levels = _Outer(slope, one), _Outer(-total / count - middle * slope, one)
+    for piece, scratch in _pieces(x):
+        part = out[piece]
+        part += np.multiply(own[piece], slopes(piece, scratch), scratch)
         if mean is not None:
-            part += _outer(-total / count - middle * slope, one)
+            part += levels(piece, scratch)
     return result
 
 
@@ -121,11 +135,26 @@ def _planes(array, layout):
 def _blocks(x):
     """Channels a few at a time, each time with all items of the batch a few at a time: pieces that lie in the cache."""
     batch, channels, size = x.shape
-    wide = max(1, min(channels, _BLOCK // max(size, 1)))
-    tall = max(1, _BLOCK // max(wide * size, 1))
+    wide = max(1, min(channels, _PIECE // max(size, 1)))
+    tall = max(1, _PIECE // max(wide * size, 1))
     pieces = [slice(start, start + tall) for start in range(0, batch, tall)]
     for start in range(0, channels, wide):
         yield slice(start, start + wide), pieces
+
+
+def _sums(x):
+    """The sum of each channel of each item."""
+    return x[..., 0] if x.shape[2] == 1 else x @ _ones(x.shape[2], x.dtype)
+
+
+def _products(x, y):
+    """The sum of products of each channel of each item."""
+    return (x * y)[..., 0] if x.shape[2] == 1 else np.vecdot(x, y)
+
+
+def _over_batch(values):
+    """The sum over the batch, which may be long, in float64."""
+    return values.sum(0, dtype=np.float64)
 
 
 def _spread(values, x):
@@ -145,37 +174,35 @@ def channel_sums_on_host(grad, input, mean, variance, layout, eps):
     if has_weight_by_place(layout):
         rows, columns = layout.rows, layout.count
         grad, x, scale = grad.reshape(rows, columns), input.reshape(rows, columns), _scale(variance, eps)
-        products, sums = np.zeros(columns, x.dtype), np.zeros(columns, x.dtype)
-        for piece in _pieces(rows, columns):
-            g, factor = grad[piece], scale[piece]
-            own, middle = _near_zero(x[piece], None if mean is None else mean[piece], variance[piece])
-            products += factor @ (g * own) - (factor * middle) @ g
-            sums += _ones(len(g), x.dtype) @ g
-        return products, sums
+        own, middle = _near_zero(x, mean, variance)
+        products = -(scale * middle) @ grad
+        for piece, scratch in _pieces(x):
+            products += scale[piece] @ np.multiply(grad[piece], own[piece], scratch)
+        return products, _ones(rows, x.dtype) @ grad
     grad, x, mean = _planes(grad, layout), _planes(input, layout), _by_plane(mean, layout)
-    sums, products = grad @ _ones(grad.shape[2], grad.dtype), np.empty(grad.shape[:2], grad.dtype)
+    sums, products = _sums(grad), np.empty(grad.shape[:2], grad.dtype)
     for channels, pieces in _blocks(x):
         same = layout.axes == layout.summed  # each channel has one mean
         middle = _spread(mean[0, channels], x) if same else None
         for piece in pieces:
             apart = x[piece, channels] - (middle if same else mean[piece, channels, None])
-            products[piece, channels] = np.vecdot(apart, grad[piece, channels])
+            products[piece, channels] = _products(apart, grad[piece, channels])
     products *= _by_plane(_scale(variance, eps), layout)
-    return products.sum(0), sums.sum(0)
+    return tuple(_over_batch(each).astype(x.dtype) for each in (products, sums))
 
 
 def batch_norm_on_host(input, weight, bias, layout, eps):
     """Each channel of a batch normalised: the result, mean and variance."""
     x = _planes(input, layout)
     batch, channels, size = x.shape
-    kind, count = x.dtype, x.dtype.type(batch * size)
-    mean, variance = (x @ _ones(size, kind)).sum(0) / count, np.zeros(channels, kind)
+    mean = (_over_batch(_sums(x)) / (batch * size)).astype(x.dtype)
+    variance = np.zeros(channels)
     for own, pieces in _blocks(x):
         middle = _spread(mean[own], x)
         for piece in pieces:
             apart = x[piece, own] - middle
-            variance[own] += np.vecdot(apart, apart).sum(0)
-    variance /= count
+            variance[own] += _over_batch(_products(apart, apart))
+    variance = (variance / (batch * size)).astype(x.dtype)
     return batch_inference_on_host(input, weight, bias, mean, variance, layout, eps), mean, variance
 
 

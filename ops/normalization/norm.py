@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from tritorch.ops.base import Op
@@ -85,8 +87,11 @@ class Norm(Op, abstract=True):
 
     def _as_wanted(self, products, sums):
         """The gradients of weight and bias in their shapes, where they are wanted."""
-        pairs = zip(self.edges[1:3], (products, sums), strict=True)
-        return [None if edge is None else each.reshape(edge[2]) for edge, each in pairs]
+        for edge, each in zip(self.edges[1:3], (products, sums), strict=True):
+            if edge is None:
+                yield None
+            else:
+                yield each if each.array.shape == edge[2] else each.reshape(edge[2])
 
     def _apart(self):
         """The input by its layout, in float32 at least, less its mean."""
@@ -139,7 +144,7 @@ class ChannelSums(Op):
     @staticmethod
     def samples(draw):
         for op in NORMS:
-            for input, _, _, layout, eps in op.samples(draw):
+            for input, _, _, layout, eps in itertools.islice(op.samples(draw), 6):
                 _, *statistics = op.host(input, None, None, layout, eps)
                 yield draw(*input.shape), input, *(None, *statistics)[-2:], layout, eps
 
