@@ -93,6 +93,13 @@ class RunningTotal(Scan, abstract=True):
         yield draw.booleans(5, 7), 0, None, False
         yield draw(5, 7), 1, np.dtype(np.float64), False
 
+    @classmethod
+    def errors(cls, draw):
+        message = f"\"{cls.op_name}_out_cpu\" not implemented for 'Bool'"
+        yield (draw(3), 0), {"dtype": dtypes.bool_}, NotImplementedError, message
+        yield (draw(3), 1), {}, IndexError, "Dimension out of range (expected to be in range of [-1, 0], but got 1)"
+        yield (draw(3),), {}, TypeError, f'{cls.op_name}() missing 1 required positional arguments: "dim"'
+
 
 class Cumsum(RunningTotal):
     """The sum of all elements up to each along `dim`; integers and bools are summed in int64."""
@@ -220,6 +227,11 @@ class Logcumsumexp(Scan):
         for sample in scan_samples(draw):
             yield (*sample, False)
         yield draw(5, 7) * 30, 1, True
+
+    @staticmethod
+    def errors(draw):
+        message = "\"logcumsumexp_out_cpu\" not implemented for 'Long'"
+        yield (draw.integers(0, 3, 3), 0), {}, NotImplementedError, message
 
 
 _LOWEST = -1e30  # stands for the logarithm of zero, and unlike -inf has differences

@@ -117,6 +117,7 @@ class Topk(Ordering):
     @staticmethod
     def errors(draw):
         yield (draw(3, 4), 5), {}, RuntimeError, "selected index k out of range"
+        yield (draw.booleans(3), 1), {}, RuntimeError, "topk does not support bool dtypes on CPU"
 
 
 def ordered_dim(op, input, dim):
