@@ -80,6 +80,7 @@ def scan_kernel(
     RANK: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit indices
     NUMBERED: tl.constexpr,  # values go with their numbers
+    HEADS: tl.constexpr,  # results only where a number is its own column, else zero
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     SPLITS: tl.constexpr,
@@ -124,6 +125,8 @@ def scan_kernel(
             value = COMBINE(carry[:, None], SCAN(value))
         carry = tl.sum(tl.where(final, value, 0), 1).to(COMPUTE)
         if out is not None:
+            if HEADS:
+                value = tl.where(number == column[None, :], value, 0)
             tl.store(out + target + (column * out_step)[None, :], value.to(out.dtype.element_ty), mask=inside)
     if out is None:
         tl.store(carries + row * SPLITS + part, carry, mask=row < rows)
@@ -136,15 +139,29 @@ def launch_scan(x, dim, result, compute, combine, identity, numbered=False, reve
     out = empty_like(x, dtype=result)
     places = empty_like(x, dtype=_INT64) if numbered else None
     if out.size:
-        fixed = {
-            "COMBINE": combine, "SCAN": scan_by(combine), "IDENTITY": identity, "COMPUTE": triton_dtype(compute),
-            "NUMBERED": numbered,
-        }  # fmt: skip
-        _launch(x, None, out, places, dim, compute, reverse, fixed)
+        _launch(x, None, out, places, dim, compute, reverse, False, _functions(combine, identity, compute, numbered))
     return out, places
 
 
-def _launch(x, numbers, out, places, dim, compute, reverse, fixed):
+def launch_run_sums(x, numbers, dim, compute, combine):
+    """Sums along `dim` of runs of equal, ascending numbers: where a number is its own index, and zeros elsewhere.
+
+    `combine` adds two values if their numbers are equal; both arrays are contiguous.
+    """
+    out = empty_like(x)
+    if out.size:
+        _launch(x, numbers, out, None, dim, compute, True, True, _functions(combine, 0, compute, True))
+    return out
+
+
+def _functions(combine, identity, compute, numbered):
+    return {
+        "COMBINE": combine, "SCAN": scan_by(combine), "IDENTITY": identity, "COMPUTE": triton_dtype(compute),
+        "NUMBERED": numbered,
+    }  # fmt: skip
+
+
+def _launch(x, numbers, out, places, dim, compute, reverse, heads, fixed):
     kept = [each for each in range(x.ndim) if each != dim]
     steps = [element_strides(each) for each in (x, out)]
     shape, strides = merge(tuple(x.shape[d] for d in kept), [tuple(own[d] for d in kept) for own in steps])
@@ -155,17 +172,13 @@ def _launch(x, numbers, out, places, dim, compute, reverse, fixed):
     splits = config["SPLITS"]
     carries = carry_places = None
     layout = (rows, columns, shape, sum(strides, ()), *along)
-    fixed = fixed | {"RANK": len(shape), "WIDE": needs_64_bits(x.shape, steps)}
+    given = {"REVERSE": reverse, "RANK": len(shape), "WIDE": needs_64_bits(x.shape, steps), **fixed, **config}
     grid = (cdiv(rows, config["ROWS"]), splits)
     if splits > 1:
         carries = empty_like(x, (rows, splits), compute)
-        carry_places = empty_like(x, (rows, splits), _INT64) if places is not None else None
-        scan_kernel[grid](
-            x, numbers, None, None, carries, carry_places, *layout, REVERSE=reverse, **fixed, **config
-        )  # fmt: skip
+        carry_places = empty_like(x, (rows, splits), _INT64) if fixed["NUMBERED"] else None
+        scan_kernel[grid](x, numbers, None, None, carries, carry_places, *layout, HEADS=False, **given)
         totals, total_places = empty_like(carries), None if carry_places is None else empty_like(carry_places)
-        _launch(carries, carry_places, totals, total_places, 1, compute, False, fixed)
+        _launch(carries, carry_places, totals, total_places, 1, compute, False, False, fixed)
         carries, carry_places = totals, total_places
-    scan_kernel[grid](
-        x, numbers, out, places, carries, carry_places, *layout, REVERSE=reverse, **fixed, **config
-    )  # fmt: skip
+    scan_kernel[grid](x, numbers, out, places, carries, carry_places, *layout, HEADS=heads, **given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -16,6 +17,7 @@ from tritorch.runtime import dtypes, tl
 from tritorch.runtime.language import libdevice
 
 _DOUBLE = np.dtype(np.float64)
+SLICE = 64  # elements behind the dimension, from which on NumPy is quicker by slices
 
 
 @scanner
@@ -35,6 +37,15 @@ def log_add(a, b):
     # Infinities of one sign have no difference, and -inf has nothing to add.
     far = (low == high) & (tl.abs(high) == float("inf"))
     return tl.where(far, high, high + libdevice.log1p(tl.exp(tl.where(far, 0.0, low - high))))
+
+
+def _run(step, rows, dim):
+    """The running results of an array, written over it: by whole slices where those are not small."""
+    if math.prod(rows.shape[dim + 1 :]) < SLICE:
+        return step.accumulate(rows, dim, out=rows)
+    for before, each in itertools.pairwise(np.moveaxis(rows, dim, 0)):
+        step(before, each, out=each)
+    return rows
 
 
 class RunningTotal(Scan, abstract=True):
@@ -59,10 +70,10 @@ class RunningTotal(Scan, abstract=True):
     def host(cls, input, dim, dtype=None, reverse=False):
         """Floats in float64, where rounding does not grow with the length, narrowed once."""
         result = sum_dtype(input.dtype, dtype)
-        kind = _DOUBLE if result.kind in "fV" else result
-        if input.dtype.kind == "V" or (input.dtype.kind == "f" and result.kind != "f"):
-            input = input.astype(kind if result.kind == "V" else result)
-        return along(lambda rows, at: cls.accumulate(rows, at, kind), input, dim, reverse).astype(result, copy=False)
+        if result.kind not in "fV" and input.dtype.kind in "fV":
+            input = input.astype(result)  # PyTorch rounds before it adds
+        wide = input.astype(_DOUBLE if result.kind in "fV" else result)
+        return along(lambda rows, at: _run(cls.step, rows, at), wide, dim, reverse).astype(result, copy=False)
 
     def forward(self, input, dim, dtype=None, reverse=False):
         """One launch of the family's kernel, or three where rows are few and long."""
@@ -76,10 +87,18 @@ class RunningTotal(Scan, abstract=True):
         for sample in scan_samples(draw):
             yield (*sample, None, False)
         yield draw(5, 7), 1, None, True
+        yield draw(3, 70), 0, None, True
         yield draw(1030), 0, None, True
         yield draw.integers(-3, 4, 5, 7), 1, None, False
         yield draw.booleans(5, 7), 0, None, False
         yield draw(5, 7), 1, np.dtype(np.float64), False
+
+    @classmethod
+    def errors(cls, draw):
+        message = f"\"{cls.op_name}_out_cpu\" not implemented for 'Bool'"
+        yield (draw(3), 0), {"dtype": dtypes.bool_}, NotImplementedError, message
+        yield (draw(3), 1), {}, IndexError, "Dimension out of range (expected to be in range of [-1, 0], but got 1)"
+        yield (draw(3),), {}, TypeError, f'{cls.op_name}() missing 1 required positional arguments: "dim"'
 
 
 class Cumsum(RunningTotal):
@@ -87,7 +106,7 @@ class Cumsum(RunningTotal):
 
     exports = ("cumsum", "Tensor.cumsum")
     combine = add
-    accumulate = staticmethod(np.add.accumulate)
+    step = np.add
 
     @staticmethod
     def reference(input, dim, dtype=None, reverse=False):
@@ -107,7 +126,7 @@ class Cumprod(RunningTotal):
     saves = ("input", "output")
     combine = multiply
     identity = 1
-    accumulate = staticmethod(np.multiply.accumulate)
+    step = np.multiply
 
     @staticmethod
     def reference(input, dim, dtype=None, reverse=False):
@@ -208,6 +227,11 @@ class Logcumsumexp(Scan):
         for sample in scan_samples(draw):
             yield (*sample, False)
         yield draw(5, 7) * 30, 1, True
+
+    @staticmethod
+    def errors(draw):
+        message = "\"logcumsumexp_out_cpu\" not implemented for 'Long'"
+        yield (draw.integers(0, 3, 3), 0), {}, NotImplementedError, message
 
 
 _LOWEST = -1e30  # stands for the logarithm of zero, and unlike -inf has differences

@@ -10,49 +10,8 @@ from tritorch.ops.base import Op
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.index.gathering import Scatter
 from tritorch.ops.reduction.family import dims_of
+from tritorch.ops.sort.host import first, first_along, order_along
 from tritorch.ops.sort.kernel import sort_along
-
-
-def order_along(input, dim, descending):
-    """The stable order of an array along `dim`, NaN as the largest: the index of the first element, the second, ..."""
-    if not descending:
-        return np.argsort(input, dim, kind="stable")
-    last = input.shape[dim] - 1
-    return np.flip(last - np.argsort(np.flip(input, dim), dim, kind="stable"), dim)
-
-
-def packed(input, dim, descending):
-    """int64s no two of which are equal, of an array's stable order along `dim`, with the index in the lower half.
-
-    As in the kernels: for elements of 32 bits at most. NumPy sorts and partitions them several times faster than it
-    finds an order.
-    """
-    if input.dtype.kind == "f":
-        bits = input.astype(np.float32, copy=False).view(np.int32)
-        keys = np.where(input == 0, 0, bits ^ (bits >> 31 & 0x7FFFFFFF))
-        keys = np.where(input != input, 0x7FFFFFFF, keys)
-    else:
-        keys = input.astype(np.int32)
-    if descending:
-        keys = ~keys
-    number = np.arange(input.shape[dim]).reshape((-1,) + (1,) * (input.ndim - 1 - dim))
-    return keys.astype(np.int64) << 32 | number
-
-
-def first_along(input, dim, keep, descending):
-    """The first `keep` of an array's elements in order along `dim`, and the index of each."""
-    if input.itemsize == 8:
-        order = order_along(input, dim, descending)[_first(dim, keep)]
-    else:
-        keys = packed(input, dim, descending)
-        if 0 < keep < input.shape[dim] // 2:
-            keys = np.partition(keys, keep - 1, dim)[_first(dim, keep)]
-        order = np.sort(keys, dim)[_first(dim, keep)] & 0xFFFFFFFF
-    return np.take_along_axis(input, order, dim), order
-
-
-def _first(dim, keep):
-    return (*(slice(None),) * dim, slice(keep))
 
 
 class Ordering(Op, abstract=True):
@@ -120,7 +79,7 @@ class Topk(Ordering):
 
     @staticmethod
     def reference(input, dim, k, largest):
-        order = order_along(input, dim, largest)[_first(dim, k)]
+        order = order_along(input, dim, largest)[first(dim, k)]
         return np.take_along_axis(input, order, dim), order
 
     @staticmethod
@@ -151,12 +110,14 @@ class Topk(Ordering):
         yield draw.integers(0, 999, 2, 1030), 1, 5, True
         yield draw.integers(0, 99, 1030, dtype=np.int32), 0, 5, False
         yield draw.apart(3, 127, gap=0.25), 1, 100, True
+        yield draw.integers(-(2**40), 2**40, 4200), 0, 3, False
         yield np.array([2, np.nan, -np.inf, 0, np.inf, -0.0, np.nan, -1]).astype(draw.dtype), 0, 4, True
         yield draw(3, 4), 1, 0, True
 
     @staticmethod
     def errors(draw):
         yield (draw(3, 4), 5), {}, RuntimeError, "selected index k out of range"
+        yield (draw.booleans(3), 1), {}, RuntimeError, "topk does not support bool dtypes on CPU"
 
 
 def ordered_dim(op, input, dim):

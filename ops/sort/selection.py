@@ -12,8 +12,9 @@ from tritorch.ops.pointwise.kernel import launch_pointwise
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.reduction.extremes import Extreme, Selection
 from tritorch.ops.reduction.kernel import reduced_shape
+from tritorch.ops.sort.host import narrowed, order_along, packed
 from tritorch.ops.sort.kernel import sort_along
-from tritorch.ops.sort.order import order_along, ordered_dim, packed
+from tritorch.ops.sort.order import ordered_dim
 from tritorch.runtime import dtypes
 
 
@@ -38,9 +39,10 @@ class Kthvalue(Selection):
 
     @classmethod
     def fast(cls, input, dim, keepdim, k):
-        if input.itemsize == 8:
+        keys = narrowed(input)
+        if keys.itemsize == 8:
             return cls.reference(input, dim, keepdim, k)
-        order = np.take(np.partition(packed(input, dim, False), k - 1, dim), [k - 1], dim) & 0xFFFFFFFF
+        order = np.take(np.partition(packed(keys, dim, False), k - 1, dim), [k - 1], dim) & 0xFFFFFFFF
         shape = reduced_shape(input.shape, dim, keepdim)
         return np.take_along_axis(input, order, dim).reshape(shape), order.reshape(shape)
 

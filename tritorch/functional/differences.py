@@ -25,6 +25,8 @@ def diff(input, n=1, dim=-1, prepend=None, append=None, *, out=None):
     for each in (prepend, append):
         if each is not None:
             _check_joins(input, each, dim)
+    if n == 0:
+        return input.clone() if out is None else write_out(out, input)
     if prepend is not None or append is not None:
         input = Cat.call([each for each in (prepend, input, append) if each is not None], dim)
     for _ in range(min(n, input.array.shape[dim])):

@@ -1,0 +1,88 @@
+"""Sorting in NumPy: the plain stable order, which is the truth, and faster ways to the same."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_SMALL = 2048  # elements, up to which ordering all is quicker than looking for the first
+_CHUNK = 256  # elements of a long row, of which only the extreme is looked at first
+
+
+def order_along(input, dim, descending):
+    """The stable order of an array along `dim`, NaN as the largest: the index of the first element, the second, ..."""
+    if not descending:
+        return np.argsort(input, dim, kind="stable")
+    last = input.shape[dim] - 1
+    return np.flip(last - np.argsort(np.flip(input, dim), dim, kind="stable"), dim)
+
+
+def first(dim, keep):
+    """The key of the first `keep` along `dim`."""
+    return (*(slice(None),) * dim, slice(keep))
+
+
+def packed(input, dim, descending):
+    """int64s no two of which are equal, of an array's stable order along `dim`, with the index in the lower half.
+
+    As in the kernels: for elements of 32 bits at most. NumPy sorts and partitions them several times faster than it
+    finds an order.
+    """
+    if input.dtype.kind == "f":
+        bits = input.astype(np.float32, copy=False).view(np.int32)
+        keys = np.where(input == 0, 0, bits ^ (bits >> 31 & 0x7FFFFFFF))
+        keys = np.where(input != input, 0x7FFFFFFF, keys)
+    else:
+        keys = input.astype(np.int32)
+    if descending:
+        keys = ~keys
+    number = np.arange(input.shape[dim]).reshape((-1,) + (1,) * (input.ndim - 1 - dim))
+    return keys.astype(np.int64) << 32 | number
+
+
+def narrowed(input):
+    """64-bit integers that are close together as 32-bit ones of the same order; anything else as it is."""
+    if input.dtype == np.int64 and input.size:
+        low = input.min()
+        if int(input.max()) - int(low) < 2**31:
+            return (input - low).astype(np.int32)
+    return input
+
+
+def first_along(input, dim, keep, descending):
+    """The first `keep` of an array's elements in order along `dim`, and the index of each."""
+    order = None
+    if 0 < keep < input.shape[dim] // 2 and input.size > _SMALL:
+        order = _few(np.moveaxis(input, dim, -1), keep, descending)
+    if order is not None:
+        order = np.moveaxis(order, -1, dim)
+    else:
+        keys = narrowed(input)
+        if keys.itemsize == 8:
+            order = order_along(input, dim, descending)[first(dim, keep)]
+        else:
+            order = np.sort(packed(keys, dim, descending), dim)[first(dim, keep)] & 0xFFFFFFFF
+    return np.take_along_axis(input, order, dim), order
+
+
+def _few(rows, keep, descending):
+    """The order of the first `keep` along the last dimension, without ordering the others; None where that fails."""
+    size = rows.shape[-1]
+    if rows.size == size >= 4 * keep * _CHUNK:
+        return _few_of_many(rows.reshape(-1), keep, descending, rows.shape[:-1])
+    place = size - keep if descending else keep - 1
+    limit = np.partition(rows, place, -1)[..., place : place + 1]
+    chosen = rows >= limit if descending else rows <= limit
+    if (np.count_nonzero(chosen, -1) != keep).any():  # equal ones at the limit, or NaN
+        return None
+    found = np.nonzero(chosen)[-1].reshape((*rows.shape[:-1], keep))
+    return np.take_along_axis(found, order_along(np.take_along_axis(rows, found, -1), -1, descending), -1)
+
+
+def _few_of_many(row, keep, descending, lead):
+    """The same for one long row: nothing behind the `keep`th of the chunks' extremes can be among the first `keep`."""
+    chunks = row[: row.size // _CHUNK * _CHUNK].reshape(-1, _CHUNK)
+    extremes = np.sort(chunks.max(1) if descending else chunks.min(1))
+    if np.isnan(extremes[-1]) or np.isnan(row[chunks.size :]).any():
+        return None
+    found = np.flatnonzero(row >= extremes[-keep] if descending else row <= extremes[keep - 1])
+    return found[order_along(row[found], 0, descending)[:keep]].reshape((*lead, keep))
