@@ -78,8 +78,8 @@ def masked_scatter(input, mask, source):
 # ---------------------------------------------------------------- along one dimension, by a vector
 
 
-def _check_rows(op, input, dim, index, source):
-    """Refuse what index_add, index_copy and index_reduce refuse, in their words."""
+def _check_rows(op, input, dim, index, source, misfit=RuntimeError):
+    """Refuse what index_add, index_copy and index_reduce refuse, in their words; `misfit` is for wrong numbers."""
     if index.array.ndim > 1:
         raise IndexError(
             f"{op}(): Index is supposed to be a vector, but got dim: {index.array.ndim} with type: {_kind(index)} and "
@@ -94,13 +94,12 @@ def _check_rows(op, input, dim, index, source):
         )
     rows, own = at_least_one(source).array.shape, at_least_one(input).array.shape
     if len(rows) == len(own) and rows[dim] != index.array.size:
-        raise (IndexError if op == "index_copy_" else RuntimeError)(
+        raise misfit(
             f"{op}(): Number of indices ({index.array.size}) should be equal to source.size(dim): ({rows[dim]}), for "
             f"dim: {dim}"
         )
     if len(rows) != len(own) or any(a != b for at, (a, b) in enumerate(zip(rows, own, strict=True)) if at != dim):
-        kind = IndexError if op == "index_copy_" and len(rows) != len(own) else RuntimeError
-        raise kind(
+        raise (RuntimeError if len(rows) == len(own) else misfit)(
             f"{op}(): source tensor shape must match self tensor shape, excluding the specified dimension. Got "
             f"self.shape = {list(input.array.shape)} source.shape = {list(source.array.shape)}"
         )
@@ -124,7 +123,7 @@ def index_add(input, dim, index, source, *, alpha=1):
 def index_copy(input, dim, index, source):
     """The tensor with `source` written at the indices `index` of dimension `dim`."""
     dim = wrap_dim(dim, input.array.ndim)
-    _check_rows("index_copy_", input, dim, index, source)
+    _check_rows("index_copy_", input, dim, index, source, IndexError)
     return _put_rows(input, dim, index, source, False)
 
 
