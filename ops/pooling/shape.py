@@ -117,8 +117,26 @@ def check_pool(op, x, kernel, stride, padding, dilation, ceil_mode):
             )
     out = places_of(x.shape[-ndim:], kernel, stride, padding, dilation, ceil_mode)
     if min(out) < 1:
-        before, after = ("x".join(map(str, (x.shape[-ndim - 1], *sizes))) for sizes in (x.shape[-ndim:], out))
+        planes = (x.shape[-ndim - 1], 1) if ndim == 1 else (x.shape[-ndim - 1],)
+        before, after = ("x".join(map(str, (*planes, *sizes))) for sizes in (x.shape[-ndim:], out))
         raise RuntimeError(f"Given input size: ({before}). Calculated output size: ({after}). Output size is too small")
+
+
+def check_line(x, kernel, stride, padding, dilation, ceil_mode):
+    """Refuse arguments of max_pool1d that do not fit, for which PyTorch has words of its own."""
+    for name, (value,) in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
+        if value <= 0:
+            raise RuntimeError(f"max_pool1d() {name} must be greater than zero, but got {value}")
+    if padding[0] < 0:
+        raise RuntimeError(f"max_pool1d() padding must be non-negative, but got {padding[0]}")
+    if padding[0] > kernel[0] // 2:
+        raise RuntimeError(
+            "max_pool1d() padding should be at most half of kernel size, but got "
+            f"padding={padding[0]} and kernel_size={kernel[0]}"
+        )
+    (places,) = places_of(x.shape[-1:], kernel, stride, padding, dilation, ceil_mode)
+    if x.ndim in (2, 3) and 0 not in x.shape[-2:] and places < 1:
+        raise RuntimeError(f"max_pool1d() Invalid computed output size: {places}")
 
 
 def _check_image(op, x, ndim):

@@ -25,6 +25,15 @@ def _coordinate(grid, known, at, size, CORNERS: tl.constexpr, COMPUTE: tl.conste
 
 
 @kernel
+def _coordinates(grid, known, size, CORNERS: tl.constexpr, RANK: tl.constexpr, COMPUTE: tl.constexpr):
+    """The three positions of a place, along depth, height and width; the first is 0 where there is no depth."""
+    across = _coordinate(grid, known, 0, size[2], CORNERS, COMPUTE)
+    down = _coordinate(grid, known, 1, size[1], CORNERS, COMPUTE)
+    back = _coordinate(grid, known, 2, size[0], CORNERS, COMPUTE) if RANK == 3 else tl.zeros_like(across)
+    return back, down, across
+
+
+@kernel
 def _moved(position, size, PLACE: tl.constexpr, LATE: tl.constexpr, CORNERS: tl.constexpr):
     """The position, where its border moves it to."""
     return safe(position) if LATE else safe(PLACE(position, size, CORNERS))
@@ -61,11 +70,9 @@ def grid_sample_kernel(
     image = index // (places * channels)
     grid += (image * places + index % places) * RANK
     x += image * x_strides[0] + index // places % channels * x_strides[1]
-    across = _moved(_coordinate(grid, known, 0, size[2], CORNERS, COMPUTE), size[2], PLACE, LATE, CORNERS)
-    down = _moved(_coordinate(grid, known, 1, size[1], CORNERS, COMPUTE), size[1], PLACE, LATE, CORNERS)
-    back = across * 0
-    if RANK == 3:
-        back = _moved(_coordinate(grid, known, 2, size[0], CORNERS, COMPUTE), size[0], PLACE, LATE, CORNERS)
+    back, down, across = _coordinates(grid, known, size, CORNERS, RANK, COMPUTE)
+    back, down = _moved(back, size[0], PLACE, LATE, CORNERS), _moved(down, size[1], PLACE, LATE, CORNERS)
+    across = _moved(across, size[2], PLACE, LATE, CORNERS)
     total = tl.zeros([BLOCK], COMPUTE)
     for i in range(TAPS[0]):
         deep = START(back) + i if RANK == 3 else back
@@ -112,16 +119,9 @@ def grid_gradient_kernel(
     grad += image * channels * places + index % places
     x += image * x_strides[0]
     grid += index * RANK
-    first_across = _coordinate(grid, known, 0, size[2], CORNERS, COMPUTE)
-    first_down = _coordinate(grid, known, 1, size[1], CORNERS, COMPUTE)
-    first_back = first_across * 0
-    if RANK == 3:
-        first_back = _coordinate(grid, known, 2, size[0], CORNERS, COMPUTE)
+    first_back, first_down, first_across = _coordinates(grid, known, size, CORNERS, RANK, COMPUTE)
+    back, down = _moved(first_back, size[0], PLACE, LATE, CORNERS), _moved(first_down, size[1], PLACE, LATE, CORNERS)
     across = _moved(first_across, size[2], PLACE, LATE, CORNERS)
-    down = _moved(first_down, size[1], PLACE, LATE, CORNERS)
-    back = first_back
-    if RANK == 3:
-        back = _moved(first_back, size[0], PLACE, LATE, CORNERS)
     by_back, by_down, by_across = back * 0, back * 0, back * 0
     for i in range(TAPS[0]):
         deep = START(back) + i if RANK == 3 else back
@@ -178,11 +178,9 @@ def grid_rows_kernel(
     image = index // places
     grad += image * channels * places + index % places
     grid += index * RANK
-    across = _moved(_coordinate(grid, known, 0, size[2], CORNERS, COMPUTE), size[2], PLACE, LATE, CORNERS)
-    down = _moved(_coordinate(grid, known, 1, size[1], CORNERS, COMPUTE), size[1], PLACE, LATE, CORNERS)
-    back = across * 0
-    if RANK == 3:
-        back = _moved(_coordinate(grid, known, 2, size[0], CORNERS, COMPUTE), size[0], PLACE, LATE, CORNERS)
+    back, down, across = _coordinates(grid, known, size, CORNERS, RANK, COMPUTE)
+    back, down = _moved(back, size[0], PLACE, LATE, CORNERS), _moved(down, size[1], PLACE, LATE, CORNERS)
+    across = _moved(across, size[2], PLACE, LATE, CORNERS)
     for i in range(TAPS[0]):
         deep = START(back) + i if RANK == 3 else back
         layer = _element(deep, size[0], PLACE, LATE, CORNERS, True)

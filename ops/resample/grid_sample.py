@@ -34,10 +34,8 @@ def _contributions(grid, size, interpolation, border, corners, as_index):
         if interpolation.late:
             position = safe(at)
         else:
-            position, slope = (
-                safe(border.place(at, extent, int(corners))),
-                border.slope(at, extent, int(corners)) * slope,
-            )
+            slope = border.slope(at, extent, int(corners)) * slope
+            position = safe(border.place(at, extent, int(corners)))
         dimensions.insert(0, (position, interpolation.start(position), slope, extent))
     for tap in itertools.product(range(interpolation.taps), repeat=len(size)):
         index, inside, weights, slopes = 0, None, [], []

@@ -13,6 +13,7 @@ from tritorch.functional.pooling import AvgPool, unbatched
 from tritorch.ops.base import EXPORTS, TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.pooling.shape import evenly, refuse_types, volume, windows_of
+from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.resample.maps import evenly_averaged
 from tritorch.random import generator_of
 
@@ -159,11 +160,10 @@ def _fractional(op, ndim, input, kernel_size, output_size, output_ratio, samples
         ratios = output_ratio if isinstance(output_ratio, (tuple, list)) else (output_ratio,) * ndim
         output_size = [int(size * ratio) for size, ratio in zip(shape[-ndim:], ratios, strict=True)]
     taps, sizes = windows_of(op, ndim, kernel_size=kernel_size, output_size=output_size)
+    _check_fractional(op, input, taps, sizes)
     if samples is None:
         rows = (1 if len(shape) == ndim + 1 else shape[0], shape[-ndim - 1], ndim)
-        refuse_types("check_uniform_bounds", input.array, "biu")
         samples = draw_uniform(rows, 0, 1, input.array.dtype, input.device, generator_of(op, None))
-    _check_fractional(op, input, taps, sizes)
     return unbatched(lambda x: _pooled_at(x, samples, taps, sizes), input, ndim)
 
 
@@ -243,7 +243,7 @@ def _unpooled_size(input, kernel, stride, padding, output_size):
 def _check_unpool(op, input, indices, sizes):
     ndim, shape = len(sizes), input.array.shape
     if indices.array.dtype != "int64":
-        raise RuntimeError(f"elements in indices should be type int64 but got: {indices.dtype}")
+        raise RuntimeError(f"elements in indices should be type int64 but got: {KIND_NAMES[indices.dtype.name]}")
     if len(shape) not in (ndim + 1, ndim + 2):
         raise RuntimeError(
             f"Input to {op} should be a {ndim + 1}d or {ndim + 2}d Tensor, but got a tensor with {len(shape)} "

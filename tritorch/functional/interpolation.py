@@ -49,8 +49,18 @@ def interpolate(
     each = zip(image, sizes, factors, strict=True)
     tables = tuple([_map(mode, *one, bool(align_corners), kind, antialias) for one in each])
     if input.array.dtype == np.uint8 and mode not in _PLAIN:
-        return Resample.apply(input.float(), tables).round().clamp(0, 255).to(input.dtype)
+        return _of_bytes(input, tables)
     return Resample.apply(input, tables)
+
+
+def _of_bytes(input, tables):
+    """Bytes resampled along one dimension after the other, the last one first, and rounded each time."""
+    found = input.float()
+    for dim in reversed(range(len(tables))):
+        still = [maps.nearest(size, size, None, False) for size in found.array.shape[2:]]
+        still[dim] = tables[dim]
+        found = (Resample.apply(found, tuple(still)) + 0.5).floor().clamp(0, 255)
+    return found.to(input.dtype)
 
 
 def _map(mode, size, places, factor, corners, kind, antialias):

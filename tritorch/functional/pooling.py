@@ -6,7 +6,7 @@ import math
 
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
-from tritorch.ops.pooling.shape import check_pool, refuse_types, windows_of
+from tritorch.ops.pooling.shape import check_line, check_pool, refuse_types, windows_of
 
 MaxPool, AvgPool, MaxPoolBackward = TABLE["max_pool"], TABLE["avg_pool"], TABLE["max_pool_backward"]
 
@@ -22,6 +22,8 @@ def unbatched(function, input, ndim):
 def _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode):
     need_tensors(op, input=input)
     given = windows_of(op, ndim, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
+    if ndim == 1:
+        check_line(input.array, *given, ceil_mode)
     check_pool(op, input.array, *given, ceil_mode)
     refuse_types(f"{op}_impl" if ndim == 1 else op, input.array, "biu" if ndim == 1 else "b")
     return unbatched(lambda x: MaxPool.apply(x, *given, bool(ceil_mode)), input, ndim)
