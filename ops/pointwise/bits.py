@@ -129,4 +129,4 @@ class Lcm(Divisors):
     @formula
     def value(x, y):
         common = gcd(x, y)
-        return tl.abs(x // tl.where(common == 0, 1, common).to(x.dtype) * y)
+        return tl.abs(x // tl.where(common == 0, 1, common).to(x.dtype)) * tl.abs(y)

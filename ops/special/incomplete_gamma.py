@@ -13,15 +13,29 @@ from tritorch.ops.special.gamma import lgamma
 
 
 @formula
+def _stirling_density(a, x):
+    """x^a exp(-x) / gamma(a + 1) for large a by Stirling's series, where large logarithms need not cancel."""
+    step = (x - a) / a
+    series = polynomial(1 / (a * a), (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156))
+    return exp(a * (log1p(step) - step) - series / a) / sqrt(6.283185307179586 * a)
+
+
+@formula
 def _density(a, x):
-    """x^a exp(-x) / gamma(a + 1); for large a by Stirling's series, so that large logarithms need not cancel."""
+    """x^a exp(-x) / gamma(a + 1): what the series and the fraction are multiplied by."""
     large = a > 10
-    wide = where(large, a, 10)
-    step = where(large, (x - wide) / wide, 0)
-    stirling = polynomial(1 / (wide * wide), (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156))
-    above = exp(wide * (log1p(step) - step) - stirling / wide) / sqrt(6.283185307179586 * wide)
     low = where(large, 1, a)
-    return where(large, above, exp(low * log(where(large, 1, x)) - where(large, 1, x) - lgamma(low + 1)))
+    below = exp(low * log(where(large, 1, x)) - where(large, 1, x) - lgamma(low + 1))
+    return where(large, _stirling_density(where(large, a, 10), where(large, x, 10)), below)
+
+
+@formula
+def _rate(a, x):
+    """x^(a - 1) exp(-x) / gamma(a): the derivative of the lower function by x."""
+    large = a > 11
+    low = where(large, 1, a)
+    below = exp((low - 1) * log(where(large, 1, x)) - where(large, 1, x) - lgamma(low))
+    return where(large, _stirling_density(where(large, a - 1, 10), where(large, x, 10)), below)
 
 
 @formula
@@ -45,7 +59,7 @@ def _fraction(a, x):
     found = d
     k = a * 0
     change = k + 2
-    while some(absolute(change - 1) > 1e-15):
+    while some((absolute(change - 1) > 1e-14) & (k < 9999)):
         k = k + 1
         numerator = k * (a - k)
         b = b + 2
@@ -83,8 +97,9 @@ def incomplete_gamma(a, x, upper):
     from_tail = above | large
     tail = where(large, normal, tail)
     # At the edges: 0 or 1 where one of them outgrows the other, NaN where neither does.
-    zero = (x == 0) & (a > 0) | (a == float("inf")) & (x < float("inf")) & (x >= 0)
-    one = (x > 0) & (a == 0) | (x == float("inf")) & (a < float("inf")) & (a >= 0)
+    nan = a != a
+    zero = ((x == 0) & ((a > 0) | nan)) | ((a == float("inf")) & (x < float("inf")) & (x >= 0))
+    one = ((x > 0) & (a == 0)) | ((x == float("inf")) & (((a < float("inf")) & (a >= 0)) | nan))
     if upper:
         found = where(from_tail, tail, 1 - lower)
         edge = where(zero, 1.0, 0.0)
@@ -126,7 +141,7 @@ class Igamma(IncompleteGamma):
 
     @formula
     def gradient_other(grad, input, other):
-        return grad * _density(input, other) * (input / other)
+        return grad * _rate(input, other)
 
 
 class Igammac(IncompleteGamma):
@@ -142,4 +157,4 @@ class Igammac(IncompleteGamma):
 
     @formula
     def gradient_other(grad, input, other):
-        return -grad * _density(input, other) * (input / other)
+        return -grad * _rate(input, other)
