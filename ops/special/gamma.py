@@ -133,10 +133,12 @@ def zeta(x, q):
     for _ in range(9):
         total = total + power(at, -x)
         at = at + 1
-    while some(at <= 9):
+    going = some(at <= 9)
+    while going:
         low = at <= 9
         total = total + where(low, power(at, -x), 0)
         at = where(low, at + 1, at)
+        going = some(at <= 9)
     term = power(at, -x)
     rest = where(term == 0, 0, term * _euler_maclaurin(where(term == 0, 2, x), at))
     total = total + power(at, 1 - x) / where(x == 1, 1, x - 1) + rest

@@ -43,10 +43,12 @@ def _series(a, x):
     """1 + x / (a + 1) + x^2 / ((a + 1) (a + 2)) + ...: the lower function over the density [DLMF 8.11.4]."""
     term = a * 0 + 1
     total, at = term, a
-    while some(term > total * 1e-17):
+    going = some(term > total * 1e-17)
+    while going:
         at = at + 1
         term = term * x / at
         total = total + term
+        going = some(term > total * 1e-17)
     return total
 
 
@@ -58,8 +60,8 @@ def _fraction(a, x):
     d = 1 / b
     found = d
     k = a * 0
-    change = k + 2
-    while some((absolute(change - 1) > 1e-14) & (k < 9999)):
+    going = some(k == 0)
+    while going:
         k = k + 1
         numerator = k * (a - k)
         b = b + 2
@@ -69,6 +71,7 @@ def _fraction(a, x):
         c = where(absolute(c) < 1e-300, 1e-300, c)
         change = c * d
         found = found * change
+        going = some((absolute(change - 1) > 1e-14) & (k < 9999))
     return found
 
 
@@ -111,6 +114,10 @@ def incomplete_gamma(a, x, upper):
 
 class IncompleteGamma(Extreme, abstract=True):
     """A function of two tensors, with a gradient by the second only, as in PyTorch."""
+
+    def backward(self, grad):
+        """By the second only."""
+        return None, super().backward(grad)[1]
 
     @staticmethod
     def differentiable_at(a, x):

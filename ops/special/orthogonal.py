@@ -24,10 +24,12 @@ def polynomial_by(first, step):
         before, found = x * 0 + 1, first(x) + degree * 0
         found = where(degree == 0, 1, found)
         k = degree * 0 + 2
-        while some(k <= degree):
+        going = some(k <= degree)
+        while going:
             following = step(k, x, found, before)
             before, found = found, where(k <= degree, following, found)
             k = k + 1
+            going = some(k <= degree)
         return where(n <= -1, 0, where(n > 65536, float("nan"), found))
 
     return value
