@@ -189,7 +189,10 @@ def polynomial(x, coefficients):
 
 @formula(host=np.any)
 def some(condition):
-    """Whether any element of the block fulfils the condition: how long a loop runs."""
+    """Whether any element of the block fulfils the condition: how long a loop runs.
+
+    Asked at the end of the loop, in a name of its own: Triton 3.6 fails where `while` itself reduces a block.
+    """
     return tl.max(condition.to(tl.int32)) != 0
 
 

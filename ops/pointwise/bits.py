@@ -90,10 +90,12 @@ def reverse_right_shift(self, other):
 def gcd(x, y):
     """Euclid's algorithm, as long as one element of the block needs it."""
     larger, smaller = tl.abs(x), tl.abs(y)
-    while some(smaller != 0):
+    going = some(smaller != 0)
+    while going:
         zero = smaller == 0
         rest = larger % tl.where(zero, 1, smaller).to(x.dtype)
         larger, smaller = tl.where(zero, larger, smaller), tl.where(zero, smaller, rest)
+        going = some(smaller != 0)
     return larger
 
 
@@ -129,4 +131,4 @@ class Lcm(Divisors):
     @formula
     def value(x, y):
         common = gcd(x, y)
-        return tl.abs(x // tl.where(common == 0, 1, common).to(x.dtype) * y)
+        return tl.abs(x // tl.where(common == 0, 1, common).to(x.dtype)) * tl.abs(y)

@@ -36,7 +36,7 @@ def lgamma_on_host(x):
 
 
 def _lgamma(x):
-    if (x <= 0 and x == math.floor(x)) or x > 2.5e305:
+    if (x <= 0 and x % 1 == 0) or x > 2.5e305:  # where math.lgamma raises
         return math.inf
     return math.lgamma(x)
 
@@ -62,7 +62,7 @@ def digamma(x):
     squared = 1 / (high * high)
     series = squared * polynomial(squared, (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12))
     found = log(high) - 0.5 / high - series - below
-    part = where(negative & (whole == 0), x - floor(x), 0.25)
+    part = where(negative & (whole == 0), x - floor(x + 0.5), 0.25)
     reflected = found - 3.141592653589793 / tan(3.141592653589793 * part)
     return where(x == 0, -1 / x, where(negative, where(whole, float("nan"), reflected), found))
 
@@ -126,20 +126,24 @@ def _euler_maclaurin(x, at):
 def zeta(x, q):
     """sum over k >= 0 of (q + k)^-x: nine terms or more, up to 9, then the Euler-Maclaurin formula [DLMF 25.11.28]."""
     pole = (q <= 0) & (q == floor(q))
-    undefined = (x < 1) | ((q <= 0) & (x != floor(x)))
+    # Far below 0 the sum is too long to be taken.
+    undefined = (x < 1) | ((q <= 0) & (x != floor(x))) | ((q < -8388608) & (pole == 0))
     at = where(pole | undefined, 10.0, q)
     total = at * 0
     for _ in range(9):
         total = total + power(at, -x)
         at = at + 1
-    while some(at <= 9):
+    going = some(at <= 9)
+    while going:
         low = at <= 9
         total = total + where(low, power(at, -x), 0)
         at = where(low, at + 1, at)
+        going = some(at <= 9)
     term = power(at, -x)
     rest = where(term == 0, 0, term * _euler_maclaurin(where(term == 0, 2, x), at))
     total = total + power(at, 1 - x) / where(x == 1, 1, x - 1) + rest
-    return where(undefined, float("nan"), where(pole | (x == 1), float("inf"), total))
+    found = where(undefined, float("nan"), total)
+    return where(x < 1, float("nan"), where(pole | (x == 1), float("inf"), found))
 
 
 class Zeta(Binary):

@@ -13,15 +13,29 @@ from tritorch.ops.special.gamma import lgamma
 
 
 @formula
+def _stirling_density(a, x):
+    """x^a exp(-x) / gamma(a + 1) for large a by Stirling's series, where large logarithms need not cancel."""
+    step = (x - a) / a
+    series = polynomial(1 / (a * a), (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156))
+    return exp(a * (log1p(step) - step) - series / a) / sqrt(6.283185307179586 * a)
+
+
+@formula
 def _density(a, x):
-    """x^a exp(-x) / gamma(a + 1); for large a by Stirling's series, so that large logarithms need not cancel."""
+    """x^a exp(-x) / gamma(a + 1): what the series and the fraction are multiplied by."""
     large = a > 10
-    wide = where(large, a, 10)
-    step = where(large, (x - wide) / wide, 0)
-    stirling = polynomial(1 / (wide * wide), (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156))
-    above = exp(wide * (log1p(step) - step) - stirling / wide) / sqrt(6.283185307179586 * wide)
     low = where(large, 1, a)
-    return where(large, above, exp(low * log(where(large, 1, x)) - where(large, 1, x) - lgamma(low + 1)))
+    below = exp(low * log(where(large, 1, x)) - where(large, 1, x) - lgamma(low + 1))
+    return where(large, _stirling_density(where(large, a, 10), where(large, x, 10)), below)
+
+
+@formula
+def _rate(a, x):
+    """x^(a - 1) exp(-x) / gamma(a): the derivative of the lower function by x."""
+    large = a > 11
+    low = where(large, 1, a)
+    below = exp((low - 1) * log(where(large, 1, x)) - where(large, 1, x) - lgamma(low))
+    return where(large, _stirling_density(where(large, a - 1, 10), where(large, x, 10)), below)
 
 
 @formula
@@ -29,10 +43,12 @@ def _series(a, x):
     """1 + x / (a + 1) + x^2 / ((a + 1) (a + 2)) + ...: the lower function over the density [DLMF 8.11.4]."""
     term = a * 0 + 1
     total, at = term, a
-    while some(term > total * 1e-17):
+    going = some(term > total * 1e-17)
+    while going:
         at = at + 1
         term = term * x / at
         total = total + term
+        going = some(term > total * 1e-17)
     return total
 
 
@@ -44,8 +60,8 @@ def _fraction(a, x):
     d = 1 / b
     found = d
     k = a * 0
-    change = k + 2
-    while some(absolute(change - 1) > 1e-15):
+    going = some(k == 0)
+    while going:
         k = k + 1
         numerator = k * (a - k)
         b = b + 2
@@ -55,6 +71,7 @@ def _fraction(a, x):
         c = where(absolute(c) < 1e-300, 1e-300, c)
         change = c * d
         found = found * change
+        going = some((absolute(change - 1) > 1e-14) & (k < 9999))
     return found
 
 
@@ -83,8 +100,9 @@ def incomplete_gamma(a, x, upper):
     from_tail = above | large
     tail = where(large, normal, tail)
     # At the edges: 0 or 1 where one of them outgrows the other, NaN where neither does.
-    zero = (x == 0) & (a > 0) | (a == float("inf")) & (x < float("inf")) & (x >= 0)
-    one = (x > 0) & (a == 0) | (x == float("inf")) & (a < float("inf")) & (a >= 0)
+    nan = a != a
+    zero = ((x == 0) & ((a > 0) | nan)) | ((a == float("inf")) & (x < float("inf")) & (x >= 0))
+    one = ((x > 0) & (a == 0)) | ((x == float("inf")) & (((a < float("inf")) & (a >= 0)) | nan))
     if upper:
         found = where(from_tail, tail, 1 - lower)
         edge = where(zero, 1.0, 0.0)
@@ -96,6 +114,10 @@ def incomplete_gamma(a, x, upper):
 
 class IncompleteGamma(Extreme, abstract=True):
     """A function of two tensors, with a gradient by the second only, as in PyTorch."""
+
+    def backward(self, grad):
+        """By the second only."""
+        return None, super().backward(grad)[1]
 
     @staticmethod
     def differentiable_at(a, x):
@@ -126,7 +148,7 @@ class Igamma(IncompleteGamma):
 
     @formula
     def gradient_other(grad, input, other):
-        return grad * _density(input, other) * (input / other)
+        return grad * _rate(input, other)
 
 
 class Igammac(IncompleteGamma):
@@ -142,4 +164,4 @@ class Igammac(IncompleteGamma):
 
     @formula
     def gradient_other(grad, input, other):
-        return -grad * _density(input, other) * (input / other)
+        return -grad * _rate(input, other)

@@ -1,7 +1,8 @@
 """Orthogonal polynomials by their recurrences in three terms [DLMF 18.9], in float64.
 
 A family is its polynomial of degree 1 and the step from two neighbours to the next: two formulas. The degree is a
-number or a tensor, whose fraction is dropped; a polynomial of negative degree is 0.
+number or a tensor, whose fraction is dropped; a polynomial of negative degree is 0, and one of a degree above 65536, to
+which the recurrence would take too long, NaN.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ def polynomial_by(first, step):
 
     @formula
     def value(x, n):
-        degree = where(n < 0, 0, floor(where(n > 0, n, 0)))
+        degree = floor(where((n > 0) & (n <= 65536), n, 0))
         before, found = x * 0 + 1, first(x) + degree * 0
         found = where(degree == 0, 1, found)
         k = degree * 0 + 2
-        while some(k <= degree):
+        going = some(k <= degree)
+        while going:
             following = step(k, x, found, before)
             before, found = found, where(k <= degree, following, found)
             k = k + 1
-        return where(n <= -1, 0, found)
+            going = some(k <= degree)
+        return where(n <= -1, 0, where(n > 65536, float("nan"), found))
 
     return value
 

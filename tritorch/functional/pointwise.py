@@ -95,27 +95,6 @@ def dist(input, other, p=2):
     return (input - other).norm(p)
 
 
-@export("real")
-def real(input):
-    """The tensor itself: it holds real numbers."""
-    need_tensors("real", input=input)
-    return input
-
-
-@export("imag")
-def imag(input):
-    """Refused: only complex numbers have imaginary parts in PyTorch, and there are none here."""
-    need_tensors("imag", input=input)
-    raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
-
-
-@export("isreal", "Tensor.isreal")
-def isreal(input):
-    """True for each element: all are real numbers."""
-    need_tensors("isreal", input=input)
-    return input.detach().new_ones(input.array.shape, dtype=dtypes.bool_)
-
-
 @export("positive", "Tensor.positive", "Tensor.__pos__")
 def positive(input):
     """The tensor itself, which must not be of bools."""

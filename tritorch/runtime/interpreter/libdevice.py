@@ -25,6 +25,10 @@ def _gamma(x):
     return math.gamma(x) if x > 0 or x != math.floor(x) else math.nan
 
 
+def _log_gamma(x):
+    return math.inf if (x <= 0 and x % 1 == 0) or x > 2.5e305 else math.lgamma(x)
+
+
 _FUNCTIONS = {
     "tan": np.tan,
     "asin": np.arcsin,
@@ -53,7 +57,7 @@ _FUNCTIONS = {
     "round": _round_half_away,
     "erf": _by_element(math.erf),
     "erfc": _by_element(math.erfc),
-    "lgamma": _by_element(lambda x: math.lgamma(x) if x > 0 or x != math.floor(x) else math.inf),
+    "lgamma": _by_element(_log_gamma),
     "tgamma": _by_element(_gamma),
 }
 _PREDICATES = {"isnan": np.isnan, "isinf": np.isinf, "finitef": np.isfinite, "signbit": np.signbit}
