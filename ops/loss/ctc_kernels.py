@@ -11,8 +11,9 @@ from tritorch.runtime import tl
 
 
 def states_default(device, *, states):
-    """One block for all states of a sequence."""
-    return {"STATES": max(16, next_power_of_2(states)), "num_warps": 4 if states <= 512 else 8}
+    """A block of states at a time, all of them where they are few."""
+    most = 16384 if device.kind == "interpreter" else 1024
+    return {"STATES": min(most, max(16, next_power_of_2(states))), "num_warps": 4 if states <= 256 else 8}
 
 
 @kernel
@@ -57,30 +58,31 @@ def alpha_kernel(
     n = tl.program_id(0).to(tl.int64)
     length, count = tl.load(plan + n), tl.load(plan + batch + n)
     targets += tl.load(plan + 2 * batch + n)
-    state, states = tl.arange(0, STATES), 2 * count + 1
-    label = label_of(targets, state, states, blank)
-    skips = (state > 1) & (label != label_of(targets, state - 2, states, blank))
+    states = 2 * count + 1
     log_probs += n * strides[1]
-    alpha += n * steps * width + state
-    inside = state < states
-    # Conditions of a whole program are made part of a limit: the interpreter cannot spread a condition over a block.
-    begins = inside & (state < tl.where(length > 0, 2, 0))
-    now = emitted(log_probs, label, classes, strides[2], begins, COMPUTE)
-    tl.store(alpha, now, mask=state < tl.minimum(width, steps * width))
-    for time in range(1, steps):
+    alpha += n * steps * width
+    for time in range(steps):
         tl.debug_barrier()  # states are read that other threads wrote
+        # Conditions of a whole program become part of a limit: the interpreter cannot spread a condition over a block.
+        limit = tl.where(time < length, states, 0)
+        for first in range(0, width, STATES):
+            state = first + tl.arange(0, STATES)
+            label = label_of(targets, state, states, blank)
+            skips = (state > 1) & (label != label_of(targets, state - 2, states, blank))
+            had = state < tl.minimum(limit, time * states)
+            stay = tl.load(alpha - width + state, mask=had, other=float("-inf"))
+            move = tl.load(alpha - width + state - 1, mask=had & (state > 0), other=float("-inf"))
+            skip = tl.load(alpha - width + state - 2, mask=had & skips, other=float("-inf"))
+            now = tl.where(state < 2 - 2 * time, 0.0, log_sum_of_three(stay, move, skip)).to(COMPUTE)
+            now += emitted(log_probs, label, classes, strides[2], state < limit, COMPUTE)
+            tl.store(alpha + state, now, mask=state < width)
         alpha += width
         log_probs += strides[0]
-        running = state < tl.where(time < length, states, 0)
-        stay = tl.load(alpha - width, mask=running, other=float("-inf"))
-        move = tl.load(alpha - width - 1, mask=running & (state > 0), other=float("-inf"))
-        skip = tl.load(alpha - width - 2, mask=running & skips, other=float("-inf"))
-        now = log_sum_of_three(stay, move, skip) + emitted(log_probs, label, classes, strides[2], running, COMPUTE)
-        tl.store(alpha, tl.where(running, now, float("-inf")), mask=state < width)
     tl.debug_barrier()
-    ends = (state >= states - 2) & (state < tl.where(length > 0, states, 0))
-    last = tl.load(alpha + (length - steps) * width, mask=ends, other=float("-inf"))
-    last = tl.where(state < tl.where(length + count == 0, 1, 0), 0.0, last)
+    ends = tl.arange(0, 2) + states - 2
+    known = (ends >= 0) & (ends < tl.where(length > 0, states, 0))
+    last = tl.load(alpha + (length - 1 - steps) * width + ends, mask=known, other=float("-inf"))
+    last = tl.where((ends >= 0) & (ends < tl.where(length + count == 0, 1, 0)), 0.0, last).to(COMPUTE)
     highest = tl.max(last, 0)
     base = tl.where(highest == float("-inf"), 0.0, highest).to(COMPUTE)
     result = -(base + tl.log(tl.sum(tl.exp(last - base), 0)))
@@ -110,37 +112,35 @@ def share_kernel(
     n = tl.program_id(0).to(tl.int64)
     length, count = tl.load(plan + n), tl.load(plan + batch + n)
     targets += tl.load(plan + 2 * batch + n)
-    state, states = tl.arange(0, STATES), 2 * count + 1
-    label = label_of(targets, state, states, blank)
-    following = label_of(targets, state + 2, states, blank)
-    inside = state < states
-    skips = (state + 2 < states) & (label != following)
-    ends = (state >= states - 2) & (state < tl.where(length > 0, states, 0))
+    states = 2 * count + 1
     log_probs += n * strides[1] + (length - 1) * strides[0]
-    alpha += (n * steps + length - 1) * width + state
-    shares += (n * steps + length - 1) * width + state
-    beta += n * 2 * width + state
-    last = tl.load(alpha, mask=ends, other=float("-inf"))
+    alpha += (n * steps + length - 1) * width
+    shares += (n * steps + length - 1) * width
+    beta += n * 2 * width
+    ends = tl.arange(0, 2) + states - 2
+    known = (ends >= 0) & (ends < tl.where(length > 0, states, 0))
+    last = tl.load(alpha + ends, mask=known, other=float("-inf"))
     highest = tl.max(last, 0)
     base = tl.where(highest == float("-inf"), 0.0, highest).to(COMPUTE)
     total = base + tl.log(tl.sum(tl.exp(last - base), 0))
+    lost = tl.where(total == float("-inf"), 0.0 if ZERO_INFINITY else float("nan"), 1.0).to(COMPUTE)
     for back in range(length):
-        here, there = back % 2 * width, (back + 1) % 2 * width
-        emit = emitted(log_probs, label, classes, strides[2], inside, COMPUTE)
-        going = state < tl.minimum(states, back * states)
-        stay = tl.load(beta + there, mask=going, other=float("-inf"))
-        move = tl.load(beta + there + 1, mask=going & (state + 1 < states), other=float("-inf"))
-        skip = tl.load(beta + there + 2, mask=going & skips, other=float("-inf"))
-        onward = log_sum_of_three(stay, move, skip)
-        onward = tl.where(ends & (state < states - back * states), 0.0, onward).to(COMPUTE)
-        reached = tl.load(alpha, mask=inside, other=float("-inf"))
-        share = tl.where(reached + onward == float("-inf"), 0.0, tl.exp(reached + onward - total)).to(COMPUTE)
-        if ZERO_INFINITY:
-            share = tl.where(total == float("-inf"), 0.0, share)
-        else:
-            share = tl.where(total == float("-inf"), float("nan"), share)
-        tl.store(beta + here, onward + emit, mask=inside)
-        tl.store(shares, share.to(COMPUTE), mask=state < width)
+        here, there = beta + back % 2 * width, beta + (back + 1) % 2 * width
+        for first in range(0, width, STATES):
+            state = first + tl.arange(0, STATES)
+            label = label_of(targets, state, states, blank)
+            skips = (state + 2 < states) & (label != label_of(targets, state + 2, states, blank))
+            inside, had = state < states, state < tl.minimum(states, back * states)
+            stay = tl.load(there + state, mask=had, other=float("-inf"))
+            move = tl.load(there + state + 1, mask=had & (state + 1 < states), other=float("-inf"))
+            skip = tl.load(there + state + 2, mask=had & skips, other=float("-inf"))
+            at_end = (state >= states - 2) & (state < states - back * states)
+            onward = tl.where(at_end, 0.0, log_sum_of_three(stay, move, skip)).to(COMPUTE)
+            emit = emitted(log_probs, label, classes, strides[2], inside, COMPUTE)
+            tl.store(here + state, onward + emit, mask=inside)
+            reached = tl.load(alpha + state, mask=inside, other=float("-inf")) + onward
+            share = tl.where(reached == float("-inf"), 0.0, tl.exp(reached - total)).to(COMPUTE)
+            tl.store(shares + state, share * lost, mask=state < width)
         tl.debug_barrier()  # states are read that other threads wrote
         alpha -= width
         shares -= width
