@@ -76,54 +76,76 @@ def _moments(x, centred):
 def norm_on_host(input, weight, bias, layout, eps, centred):
     """Rows normalised: the result, the mean where `centred`, and the variance."""
     rows, columns = layout.rows, layout.count
-    x, by_place = input.reshape(rows, columns), has_weight_by_place(layout)
-    weights = weight.reshape(-1) if by_place and weight is not None else _ones(columns, x.dtype)
+    x, result = input.reshape(rows, columns), np.empty(input.shape, input.dtype)
     mean, variance = _moments(x, centred)
     own, middle = _near_zero(x, mean if centred else None, variance)
     scale = _scale(variance, eps)
-    factors = _Outer(scale, weights)
-    levels = _Outer(-middle * scale, weights, bias.reshape(-1) if by_place and bias is not None else None)
-    result = np.empty(input.shape, input.dtype)
-    out = result.reshape(x.shape)
-    for piece, scratch in _pieces(x):
-        part = out[piece]
-        np.multiply(own[piece], factors(piece, scratch), part)
-        if centred or bias is not None:
-            part += levels(piece, scratch)
-    out = out.reshape(layout.shape)
-    if not by_place:
-        if weight is not None:
-            out *= weight.reshape(layout.channels)
-        if bias is not None:
-            out += bias.reshape(layout.channels)
+    if has_weight_by_place(layout):
+        weights = _ones(columns, x.dtype) if weight is None else weight.reshape(-1)
+        factors = _Outer(scale, weights)
+        levels = _Outer(-middle * scale, weights, None if bias is None else bias.reshape(-1))
+        out = result.reshape(x.shape)
+        for piece, scratch in _pieces(x):
+            part = out[piece]
+            np.multiply(own[piece], factors(piece, scratch), part)
+            if centred or bias is not None:
+                part += levels(piece, scratch)
+    else:
+        factor = _by_plane(scale, layout) * (1 if weight is None else weight)
+        level = (0 if bias is None else bias) - _by_plane(middle, layout) * factor
+        _combine_planes(_planes(result, layout), level, (_planes(own, layout), factor))
     return (result, *((mean,) if centred else ()), variance)
 
 
 def norm_backward_on_host(grad, input, weight, mean, variance, layout, eps):
-    """scale (g - mean g - x mean(g x)) by rows."""
+    """scale (g - mean g - x mean(g x)) by rows, as g scale + x slope + level, where g = grad weight."""
     rows, columns = layout.rows, layout.count
-    by_place = has_weight_by_place(layout)
-    if weight is not None and not by_place:
-        grad = grad.reshape(layout.shape) * weight.reshape(layout.channels)
-    grad, x, scale = grad.reshape(rows, columns), input.reshape(rows, columns), _scale(variance, eps)
-    weights = weight.reshape(-1) if by_place and weight is not None else _ones(columns, x.dtype)
+    x, scale, result = input.reshape(rows, columns), _scale(variance, eps), np.empty(input.shape, input.dtype)
     own, middle = _near_zero(x, mean, variance)
-    total = grad @ weights * scale if mean is not None else middle
-    result, along, factors = np.empty(input.shape, input.dtype), np.empty(rows, x.dtype), _Outer(scale, weights)
-    out = result.reshape(x.shape)
+    if not has_weight_by_place(layout):
+        weights = np.ones((), x.dtype) if weight is None else weight
+        g, planes = _planes(grad, layout), _planes(own, layout)
+        total, along = (
+            scale * (each * weights).reshape(rows, layout.groups[1]).sum(1) for each in (_sums(g), _products(g, planes))
+        )
+        slope, level = _slope_and_level(middle, scale, total, along, columns)
+        slope, level, factor = (_by_plane(each, layout) for each in (slope, level, scale))
+        _combine_planes(_planes(result, layout), level, (planes, slope), (g, factor * weights))
+        return result
+    grad, out, one = grad.reshape(rows, columns), result.reshape(rows, columns), _ones(columns, x.dtype)
+    along, total = np.empty(rows, x.dtype), np.zeros(rows, x.dtype)
+    factors = _Outer(scale, one if weight is None else weight.reshape(-1))
     for piece, scratch in _pieces(x):
-        part = out[piece]
-        np.multiply(grad[piece], factors(piece, scratch), part)
-        np.vecdot(part, own[piece], along[piece])
-    one, count = _ones(columns, x.dtype), x.dtype.type(columns)
-    slope = (middle * total - along) * scale * scale / count
-    slopes, levels = _Outer(slope, one), _Outer(-total / count - middle * slope, one)
+        np.multiply(grad[piece], factors(piece, scratch), out[piece])
+        np.vecdot(out[piece], own[piece], along[piece])
+        if mean is not None:
+            np.matmul(out[piece], one, total[piece])
+    slopes, levels = (_Outer(each, one) for each in _slope_and_level(middle, scale, total, along, columns))
     for piece, scratch in _pieces(x):
         part = out[piece]
         part += np.multiply(own[piece], slopes(piece, scratch), scratch)
         if mean is not None:
             part += levels(piece, scratch)
     return result
+
+
+def _slope_and_level(middle, scale, total, along, count):
+    """What x is multiplied with and what is added, by row, from sums of g scale and of g scale x."""
+    count = scale.dtype.type(count)
+    slope = (middle * total - along) * scale * scale / count
+    return slope, -total / count - middle * slope
+
+
+def _combine_planes(out, level, *terms):
+    """The sum of arrays, each times a factor for each channel of each item, and of a level for each of those."""
+    step = max(1, _PIECE // max(out.shape[1] * out.shape[2], 1))
+    for start in range(0, len(out), step):
+        piece = slice(start, start + step)
+        part, (first, factor) = out[piece], terms[0]
+        np.multiply(first[piece], factor[piece, :, None], part)
+        part += level[piece, :, None]
+        for more, factor in terms[1:]:
+            part += more[piece] * factor[piece, :, None]
 
 
 def _planes(array, layout):
