@@ -6,7 +6,9 @@ from collections import namedtuple
 
 import numpy as np
 
+from tritorch.ops.base import write_out
 from tritorch.ops.formula import formula, where
+from tritorch.ops.guard import guarded
 from tritorch.ops.layout import as_contiguous
 from tritorch.ops.pointwise.kernel import launch_pointwise
 from tritorch.ops.promotion import KIND_NAMES
@@ -47,7 +49,7 @@ class Kthvalue(Selection):
         return np.take_along_axis(input, order, dim).reshape(shape), order.reshape(shape)
 
     @classmethod
-    def call(cls, input, k, dim=-1, keepdim=False):
+    def call(cls, input, k, dim=-1, keepdim=False, *, out=None):
         dim = ordered_dim(cls.op_name, input, dim)
         without_bools(cls.op_name, input)
         shape = input.array.shape or (1,)
@@ -55,9 +57,22 @@ class Kthvalue(Selection):
             raise IndexError(f"kthvalue(): Expected reduction dim {dim} to have non-zero size.")
         if not 1 <= k <= shape[dim]:
             raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {dim}")
-        if input.array.ndim:
-            return cls.result(*cls.apply(input, dim, bool(keepdim), k))
-        return cls.result(*[each.reshape(()) for each in cls.apply(input.reshape(1), 0, False, k)])
+        if out is not None and out[0].counter() is input.counter():
+            raise RuntimeError(
+                "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
+                "memory location. Please clone() the tensor before performing the operation."
+            )
+        rows = input if input.array.ndim else input.reshape(1)
+        found = cls.apply(rows, dim, bool(keepdim) and rows is input, k)
+        found = cls.result(*(found if rows is input else [each.reshape(()) for each in found]))
+        return found if out is None else write_out(out, found)
+
+    @classmethod
+    def function(cls):
+        """The public function, which writes to `out` itself: it must not be the input."""
+        function = guarded(cls.call, cls.op_name)
+        function.__doc__ = cls.__doc__
+        return function
 
     def forward(self, input, dim, keepdim, k):
         """The smallest k in order, of which the last is taken."""
