@@ -6,18 +6,14 @@ short where it broadcasts, and that costs more than the memory.
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 
+from tritorch.ops.rowwise.host import ones
+
 _PIECE = 1 << 16  # elements
 _LARGEST_MEAN = 4  # the square of a mean over the variance
-
-
-@functools.lru_cache(maxsize=32)
-def _ones(count, dtype):
-    return np.ones(count, dtype)
 
 
 class _Outer:
@@ -67,7 +63,7 @@ def _moments(x, centred):
     square = np.vecdot(x, x) / count
     if not centred:
         return np.zeros(len(x), x.dtype), square
-    mean = x @ _ones(x.shape[1], x.dtype) / count
+    mean = x @ ones(x.shape[1], x.dtype) / count
     variance = square - mean * mean
     apart, middle = _near_zero(x, mean, variance)
     return mean, variance if middle is mean else np.vecdot(apart, apart) / count
@@ -81,7 +77,7 @@ def norm_on_host(input, weight, bias, layout, eps, centred):
     own, middle = _near_zero(x, mean if centred else None, variance)
     scale = _scale(variance, eps)
     if has_weight_by_place(layout):
-        weights = _ones(columns, x.dtype) if weight is None else weight.reshape(-1)
+        weights = ones(columns, x.dtype) if weight is None else weight.reshape(-1)
         factors = _Outer(scale, weights)
         levels = _Outer(-middle * scale, weights, None if bias is None else bias.reshape(-1))
         out = result.reshape(x.shape)
@@ -112,7 +108,7 @@ def norm_backward_on_host(grad, input, weight, mean, variance, layout, eps):
         slope, level, factor = (_by_plane(each, layout) for each in (slope, level, scale))
         _combine_planes(_planes(result, layout), level, (planes, slope), (g, factor * weights))
         return result
-    grad, out, one = grad.reshape(rows, columns), result.reshape(rows, columns), _ones(columns, x.dtype)
+    grad, out, one = grad.reshape(rows, columns), result.reshape(rows, columns), ones(columns, x.dtype)
     along, total = np.empty(rows, x.dtype), np.zeros(rows, x.dtype)
     factors = _Outer(scale, one if weight is None else weight.reshape(-1))
     for piece, scratch in _pieces(x):
@@ -166,7 +162,7 @@ def _blocks(x):
 
 def _sums(x):
     """The sum of each channel of each item."""
-    return x[..., 0] if x.shape[2] == 1 else x @ _ones(x.shape[2], x.dtype)
+    return x[..., 0] if x.shape[2] == 1 else x @ ones(x.shape[2], x.dtype)
 
 
 def _products(x, y):
@@ -200,7 +196,7 @@ def channel_sums_on_host(grad, input, mean, variance, layout, eps):
         products = -(scale * middle) @ grad
         for piece, scratch in _pieces(x):
             products += scale[piece] @ np.multiply(grad[piece], own[piece], scratch)
-        return products, _ones(rows, x.dtype) @ grad
+        return products, ones(rows, x.dtype) @ grad
     grad, x, mean = _planes(grad, layout), _planes(input, layout), _by_plane(mean, layout)
     sums, products = _sums(grad), np.empty(grad.shape[:2], grad.dtype)
     for channels, pieces in _blocks(x):
