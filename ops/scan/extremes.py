@@ -131,7 +131,7 @@ class Cummax(RunningExtreme):
     """The largest element up to each along `dim`, and its index."""
 
     exports = ("cummax", "Tensor.cummax")
-    result = namedtuple("cummax", ("values", "indices"), module="torch.return_types")
+    result = namedtuple("cummax", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
 
     @staticmethod
     def reference(input, dim):
@@ -144,7 +144,7 @@ class Cummin(RunningExtreme):
     exports = ("cummin", "Tensor.cummin")
     choose = last_smaller
     limit = staticmethod(highest)
-    result = namedtuple("cummin", ("values", "indices"), module="torch.return_types")
+    result = namedtuple("cummin", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
 
     @staticmethod
     def reference(input, dim):

@@ -129,7 +129,10 @@ def sort_blocks(
     else:
         if not PAIRS:
             at = key & 0xFFFFFFFF
-        target = offsets_of(row, shape, strides, RANK, RANK)[:, None] + number * out_step
+        place = number
+        if WIDE:
+            place = number.to(tl.int64)
+        target = offsets_of(row, shape, strides, RANK, RANK)[:, None] + place * out_step
         tl.store(values + target, tl.load(x + source + at * x_step, mask=wanted, other=0), mask=wanted)
         tl.store(places + target, at, mask=wanted)
 

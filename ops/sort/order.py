@@ -30,7 +30,7 @@ class Sort(Ordering):
     """The elements in order along `dim`, and the index of each; equal ones keep their order, NaN is the largest."""
 
     exports = ("sort", "Tensor.sort")
-    result = namedtuple("sort", ("values", "indices"), module="torch.return_types")
+    result = namedtuple("sort", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
 
     @staticmethod
     def reference(input, dim, descending):
@@ -75,7 +75,7 @@ class Topk(Ordering):
     """The `k` largest, or smallest, elements along `dim` in order, and the index of each; the first of equal ones."""
 
     exports = ("topk", "Tensor.topk")
-    result = namedtuple("topk", ("values", "indices"), module="torch.return_types")
+    result = namedtuple("topk", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
 
     @staticmethod
     def reference(input, dim, k, largest):

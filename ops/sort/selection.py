@@ -30,7 +30,7 @@ class Kthvalue(Selection):
     """The `k`th smallest element along `dim`, counted from one, and its index; NaN is the largest."""
 
     exports = ("kthvalue", "Tensor.kthvalue")
-    result = namedtuple("kthvalue", ("values", "indices"), module="torch.return_types")
+    result = namedtuple("kthvalue", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
     widens = True
 
     @staticmethod
