@@ -280,6 +280,11 @@ def write_out(out, result):
             f"result type {KIND_NAMES[result.dtype.name]} can't be cast to the desired output type "
             f"{KIND_NAMES[out.dtype.name]}"
         )
+    if result.requires:
+        raise RuntimeError(
+            "functions with out=... arguments don't support automatic differentiation, but one of the arguments "
+            "requires grad."
+        )
     if out.shape != result.shape:
         out.resize_(result.shape)
     out.copy_(result)

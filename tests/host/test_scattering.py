@@ -153,6 +153,16 @@ def test_out_has_the_dtype_of_the_result(device):
     assert out.tolist() == [0, 0, 0]
 
 
+def test_out_takes_no_part_in_gradients(device):
+    x = torch.tensor(START, device=device, requires_grad=True)
+    out = torch.zeros(3, device=device)
+    for run in (lambda: torch.tril(x.reshape(1, 3), out=out), lambda: torch.add(x, 1, out=out)):
+        with pytest.raises(RuntimeError, match="don't support automatic differentiation"):
+            run()
+    with torch.no_grad():
+        assert torch.add(x, 1, out=out).tolist() == [11, 21, 31]
+
+
 def test_in_place_raises_the_version_and_keeps_the_history(device):
     a = torch.tensor(START, device=device, requires_grad=True)
     x = a * 1

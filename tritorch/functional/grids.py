@@ -77,8 +77,6 @@ def block_diag(*tensors):
     return BlockDiag.apply(BlockDiag.keys([each.array.shape for each in matrices]), *matrices)
 
 
-@export("kron", "Tensor.kron")
-@takes_out
 def kron(input, other):
     """The Kronecker product: each element of `input` times all of `other`, as a block."""
     ndim = max(input.array.ndim, other.array.ndim)
@@ -86,6 +84,9 @@ def kron(input, other):
     first = reshape(input, [size for each in shapes[0] for size in (each, 1)])
     second = reshape(other, [size for each in shapes[1] for size in (1, each)])
     return reshape(first * second, [a * b for a, b in zip(*shapes, strict=True)])
+
+
+export("kron", "Tensor.kron")(takes_out(kron, any_dtype=True))
 
 
 @export("vander")
