@@ -20,13 +20,13 @@ _TILES = {
 }  # fmt: skip
 
 
-def gather_default(device, *, inner, **sizes):
+def gather_default(device, *, inner, wide=False, **sizes):
     """The default of a product, smaller and less deep: addresses and masks of gathered operands take registers."""
     config = matmul_default(device, inner=inner, **sizes)
     if device.kind != "interpreter":
         while config["BLOCK_M"] * config["BLOCK_N"] > 8192:
             config["BLOCK_M" if config["BLOCK_M"] > config["BLOCK_N"] else "BLOCK_N"] //= 2
-        warps = 8 if config["BLOCK_M"] * config["BLOCK_N"] > 4096 else config["num_warps"]
+        warps = 8 if wide or config["BLOCK_M"] * config["BLOCK_N"] > 4096 else config["num_warps"]
         config.update(BLOCK_K=min(config["BLOCK_K"], 32), num_warps=warps, num_stages=2)
     return config
 
@@ -42,6 +42,14 @@ def coordinates(index, size, RANK: tl.constexpr):
         rest = index // size[2]
         place = (rest // size[1], rest % size[1], index % size[2])
     return place
+
+
+@kernel
+def far(index, WIDE: tl.constexpr):
+    """An index whose offset may need 64 bits."""
+    if WIDE:
+        index = index.to(tl.int64)
+    return index
 
 
 @kernel(space=Space(**_TILES), default=gather_default)
@@ -79,38 +87,36 @@ def gather_kernel(
     tiles = tl.cdiv(rows, BLOCK_M) * tl.cdiv(columns, BLOCK_N)
     group = (tl.program_id(0) // tiles).to(tl.int64)
     m, n = tile_of(tl.program_id(0) % tiles, rows, columns, BLOCK_M, BLOCK_N, GROUP_M)
-    if WIDE:
-        m, n = m.to(tl.int64), n.to(tl.int64)
-    row, column = m * BLOCK_M + tl.arange(0, BLOCK_M), n * BLOCK_N + tl.arange(0, BLOCK_N)
+    row, column = m * BLOCK_M + tl.arange(0, BLOCK_M), n * BLOCK_N + tl.arange(0, BLOCK_N)  # as wide as `rows` is
     image, place = row // places, coordinates(row % places, out_size, RANK)
+    from_row, from_column = far(image, WIDE) * x_strides[0], far(column, WIDE) * weight_strides[1]
+    for d in tl.static_range(RANK):
+        from_row += far(place[d] * scale[d] + base[d], WIDE) * x_strides[2 + d]
     x += group * channels * x_strides[1]
     weight += group * weight_strides[0]
     total = tl.zeros([BLOCK_M, BLOCK_N], ACCUMULATE)
     for start in range(0, inner, BLOCK_K):
         k = start + tl.arange(0, BLOCK_K)
-        if WIDE:
-            k = k.to(tl.int64)
         channel, tap = k % channels, coordinates(k // channels, taps, RANK)
+        from_k, to_k = far(channel, WIDE) * x_strides[1], far(channel, WIDE) * weight_strides[2]
         inside = (row < rows)[:, None] & (k < inner)[None, :]
-        from_x = (image * x_strides[0])[:, None] + (channel * x_strides[1])[None, :]
-        from_weight = channel * weight_strides[2]
         for d in tl.static_range(RANK):
-            at = (place[d] * scale[d] + base[d])[:, None] + (tap[d] * step[d])[None, :]
+            at = (place[d] * scale[d] + base[d]).to(tl.int32)[:, None] + (tap[d] * step[d])[None, :]
             inside = inside & (at >= 0) & (at < size[d])
-            from_x += at * x_strides[2 + d]
-            from_weight += tap[d] * weight_strides[3 + d]
-        left = tl.load(x + from_x, mask=inside, other=0)
+            from_k += far(tap[d], WIDE) * step[d] * x_strides[2 + d]
+            to_k += far(tap[d], WIDE) * weight_strides[3 + d]
+        left = tl.load(x + from_row[:, None] + from_k[None, :], mask=inside, other=0)
         right = tl.load(
-            weight + from_weight[:, None] + (column * weight_strides[1])[None, :],
+            weight + to_k[:, None] + from_column[None, :],
             mask=(k < inner)[:, None] & (column < columns)[None, :], other=0,
         )  # fmt: skip
         total = multiply_add(left, right, total, DOTS, PRECISION)
     if bias is not None:
         added = tl.load(bias + (group * columns + column) * bias_step, mask=column < columns, other=0)
         total += added.to(ACCUMULATE)[None, :]
-    to = image * out_strides[0]
+    to = far(image, WIDE) * out_strides[0]
     for d in tl.static_range(RANK):
-        to += place[d] * out_strides[2 + d]
+        to += far(place[d], WIDE) * out_strides[2 + d]
     place_out = out + to[:, None] + ((group * columns + column) * out_strides[1])[None, :]
     tl.store(place_out, total.to(out.dtype.element_ty), mask=(row < rows)[:, None] & (column < columns)[None, :])
 
@@ -123,13 +129,16 @@ def launch_gather(x, weight, bias, out, groups, weight_strides, columns, scale, 
     taps, out_size = tuple(weight.shape[2:]), tuple(out.shape[2:])
     constants, sizes = dot_settings(x.dtype)
     rows, inner = out.shape[0] * math.prod(out_size), channels * math.prod(taps)
-    config = gather_kernel.config(out, rows=rows, columns=columns, inner=max(inner, 1), batch=groups, **sizes)
+    sizes.update(
+        rows=rows, columns=columns, inner=max(inner, 1), batch=groups, wide=any(map(_is_wide, (x, weight, out)))
+    )
+    config = gather_kernel.config(out, **sizes)
     grid = (cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * groups,)
     steps, out_steps = element_strides(x), element_strides(out)
     gather_kernel[grid](
         x, weight, bias, out, rows, columns, channels, tuple(x.shape[2:]), out_size, taps, scale, base, step, steps,
         weight_strides, out_steps, 0 if bias is None else element_strides(bias)[0],
-        RANK=rank, WIDE=any(map(_is_wide, (x, weight, out))), **constants, **config,
+        RANK=rank, WIDE=sizes["wide"], **constants, **config,
     )  # fmt: skip
 
 
@@ -215,9 +224,10 @@ def weight_kernel(
     group, part = (batch % groups).to(tl.int64), (batch // groups).to(tl.int64)
     m, n = tile_of(tl.program_id(0) % tiles, rows, columns, BLOCK_M, BLOCK_N, GROUP_M)
     row, column = m * BLOCK_M + tl.arange(0, BLOCK_M), n * BLOCK_N + tl.arange(0, BLOCK_N)
-    if WIDE:
-        row, column = row.to(tl.int64), column.to(tl.int64)
     channel, tap = column // number, coordinates(column % number, taps, RANK)
+    from_row, from_column = far(row, WIDE) * grad_strides[1], far(channel, WIDE) * x_strides[1]
+    for d in tl.static_range(RANK):
+        from_column += far(tap[d] * dilation[d] - padding[d], WIDE) * x_strides[2 + d]
     grad += group * rows * grad_strides[1]
     x += group * channels * x_strides[1]
     total = tl.zeros([BLOCK_M, BLOCK_N], ACCUMULATE)
@@ -227,19 +237,17 @@ def weight_kernel(
         if not WIDE:
             k = k.to(tl.int32)
         image, place = k // places, coordinates(k % places, out_size, RANK)
-        from_grad = image * grad_strides[0]
-        from_x = (image * x_strides[0])[:, None] + (channel * x_strides[1])[None, :]
+        from_grad, from_x = image * grad_strides[0], image * x_strides[0]
         inside = known[:, None] & (column < columns)[None, :]
         for d in tl.static_range(RANK):
-            at = (place[d] * stride[d])[:, None] + (tap[d] * dilation[d] - padding[d])[None, :]
+            at = (place[d] * stride[d]).to(tl.int32)[:, None] + (tap[d] * dilation[d] - padding[d])[None, :]
             inside = inside & (at >= 0) & (at < size[d])
-            from_x += at * x_strides[2 + d]
+            from_x += place[d] * stride[d] * x_strides[2 + d]
             from_grad += place[d] * grad_strides[2 + d]
         left = tl.load(
-            grad + (row * grad_strides[1])[:, None] + from_grad[None, :],
-            mask=(row < rows)[:, None] & known[None, :], other=0,
-        )  # fmt: skip
-        right = tl.load(x + from_x, mask=inside, other=0)
+            grad + from_row[:, None] + from_grad[None, :], mask=(row < rows)[:, None] & known[None, :], other=0
+        )
+        right = tl.load(x + from_x[:, None] + from_column[None, :], mask=inside, other=0)
         total = multiply_add(left, right, total, DOTS, PRECISION)
     place_out = out + ((part * groups + group) * rows + row)[:, None] * columns + column[None, :]
     tl.store(place_out, total.to(out.dtype.element_ty), mask=(row < rows)[:, None] & (column < columns)[None, :])
@@ -275,7 +283,8 @@ def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
         return out
     rows, columns, inner = features // groups, channels * math.prod(size), grad.size // features
     constants, sizes = dot_settings(grad.dtype)
-    config = weight_kernel.config(out, rows=rows, columns=columns, inner=max(inner, 1), batch=groups, **sizes)
+    sizes.update(rows=rows, columns=columns, inner=max(inner, 1), batch=groups, wide=_is_wide(x) or _is_wide(grad))
+    config = weight_kernel.config(out, **sizes)
     number = config.pop("PARTS")
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"])
     parts = out if number == 1 else empty_like(out, (number, *out.shape), accumulator(grad.dtype))
@@ -283,7 +292,7 @@ def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
     weight_kernel[(tiles * groups * number,)](
         grad, x, parts, inner, rows, channels, tuple(x.shape[2:]), tuple(grad.shape[2:]), tuple(size), tuple(stride),
         before, tuple(dilation), element_strides(grad), element_strides(x), groups, cdiv(inner, number),
-        RANK=len(size), WIDE=_is_wide(x) or _is_wide(grad), **constants, **config,
+        RANK=len(size), WIDE=sizes["wide"], **constants, **config,
     )  # fmt: skip
     if number > 1:
         config = add_parts_kernel.config(out, count=out.size)
