@@ -124,6 +124,7 @@ def check_pool(op, x, kernel, stride, padding, dilation, ceil_mode):
 
 def check_line(x, kernel, stride, padding, dilation, ceil_mode):
     """Refuse arguments of max_pool1d that do not fit, for which PyTorch has words of its own."""
+    _check_image("max_pool1d", x, 1)
     for name, (value,) in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
         if value <= 0:
             raise RuntimeError(f"max_pool1d() {name} must be greater than zero, but got {value}")
@@ -135,17 +136,18 @@ def check_line(x, kernel, stride, padding, dilation, ceil_mode):
             f"padding={padding[0]} and kernel_size={kernel[0]}"
         )
     (places,) = places_of(x.shape[-1:], kernel, stride, padding, dilation, ceil_mode)
-    if x.ndim in (2, 3) and 0 not in x.shape[-2:] and places < 1:
+    if places < 1:
         raise RuntimeError(f"max_pool1d() Invalid computed output size: {places}")
 
 
 def _check_image(op, x, ndim):
-    if x.ndim not in (ndim + 1, ndim + 2):
-        raise RuntimeError(f"non-empty {ndim + 1}D or {ndim + 2}D (batch mode) tensor expected for input")
-    if 0 in x.shape[x.ndim - ndim - 1 :]:
+    ranks = ndim + 1, ndim + 2
+    if x.ndim not in ranks and ndim > 1:
+        raise RuntimeError(f"non-empty {ranks[0]}D or {ranks[1]}D (batch mode) tensor expected for input")
+    if x.ndim not in ranks or 0 in x.shape[x.ndim - ndim - 1 :]:
         name = f"{op}: " if ndim == 1 else ""
         raise RuntimeError(
-            f"{name}Expected {ndim + 1}D or {ndim + 2}D (batch mode) tensor with optional 0 dim batch size for input, "
+            f"{name}Expected {ranks[0]}D or {ranks[1]}D (batch mode) tensor with optional 0 dim batch size for input, "
             f"but got:{list(x.shape)}"
         )
 

@@ -119,11 +119,11 @@ class GridSample(Op):
         def image(*shape):
             return draw.uniform(-0.3, 0.3, *shape)  # small, so that what is left of large terms that cancel is too
 
-        pairs = itertools.product(INTERPOLATIONS, BORDERS)
-        for number, (mode, padding) in enumerate(pair for pair in pairs if pair != ("bicubic", "border")):
+        pairs = (*(("bilinear", border) for border in BORDERS), ("nearest", "border"), ("bicubic", "zeros"))
+        for number, (mode, padding) in enumerate((*pairs, ("bicubic", "reflection"))):
             yield image(2, 3, 4, 5), draw.uniform(-1.4, 1.4, 2, 7, 2), mode, padding, number % 2 == 0
         yield image(1, 2, 3, 4, 2), draw.uniform(-1.4, 1.4, 1, 5, 3), "bilinear", "zeros", False
-        yield image(1, 2, 3, 4, 2), draw.uniform(-1.4, 1.4, 1, 5, 3), "nearest", "reflection", True
+        yield image(1, 2, 3, 4, 2), draw.uniform(-1.4, 1.4, 1, 5, 3), "nearest", "border", True
         across = draw.uniform(-1.4, 1.4, 2, 2, 5).swapaxes(1, 2)
         yield image(2, 5, 3, 4).transpose(0, 2, 3, 1), across, "bilinear", "border", True
         yield draw(0, 3, 4, 5), draw.uniform(-1, 1, 0, 7, 2), "bilinear", "zeros", False
