@@ -61,12 +61,12 @@ def _same(x):
 
 
 @formula
-def _third(x):
+def _twice_less_one(x):
     return 2 * x - 1
 
 
 @formula
-def _fourth(x):
+def _twice_and_one(x):
     return 2 * x + 1
 
 
@@ -76,22 +76,17 @@ def _chebyshev(k, x, found, before):
 
 
 @formula
-def _shifted_first(x):
-    return 2 * x - 1
-
-
-@formula
-def _shifted_second(x):
+def _four_less_two(x):
     return 4 * x - 2
 
 
 @formula
-def _shifted_third(x):
+def _four_less_three(x):
     return 4 * x - 3
 
 
 @formula
-def _shifted_fourth(x):
+def _four_less_one(x):
     return 4 * x - 1
 
 
@@ -151,7 +146,7 @@ class ChebyshevPolynomialV(Orthogonal):
     op_name = "special_chebyshev_polynomial_v"
     exports = ("special.chebyshev_polynomial_v",)
     types = staticmethod(doubled(without_halves("chebyshev_polynomial_v_cpu")))
-    value = polynomial_by(_third, _chebyshev)
+    value = polynomial_by(_twice_less_one, _chebyshev)
     reference = staticmethod(value.fn)
 
 
@@ -161,7 +156,7 @@ class ChebyshevPolynomialW(Orthogonal):
     op_name = "special_chebyshev_polynomial_w"
     exports = ("special.chebyshev_polynomial_w",)
     types = staticmethod(doubled(without_halves("chebyshev_polynomial_w_cpu")))
-    value = polynomial_by(_fourth, _chebyshev)
+    value = polynomial_by(_twice_and_one, _chebyshev)
     reference = staticmethod(value.fn)
 
 
@@ -171,7 +166,7 @@ class ShiftedChebyshevPolynomialT(Orthogonal):
     op_name = "special_shifted_chebyshev_polynomial_t"
     exports = ("special.shifted_chebyshev_polynomial_t",)
     types = staticmethod(doubled(without_halves("shifted_chebyshev_polynomial_t_cpu")))
-    value = polynomial_by(_shifted_first, _shifted)
+    value = polynomial_by(_twice_less_one, _shifted)
     reference = staticmethod(value.fn)
 
 
@@ -181,7 +176,7 @@ class ShiftedChebyshevPolynomialU(Orthogonal):
     op_name = "special_shifted_chebyshev_polynomial_u"
     exports = ("special.shifted_chebyshev_polynomial_u",)
     types = staticmethod(doubled(without_halves("shifted_chebyshev_polynomial_u_cpu")))
-    value = polynomial_by(_shifted_second, _shifted)
+    value = polynomial_by(_four_less_two, _shifted)
     reference = staticmethod(value.fn)
 
 
@@ -191,7 +186,7 @@ class ShiftedChebyshevPolynomialV(Orthogonal):
     op_name = "special_shifted_chebyshev_polynomial_v"
     exports = ("special.shifted_chebyshev_polynomial_v",)
     types = staticmethod(doubled(without_halves("shifted_chebyshev_polynomial_v_cpu")))
-    value = polynomial_by(_shifted_third, _shifted)
+    value = polynomial_by(_four_less_three, _shifted)
     reference = staticmethod(value.fn)
 
 
@@ -201,7 +196,7 @@ class ShiftedChebyshevPolynomialW(Orthogonal):
     op_name = "special_shifted_chebyshev_polynomial_w"
     exports = ("special.shifted_chebyshev_polynomial_w",)
     types = staticmethod(doubled(without_halves("shifted_chebyshev_polynomial_w_cpu")))
-    value = polynomial_by(_shifted_fourth, _shifted)
+    value = polynomial_by(_four_less_one, _shifted)
     reference = staticmethod(value.fn)
 
 
