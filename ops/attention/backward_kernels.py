@@ -20,7 +20,7 @@ from tritorch.runtime import tl
 
 def query_default(device, **sizes):
     """Tiles for one sum by query beside two products."""
-    return tile_default(device, accumulators=2, **sizes)
+    return tile_default(device, sums=2, **sizes)
 
 
 @kernel
@@ -161,10 +161,9 @@ def query_gradient_kernel(
 
 def key_default(device, **sizes):
     """Tiles for two sums by key beside two products: as many keys as the other kernel has queries."""
-    config = tile_default(device, accumulators=2, **sizes)
+    config = tile_default(device, sums=2, **sizes)
     if device.kind != "interpreter":
-        side = config["ROWS"] if config["ROWS"] <= config["COLUMNS"] else config["COLUMNS"]
-        config["ROWS"] = side
+        config["ROWS"] = min(config["ROWS"], config["COLUMNS"])
     return config
 
 

@@ -17,24 +17,28 @@ from tritorch.runtime import tl
 LARGEST_WIDTH = 256  # of a query or value that a tile can hold
 
 
-def tile_default(device, *, length, keys, width, itemsize=4, tensor_cores=True, accumulators=1, aligned=True):
-    """Tiles whose sums fit the registers; without tensor cores, rows are multiplied a few elements at a time."""
+def tile_default(
+    device, *, length, keys, width, itemsize=4, tensor_cores=True, plain=True, aligned=True, sums=1
+):  # fmt: skip
+    """Tiles whose sums fit the registers; without tensor cores, rows are multiplied a few elements at a time.
+
+    `sums` is 2 for the kernels of gradients; a mask or dropout, where it is not `plain`, takes registers too.
+    """
     rows, columns = (max(16, next_power_of_2(each)) for each in (length, keys))
     if device.kind == "interpreter":
         return {"ROWS": min(rows, 256), "COLUMNS": min(columns, 512), "DEPTH": width, "num_warps": 4, "num_stages": 1}
     if not tensor_cores:
-        side = 16 if itemsize == 8 or width > 128 else 32
+        side = 16 if itemsize == 8 or width > 128 // sums or not plain else 32
         return {"ROWS": min(rows, side), "COLUMNS": min(columns, side), "DEPTH": 16, "num_warps": 4, "num_stages": 1}
-    most = (128 if width <= 128 else 64, 64 if width <= 128 else 32)
-    if accumulators > 1:
-        most = (64, 64 if width <= 64 else 32) if width <= 128 else (32, 32)
+    if sums == 1:
+        most = (128 if plain else 64, 64) if width <= 128 else (64, 32)
+    else:
+        most = (64, 64 if plain and width <= 64 else 32) if width <= 128 else (32, 32)
     if itemsize == 4 or not aligned:
         most = (max(16, most[0] // 2), max(16, most[1] // 2)) if width <= 128 else (16, 16)
-    warps = 8 if width > 64 or accumulators > 1 else 4
-    stages = 2 if width > 64 or itemsize == 4 else 3
     return {
         "ROWS": min(rows, most[0]), "COLUMNS": min(columns, most[1]), "DEPTH": width,
-        "num_warps": warps, "num_stages": stages,
+        "num_warps": 8 if width > 64 or sums > 1 else 4, "num_stages": 2 if width > 64 or itemsize == 4 else 3,
     }  # fmt: skip
 
 
@@ -245,7 +249,7 @@ def settings_of(query, key, value, mask, dropout_p, is_causal):
     aligned = all(step == a.itemsize or step % (16 * a.itemsize) == 0 for a in arrays for step in a.strides[-2:])
     sizes = {
         "length": query.shape[2], "keys": key.shape[2], "width": max(widths.values()), "itemsize": query.itemsize,
-        "tensor_cores": tensor_cores, "aligned": aligned,
+        "tensor_cores": tensor_cores, "aligned": aligned, "plain": mask is None and not dropout_p,
     }  # fmt: skip
     return constants, sizes
 
