@@ -16,6 +16,7 @@ from tritorch.ops.convolution.phases import phases
 _PIECE = 1 << 20  # elements of a slab made at a time: what a last-level cache holds beside the operands
 _NEAR = 1 << 18  # of one that is multiplied image by image: it stays in the cache of a core
 _FEW = 200  # places of an image, below which a product for each image costs more than bringing images together
+_FEW_SUMMED = 400  # the same where the products of all images are added up
 
 
 class Slab:
@@ -24,10 +25,10 @@ class Slab:
     Place p reads tap t at scale * p + base + step * t, and zero where that is outside `image`.
     """
 
-    def __init__(self, groups, channels, features, image, taps, out, scale, base, step):
+    def __init__(self, groups, channels, features, image, taps, out, scale, base, step, few):
         self.groups, self.channels, self.image = groups, channels, image
         self.scale, self.step, self.places = scale, step, math.prod(out)
-        self.together = self.places < _FEW
+        self.together = self.places < few
         reach = abs(step[0]) * (taps[0] - 1) + out[0]
         # Runs save copies of channels * taps rows, and cost sums of products of `features` rows.
         saved, cost = 2 * channels * math.prod(taps[1:]), 3 * features
@@ -98,7 +99,7 @@ def _multiply(a, b, out=None):
     return np.multiply(a, b, out=out) if a.shape[-1] == 1 else np.matmul(a, b, out=out)
 
 
-def _strips(x, features, taps, out, scale, base, step, groups):
+def _strips(x, features, taps, out, scale, base, step, groups, few=_FEW):
     """Slabs of strips of places along the first dimension, so many that an image's fits: (where they are, slab)."""
     row = x.shape[1] * math.prod(taps) * math.prod(out[1:])
     size = out[0] if math.prod(taps) == 1 else max(1, min(out[0], _PIECE // row))
@@ -106,7 +107,7 @@ def _strips(x, features, taps, out, scale, base, step, groups):
         strip = (min(size, out[0] - start), *out[1:])
         at = (base[0] + start * scale[0], *base[1:])
         where = slice(start, start + strip[0])
-        yield where, Slab(groups, x.shape[1], features, x.shape[2:], taps, strip, scale, at, step)
+        yield where, Slab(groups, x.shape[1], features, x.shape[2:], taps, strip, scale, at, step, few)
 
 
 def _gather(x, weight, out, scale, base, step):
@@ -167,7 +168,8 @@ def weight_gradient(grad, x, kernel, stride, padding, dilation, groups):
     if total.size == 0 or grad.size == 0:
         return total.reshape(features, channels, *kernel)
     base = tuple([-before for before, _ in padding])
-    for strip, slab in _strips(x, features, kernel, grad.shape[2:], tuple(stride), base, tuple(dilation), groups):
+    how = (tuple(stride), base, tuple(dilation), groups, _FEW_SUMMED)
+    for strip, slab in _strips(x, features, kernel, grad.shape[2:], *how):
         parts = [total] if len(slab.starts) == 1 else [total[:, :, :, tap] for tap in range(kernel[0])]
         for piece, columns in slab.pieces(x):
             rows = slab.laid_out(np.ascontiguousarray(grad[piece, :, strip]))
