@@ -226,7 +226,7 @@ class AttentionBackward(Op):
         constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal)
         counts, strides, numbers = _shared_arguments(query, key, value, attn_mask, dropout_p, scale, seed, offset)
         constants["WIDE"] = _is_wide(query, key, value, attn_mask, grad, output)
-        delta = empty_like(log_sum)
+        log_sum, delta = as_contiguous(log_sum), empty_like(log_sum)
         if log_sum.size:
             config = query_gradient_kernel.config(query, **sizes)
             query_gradient_kernel[(tiles_of(query, config["ROWS"]),)](
