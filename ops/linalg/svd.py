@@ -54,8 +54,10 @@ class LinalgSvd(HostOp):
 
     @staticmethod
     def samples(draw):
-        for shape in ((1, 1), (4, 4), (5, 3), (2, 3, 5), (3, 0), (0, 3), (0, 2, 2), (20, 30)):
+        for shape in ((1, 1), (4, 4), (5, 3), (2, 3, 5), (3, 0), (0, 3), (0, 2, 2)):
             yield draw(*shape), False
+        if draw.dtype.itemsize >= 4:  # the gradient divides by differences of values, which half precision rounds away
+            yield draw(20, 30), False
         yield draw(4, 6).T, True
 
     @staticmethod
