@@ -203,16 +203,8 @@ def make_gradient(member, name):
 
 
 def product_of(slope):
-    """The formula grad * slope(...)."""
-    return _PRODUCTS[len(_parameters(slope))](slope)
-
-
-def _product_0(slope):
-    @formula
-    def product(grad):
-        return grad * slope()
-
-    return product
+    """The formula grad * slope(...). A slope that needs nothing would be a constant, which Triton rounds to float32."""
+    return _PRODUCTS[len(_parameters(slope)) - 1](slope)
 
 
 def _product_1(slope):
@@ -239,7 +231,7 @@ def _product_3(slope):
     return product
 
 
-_PRODUCTS = (_product_0, _product_1, _product_2, _product_3)
+_PRODUCTS = (_product_1, _product_2, _product_3)
 
 
 # ---------------------------------------------------------------- the families

@@ -24,8 +24,8 @@ class Deg2Rad(Floating):
         return x * 0.017453292519943295
 
     @formula
-    def slope():
-        return 0.017453292519943295
+    def gradient(grad):
+        return grad * 0.017453292519943295
 
 
 class Rad2Deg(Floating):
@@ -40,8 +40,8 @@ class Rad2Deg(Floating):
         return x * 57.29577951308232
 
     @formula
-    def slope():
-        return 57.29577951308232
+    def gradient(grad):
+        return grad * 57.29577951308232
 
 
 class Asinh(Floating):
