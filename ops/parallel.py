@@ -16,6 +16,7 @@ import numpy as np
 from tritorch.runtime.quiet import silence
 
 _MOST_THREADS = 8
+_PIECE = 1 << 18  # elements
 
 _own = threading.local()
 
@@ -93,12 +94,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_work_alone)
 
 
+def pieces_of(items, size):
+    """Slices of some of `items`, each of `size` elements: little enough to stay in the cache, enough for a thread."""
+    step = max(1, _PIECE // max(size, 1))
+    return [slice(start, min(start + step, items)) for start in range(0, items, step)]
+
+
 def for_each(function, pieces):
     """Call `function` on each of a list of pieces, in any order, several at a time where there are many.
 
-    A piece reads and writes nothing that another piece writes. It should have some 2^18 elements: each call of NumPy
-    hands the interpreter's lock over, which takes as long as a call on much less does. What is summed over pieces is
-    summed by the caller, in order, so that it has the same bits at every call.
+    A piece reads and writes nothing that another piece writes. It should be as large as those of `pieces_of`: each call
+    of NumPy hands the interpreter's lock over, which takes as long as a call on much less does. What is summed over
+    pieces is summed by the caller, in order, so that it has the same bits at every call.
     """
     helpers = (_helpers or _the_helpers()) if len(pieces) > 1 else None
     if helpers is None or not helpers.count:

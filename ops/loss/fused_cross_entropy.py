@@ -13,11 +13,11 @@ from tritorch.autotune import cdiv, kernel, next_power_of_2
 from tritorch.ops.base import Op
 from tritorch.ops.layout import broadcast_strides, element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.loss.cross_entropy import NllLoss, NllLossBackward, all_within, nll_finish
-from tritorch.ops.parallel import for_each, scratch
+from tritorch.ops.parallel import for_each, pieces_of, scratch
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.ops.reduction.family import PLAIN
 from tritorch.ops.reduction.kernel import computed_in
-from tritorch.ops.rowwise.host import log_sum_exp, pieces_of
+from tritorch.ops.rowwise.host import log_sum_exp
 from tritorch.ops.rowwise.kernel import ROWS_SPACE, load_tile, rows_default, store_tile
 from tritorch.ops.rowwise.softmax import Softmax
 from tritorch.runtime import dtypes, tl

@@ -10,10 +10,9 @@ import math
 
 import numpy as np
 
-from tritorch.ops.parallel import for_each, scratch
+from tritorch.ops.parallel import for_each, pieces_of, scratch
 from tritorch.ops.rowwise.host import ones, products_of_rows, sums_of_rows
 
-_PIECE = 1 << 18  # elements
 _LARGEST_MEAN = 4  # the square of a mean over the variance
 
 
@@ -29,13 +28,6 @@ def _outer(column, row, out, more=None):
 
 def _scale(variance, eps):
     return 1 / np.sqrt(variance + variance.dtype.type(eps))
-
-
-def _pieces(x):
-    """Slices of rows that lie in the cache."""
-    rows, columns = x.shape
-    step = max(1, min(rows, _PIECE // max(columns, 1)))
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
 def has_weight_by_place(layout):
@@ -96,18 +88,19 @@ def norm_on_host(input, weight, bias, layout, eps, centred):
         else:
             factor = scale[:, None] * weights(piece)
             more = -middle[:, None] * factor
-            _by_channel(own, factor, more if level is None else more + level(piece), part)
+            _by_channel(own, factor, part, more if level is None else more + level(piece))
 
-    for_each(fill, _pieces(x))
+    for_each(fill, pieces_of(*x.shape))
     return (result, *((mean,) if centred else ()), variance)
 
 
-def _by_channel(x, factor, level, out):
+def _by_channel(x, factor, out, level=None):
     """Rows times a factor for each channel, and a level added, to `out`."""
     channels = (*factor.shape, -1) if x.size else (*factor.shape, 0)
     out = out.reshape(channels)
     np.multiply(x.reshape(channels), factor[..., None], out)
-    out += level[..., None]
+    if level is not None:
+        out += level[..., None]
 
 
 def norm_backward_on_host(grad, input, weight, mean, variance, layout, eps):
@@ -124,8 +117,7 @@ def norm_backward_on_host(grad, input, weight, mean, variance, layout, eps):
         if by_place:
             np.multiply(g[piece], _outer(scale, weights, part), part)
         else:
-            factor = scale[:, None] * weights(piece)
-            _by_channel(g[piece], factor, np.zeros_like(factor), part)
+            _by_channel(g[piece], scale[:, None] * weights(piece), part)
         total = sums_of_rows(part) if mean is not None else np.zeros_like(scale)
         slope, level = _slope_and_level(middle, scale, total, products_of_rows(part, own), columns)
         more = _outer(slope, one, scratch(part))
@@ -133,7 +125,7 @@ def norm_backward_on_host(grad, input, weight, mean, variance, layout, eps):
         if mean is not None:
             part += _outer(level, one, more)
 
-    for_each(fill, _pieces(x))
+    for_each(fill, pieces_of(*x.shape))
     return result
 
 
@@ -156,13 +148,10 @@ def _blocks(x, *values):
     That is repeated for all elements of a channel in an item of the batch.
     """
     batch, channels, size = x.shape
-    wide = max(1, min(channels, _PIECE // max(size, 1)))
-    tall = max(1, _PIECE // max(wide * size, 1))
     found = []
-    for start in range(0, channels, wide):
-        own = slice(start, start + wide)
+    for own in pieces_of(channels, size):
         spread = [np.repeat(each[own], size).reshape(-1, size) for each in values]
-        found += [((slice(item, item + tall), own), *spread) for item in range(0, batch, tall)]
+        found += [((items, own), *spread) for items in pieces_of(batch, (own.stop - own.start) * size)]
     return found
 
 
@@ -209,7 +198,7 @@ def channel_sums_on_host(grad, input, mean, variance, layout, eps):
 def _sums_by_place(grad, input, mean, variance, layout, eps):
     """The same where each place of a row is a channel."""
     grad, x = (each.reshape(layout.rows, layout.count) for each in (grad, input))
-    pieces, scale = _pieces(x), _scale(variance, eps)
+    pieces, scale = pieces_of(*x.shape), _scale(variance, eps)
     sums, products = (np.empty((len(pieces), layout.count), x.dtype) for _ in range(2))
 
     def measure(number):

@@ -10,9 +10,8 @@ import functools
 
 import numpy as np
 
-from tritorch.ops.parallel import for_each
+from tritorch.ops.parallel import for_each, pieces_of
 
-_PIECE = 1 << 18  # elements
 _LEAST, _MOST = 1e-6, 1e26  # sums of exponentials
 
 
@@ -30,12 +29,6 @@ def sums_of_rows(x):
 def products_of_rows(x, y):
     """The sum of products along the last dimension, likewise."""
     return np.einsum("...i,...i->...", x, y)
-
-
-def pieces_of(rows, columns):
-    """Slices of rows that lie in the cache."""
-    step = max(1, _PIECE // max(columns, 1))
-    return [slice(start, start + step) for start in range(0, rows, step)]
 
 
 def as_rows(*arrays):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.parallel import for_each, pieces_of
+
 _SMALL = 2048  # elements, up to which ordering all is quicker than looking for the first
 _CHUNK = 256  # elements of a long row, of which only the extreme is looked at first
 
@@ -50,6 +52,20 @@ def narrowed(input):
 
 def first_along(input, dim, keep, descending):
     """The first `keep` of an array's elements in order along `dim`, and the index of each."""
+    pieces = pieces_of(len(input), input[:1].size) if 0 < dim == input.ndim - 1 else ()
+    if len(pieces) < 2:
+        return _first_along(input, dim, keep, descending)
+    shape = (*input.shape[:-1], keep)
+    values, places = np.empty(shape, input.dtype), np.empty(shape, np.int64)
+
+    def fill(piece):
+        values[piece], places[piece] = _first_along(input[piece], dim, keep, descending)
+
+    for_each(fill, pieces)
+    return values, places
+
+
+def _first_along(input, dim, keep, descending):
     order = None
     if 0 < keep < input.shape[dim] // 2 and input.size > _SMALL:
         order = _few(np.moveaxis(input, dim, -1), keep, descending)

@@ -6,7 +6,17 @@ import threading
 import numpy as np
 import pytest
 
+import tritorch
 from tritorch.ops import parallel
+from tritorch.ops.base import TABLE
+from tritorch.validation import check_op
+
+IN_PIECES = [
+    name
+    for name in sorted(TABLE)
+    if any(part in name for part in ("norm", "channel_sums", "softmax", "cross_entropy", "max_pool", "pad"))
+    or name in ("sort", "topk", "cumsum", "cumprod", "cummax", "cummin")
+]
 
 
 @pytest.fixture
@@ -43,8 +53,6 @@ def test_a_failure_of_any_thread_is_raised(helpers):
 
 
 def test_overflow_is_silent_in_every_thread(helpers):
-    import tritorch
-
     x = tritorch.full((4, 1 << 18), 3e38, device="cpu")
     assert tritorch.softmax(x, 1).sum().item() == pytest.approx(4)
 
@@ -69,3 +77,10 @@ def test_scratch_is_a_threads_own():
     thread.join()
     assert not np.shares_memory(mine, theirs[0])
     assert np.shares_memory(mine, parallel.scratch(mine))
+
+
+@pytest.mark.parametrize("name", IN_PIECES)
+def test_ops_in_small_pieces(helpers, monkeypatch, name):
+    monkeypatch.setattr(parallel, "_PIECE", 16)
+    wrong = [str(finding) for finding in check_op(name, "cpu", np.float32, gradients=False) if not finding.ok]
+    assert not wrong, "\n".join(wrong)
