@@ -113,3 +113,21 @@ def for_each(function, pieces):
             function(piece)
     else:
         helpers.run(function, pieces)
+
+
+def by_items(function, input, *results):
+    """What a function that treats the items along the first dimension apart gives, from pieces with several of them.
+
+    It gives a tuple, of arrays of the shapes and dtypes that `results` says, their first dimension that of `input`.
+    """
+    pieces = pieces_of(len(input), input[:1].size)
+    if len(pieces) < 2:
+        return function(input)
+    whole = tuple(np.empty(shape, dtype) for shape, dtype in results)
+
+    def fill(piece):
+        for result, part in zip(whole, function(input[piece]), strict=True):
+            result[piece] = part
+
+    for_each(fill, pieces)
+    return whole

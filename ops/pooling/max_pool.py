@@ -8,7 +8,7 @@ from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
-from tritorch.ops.parallel import for_each, pieces_of
+from tritorch.ops.parallel import by_items, for_each, pieces_of
 from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
 from tritorch.ops.pooling.shape import flat, places_of, taps_of, volume
 from tritorch.runtime import tl
@@ -129,17 +129,8 @@ class MaxPool(Op):
     def fast(input, kernel_size, stride, padding, dilation, ceil_mode):
         """Some images at a time."""
         rest = kernel_size, stride, padding, dilation, ceil_mode
-        pieces = pieces_of(len(input), input[:1].size)
-        if len(pieces) < 2:
-            return _largest(input, *rest)
         shape = (*input.shape[:2], *places_of(input.shape[2:], *rest))
-        best, indices = np.empty(shape, input.dtype), np.empty(shape, np.int64)
-
-        def fill(piece):
-            best[piece], indices[piece] = _largest(input[piece], *rest)
-
-        for_each(fill, pieces)
-        return best, indices
+        return by_items(lambda images: _largest(images, *rest), input, (shape, input.dtype), (shape, np.int64))
 
     def forward(self, input, kernel_size, stride, padding, dilation, ceil_mode):
         """One launch that looks at every tap of its windows."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.ops.parallel import for_each, pieces_of
+from tritorch.ops.parallel import by_items
 
 _SMALL = 2048  # elements, up to which ordering all is quicker than looking for the first
+_MANY = 1 << 14  # integers, from which on ordering them by their digits is quicker
 _CHUNK = 256  # elements of a long row, of which only the extreme is looked at first
 
 
@@ -52,26 +53,22 @@ def narrowed(input):
 
 def first_along(input, dim, keep, descending):
     """The first `keep` of an array's elements in order along `dim`, and the index of each."""
-    pieces = pieces_of(len(input), input[:1].size) if 0 < dim == input.ndim - 1 else ()
-    if len(pieces) < 2:
+    if not dim:
         return _first_along(input, dim, keep, descending)
-    shape = (*input.shape[:-1], keep)
-    values, places = np.empty(shape, input.dtype), np.empty(shape, np.int64)
-
-    def fill(piece):
-        values[piece], places[piece] = _first_along(input[piece], dim, keep, descending)
-
-    for_each(fill, pieces)
-    return values, places
+    shape = (*input.shape[:dim], keep, *input.shape[dim + 1 :])
+    return by_items(
+        lambda part: _first_along(part, dim, keep, descending), input, (shape, input.dtype), (shape, np.int64)
+    )
 
 
 def _first_along(input, dim, keep, descending):
     order = None
     if 0 < keep < input.shape[dim] // 2 and input.size > _SMALL:
         order = _few(np.moveaxis(input, dim, -1), keep, descending)
-    if order is not None:
-        order = np.moveaxis(order, -1, dim)
-    else:
+        order = order if order is None else np.moveaxis(order, -1, dim)
+    elif input.ndim == 1 and input.size >= _MANY and input.dtype.kind in "iu":
+        order = _by_digits(input, descending)
+    if order is None:
         keys = narrowed(input)
         if keys.itemsize == 8:
             order = order_along(input, dim, descending)[first(dim, keep)]
@@ -102,3 +99,16 @@ def _few_of_many(row, keep, descending, lead):
         return None
     found = np.flatnonzero(row >= extremes[-keep] if descending else row <= extremes[keep - 1])
     return found[order_along(row[found], 0, descending)[:keep]].reshape((*lead, keep))
+
+
+def _by_digits(row, descending):
+    """The stable order of integers by 16 bits after 16, which NumPy counts; None where they are far apart."""
+    low, high = int(row.min()), int(row.max())
+    if high - low >= 1 << 48:
+        return None
+    keys = row.astype(np.int64, copy=False)
+    keys = high - keys if descending else keys - low
+    order = np.argsort(keys.astype(np.uint16), kind="stable")
+    for shift in range(16, (high - low).bit_length(), 16):
+        order = order[np.argsort((keys >> shift).astype(np.uint16)[order], kind="stable")]
+    return order
