@@ -199,22 +199,19 @@ def _sums_by_place(grad, input, mean, variance, layout, eps):
     """The same where each place of a row is a channel."""
     grad, x = (each.reshape(layout.rows, layout.count) for each in (grad, input))
     pieces, scale = pieces_of(*x.shape), _scale(variance, eps)
-    sums, products = (np.empty((len(pieces), layout.count), x.dtype) for _ in range(2))
+    found = np.empty((len(pieces), 2, layout.count), x.dtype)
 
     def measure(number):
         piece = pieces[number]
-        product = scratch(x[piece])
-        if mean is None:
-            np.multiply(grad[piece], x[piece], product)
-        else:
-            np.subtract(x[piece], mean[piece, None], product)
-            product *= grad[piece]
-        product *= scale[piece, None]
-        np.add.reduce(product, 0, out=products[number])
-        np.add.reduce(grad[piece], 0, out=sums[number])
+        own, middle = _near_zero(x[piece], None if mean is None else mean[piece], variance[piece])
+        weights = np.empty((2, len(own)), x.dtype)
+        weights[0], weights[1] = -scale[piece] * middle, 1
+        np.matmul(weights, grad[piece], found[number])
+        found[number, 0] += scale[piece] @ np.multiply(grad[piece], own, scratch(own))
 
     for_each(measure, list(range(len(pieces))))
-    return products.sum(0), sums.sum(0)
+    products, sums = found.sum(0)
+    return products, sums
 
 
 def batch_norm_on_host(input, weight, bias, layout, eps):
