@@ -13,6 +13,7 @@ import numpy as np
 from tritorch.ops.parallel import for_each, pieces_of, scratch
 from tritorch.ops.rowwise.host import ones, products_of_rows, sums_of_rows
 
+_SMALL = 1 << 17  # elements, up to which BLAS is quicker than broadcasting, and does not start threads of its own
 _LARGEST_MEAN = 4  # the square of a mean over the variance
 
 
@@ -24,6 +25,31 @@ def _outer(column, row, out, more=None):
     if more is not None:
         rows[1] = more
     return np.matmul(columns, rows, out)
+
+
+def _scaled(x, scale, weights, out):
+    """Rows times a factor for each, and one for each place unless None, to `out`."""
+    if x.size > _SMALL:
+        np.multiply(x, scale[:, None], out)
+        return out if weights is None else np.multiply(out, weights, out)
+    return np.multiply(x, _outer(scale, ones(x.shape[1], x.dtype) if weights is None else weights, out), out)
+
+
+def _affine(x, scale, level, weights, bias, out):
+    """(x scale + level) weights + bias: the first two by row, the others by place, and all but scale may be None."""
+    if x.size > _SMALL:
+        np.multiply(x, scale[:, None], out)
+        if level is not None:
+            out += level[:, None]
+        if weights is not None:
+            out *= weights
+        if bias is not None:
+            out += bias
+        return
+    _scaled(x, scale, weights, out)
+    if level is not None or bias is not None:
+        level = np.zeros_like(scale) if level is None else level
+        out += _outer(level, ones(x.shape[1], x.dtype) if weights is None else weights, scratch(out), bias)
 
 
 def _scale(variance, eps):
@@ -70,8 +96,7 @@ def norm_on_host(input, weight, bias, layout, eps, centred):
     x, result = input.reshape(rows, columns), np.empty(input.shape, input.dtype)
     out, mean, variance = result.reshape(x.shape), np.empty(rows, x.dtype), np.empty(rows, x.dtype)
     if has_weight_by_place(layout):
-        weights = ones(columns, x.dtype) if weight is None else weight.reshape(-1)
-        level = None if bias is None else bias.reshape(-1)
+        weights, level = (None if each is None else each.reshape(-1) for each in (weight, bias))
     else:
         weights = _weights_of_rows(weight, layout)
         level = None if bias is None else _weights_of_rows(bias, layout)
@@ -82,9 +107,7 @@ def norm_on_host(input, weight, bias, layout, eps, centred):
         if centred:
             mean[piece] = means
         if has_weight_by_place(layout):
-            np.multiply(own, _outer(scale, weights, part), part)
-            if centred or level is not None:
-                part += _outer(-middle * scale, weights, scratch(part), level)
+            _affine(own, scale, -middle * scale if centred else None, weights, level, part)
         else:
             factor = scale[:, None] * weights(piece)
             more = -middle[:, None] * factor
@@ -109,21 +132,21 @@ def norm_backward_on_host(grad, input, weight, mean, variance, layout, eps):
     x, result = input.reshape(rows, columns), np.empty(input.shape, input.dtype)
     g, out, one = grad.reshape(x.shape), result.reshape(x.shape), ones(columns, x.dtype)
     by_place = has_weight_by_place(layout)
-    weights = _weights_of_rows(weight, layout) if not by_place else one if weight is None else weight.reshape(-1)
+    weights = _weights_of_rows(weight, layout) if not by_place else None if weight is None else weight.reshape(-1)
 
     def fill(piece):
         part, scale = out[piece], _scale(variance[piece], eps)
         own, middle = _near_zero(x[piece], None if mean is None else mean[piece], variance[piece])
         if by_place:
-            np.multiply(g[piece], _outer(scale, weights, part), part)
+            _scaled(g[piece], scale, weights, part)
         else:
             _by_channel(g[piece], scale[:, None] * weights(piece), part)
         total = sums_of_rows(part) if mean is not None else np.zeros_like(scale)
         slope, level = _slope_and_level(middle, scale, total, products_of_rows(part, own), columns)
-        more = _outer(slope, one, scratch(part))
-        part += np.multiply(own, more, more)
+        more = _scaled(own, slope, None, scratch(part))
+        part += more
         if mean is not None:
-            part += _outer(level, one, more)
+            part += level[:, None] if part.size > _SMALL else _outer(level, one, more)
 
     for_each(fill, pieces_of(*x.shape))
     return result
@@ -195,6 +218,11 @@ def channel_sums_on_host(grad, input, mean, variance, layout, eps):
     return tuple(_over_batch(each).astype(x.dtype) for each in (products, sums))
 
 
+def _weighed(weights, rows):
+    """The sum of rows, each times its weight."""
+    return weights @ rows if rows.size <= _SMALL else np.einsum("i,ij->j", weights, rows)
+
+
 def _sums_by_place(grad, input, mean, variance, layout, eps):
     """The same where each place of a row is a channel."""
     grad, x = (each.reshape(layout.rows, layout.count) for each in (grad, input))
@@ -204,10 +232,9 @@ def _sums_by_place(grad, input, mean, variance, layout, eps):
     def measure(number):
         piece = pieces[number]
         own, middle = _near_zero(x[piece], None if mean is None else mean[piece], variance[piece])
-        weights = np.empty((2, len(own)), x.dtype)
-        weights[0], weights[1] = -scale[piece] * middle, 1
-        np.matmul(weights, grad[piece], found[number])
-        found[number, 0] += scale[piece] @ np.multiply(grad[piece], own, scratch(own))
+        found[number, 0] = _weighed(scale[piece], np.multiply(grad[piece], own, scratch(own)))
+        found[number, 0] -= _weighed(scale[piece] * middle, grad[piece])
+        found[number, 1] = _weighed(np.ones_like(middle), grad[piece])
 
     for_each(measure, list(range(len(pieces))))
     products, sums = found.sum(0)
