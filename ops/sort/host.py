@@ -6,6 +6,7 @@ import numpy as np
 
 from tritorch.ops.parallel import by_items
 
+_TINY = 256  # elements of a row, up to which calls of NumPy take longer than ordering
 _SMALL = 2048  # elements, up to which ordering all is quicker than looking for the first
 _MANY = 1 << 14  # integers, from which on ordering them by their digits is quicker
 _CHUNK = 256  # elements of a long row, of which only the extreme is looked at first
@@ -17,6 +18,11 @@ def order_along(input, dim, descending):
         return np.argsort(input, dim, kind="stable")
     last = input.shape[dim] - 1
     return np.flip(last - np.argsort(np.flip(input, dim), dim, kind="stable"), dim)
+
+
+def _descending(row):
+    """The stable order of a row from its largest element on."""
+    return row.size - 1 - row[::-1].argsort(kind="stable")[::-1]
 
 
 def first(dim, keep):
@@ -53,6 +59,9 @@ def narrowed(input):
 
 def first_along(input, dim, keep, descending):
     """The first `keep` of an array's elements in order along `dim`, and the index of each."""
+    if input.ndim == 1 and input.size <= _TINY:
+        order = (_descending(input) if descending else input.argsort(kind="stable"))[:keep]
+        return input[order], order
     if not dim:
         return _first_along(input, dim, keep, descending)
     shape = (*input.shape[:dim], keep, *input.shape[dim + 1 :])
