@@ -78,6 +78,11 @@ def floor(x):
     return tl.floor(x) if x.dtype.is_floating() else x
 
 
+@formula(host=np.rint)
+def nearest(x):
+    return libdevice.rint(x) if x.dtype.is_floating() else x
+
+
 _BITS = {np.dtype(f"{kind}{size}"): np.dtype(f"i{size}") for kind in "fi" for size in (4, 8)}
 _SMALL = 4096  # elements, up to which NumPy's own `where` is the faster one
 

@@ -85,6 +85,10 @@ def empty_like(array, shape=None, dtype=None):
 
 def as_contiguous(array):
     """The array itself where its elements lie in order, else a copy on its device."""
-    if isinstance(array, np.ndarray):
-        return np.ascontiguousarray(array).reshape(array.shape)
-    return array if array.is_contiguous else array.copy()
+    if transfer.is_contiguous(array):
+        return array
+    if not isinstance(array, np.ndarray):
+        return array.copy()
+    copy = empty_like(array)
+    copy[...] = array
+    return copy

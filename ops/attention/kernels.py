@@ -15,6 +15,10 @@ from tritorch.ops.random.philox import philox
 from tritorch.runtime import tl
 
 LARGEST_WIDTH = 256  # of a query or value that a tile can hold
+_LEAST_SIDE = 16  # of a tile that is multiplied
+# Triton lays out an operand by the narrowest load it was computed from. Where weights depend on a mask of bytes, a
+# thread then holds 8 neighbours of a row and 4 threads 32: of a row of 16, some would be summed twice.
+_LEAST_SIDE_MASKED = 32
 
 
 def tile_default(
@@ -24,7 +28,8 @@ def tile_default(
 
     `sums` is 2 for the kernels of gradients; a mask or dropout, where it is not `plain`, takes registers too.
     """
-    rows, columns = (max(16, next_power_of_2(each)) for each in (length, keys))
+    least = _LEAST_SIDE if plain or not tensor_cores else _LEAST_SIDE_MASKED
+    rows, columns = (max(least, next_power_of_2(each)) for each in (length, keys))
     if device.kind == "interpreter":
         return {"ROWS": min(rows, 256), "COLUMNS": min(columns, 512), "DEPTH": width, "num_warps": 4, "num_stages": 1}
     if not tensor_cores:
@@ -35,7 +40,7 @@ def tile_default(
     else:
         most = (64, 64 if plain and width <= 64 else 32) if width <= 128 else (32, 32)
     if itemsize == 4 or not aligned:
-        most = (max(16, most[0] // 2), max(16, most[1] // 2)) if width <= 128 else (16, 16)
+        most = (max(least, most[0] // 2), max(least, most[1] // 2)) if width <= 128 else (least, least)
     return {
         "ROWS": min(rows, most[0]), "COLUMNS": min(columns, most[1]), "DEPTH": width,
         "num_warps": 8 if width > 64 or sums > 1 else 4, "num_stages": 2 if width > 64 or itemsize == 4 else 3,

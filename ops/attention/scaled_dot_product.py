@@ -48,6 +48,11 @@ def _shared_arguments(query, key, value, mask, dropout_p, scale, seed, offset):
     )  # fmt: skip
 
 
+def _near(array):
+    """The array, or a copy where the offset of an element in its row needs 64 bits: kernels spend 32 on it."""
+    return as_contiguous(array) if needs_64_bits(array.shape[3:], [element_strides(array)[3:]]) else array
+
+
 def _is_wide(*arrays):
     return any(a is not None and needs_64_bits(a.shape[2:], [element_strides(a)[2:]]) for a in arrays)
 
@@ -93,6 +98,7 @@ class Attention(Op):
         log_sum = empty_like(query, query.shape[:3], accumulator(query.dtype))
         if out.size == 0 and log_sum.size == 0:
             return out, log_sum
+        query, key, value = map(_near, (query, key, value))
         constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal)
         config = attention_kernel.config(query, **sizes)
         counts, strides, numbers = _shared_arguments(
@@ -222,11 +228,12 @@ class AttentionBackward(Op):
         offset,
     ):  # fmt: skip
         """Two launches, the first of which leaves grad . output for the second."""
+        grad, query, key, value, output = map(_near, (grad, query, key, value, output))
         by_query, by_key, by_value = (_like(each, each.shape[3]) for each in (query, key, value))
         constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal)
         counts, strides, numbers = _shared_arguments(query, key, value, attn_mask, dropout_p, scale, seed, offset)
         constants["WIDE"] = _is_wide(query, key, value, attn_mask, grad, output)
-        delta = empty_like(log_sum)
+        log_sum, delta = as_contiguous(log_sum), empty_like(log_sum)
         if log_sum.size:
             config = query_gradient_kernel.config(query, **sizes)
             query_gradient_kernel[(tiles_of(query, config["ROWS"]),)](

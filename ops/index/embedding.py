@@ -37,7 +37,7 @@ class Embedding(Op):
 
     def forward(self, weight, indices, padding_idx, scale_grad_by_freq):
         """One launch."""
-        return read_picked(weight, pick(weight, (0,), (indices,)))
+        return read_picked(weight, pick(weight, (0,), (indices,))._replace(wraps=False))
 
     def backward(self, grad):
         """The gradient's rows added up by number."""
@@ -112,7 +112,8 @@ class EmbeddingBackward(Op):
             return result
         rows = empty_like(grad)
         copy_elements(grad, rows)
-        accumulate(result, rows, places_of(pick(result[:, 0], (0,), (indices,)), result))
+        found = pick(result[:, 0], (0,), (indices,))._replace(wraps=False)
+        accumulate(result, rows, places_of(found, result))
         if padding_idx >= 0:
             copy_elements(Full().forward((), 0, grad.dtype, device_of(grad)), result[padding_idx])
         return result

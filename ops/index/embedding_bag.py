@@ -51,6 +51,8 @@ def _bags(
     at = tl.load(offsets + bag, mask=valid, other=0).to(tl.int64)
     end = tl.load(offsets + bag + 1, mask=valid & (bag + 1 < places), other=0).to(tl.int64)
     end = tl.where(bag + 1 < places, end, length)
+    tl.device_assert((at >= 0) & (end <= length), "index out of bounds", mask=valid)
+    at, end = tl.maximum(at, 0), tl.minimum(end, length)
     total = tl.zeros([ROWS, COLUMNS], COMPUTE)
     number = tl.zeros([ROWS, 1], tl.int64)
     which = tl.full([ROWS, COLUMNS], -1, tl.int64)
@@ -58,7 +60,9 @@ def _bags(
     while tl.max(active.to(tl.int32)) > 0:
         index = tl.load(indices + at, mask=active, other=0).to(tl.int64)
         used = active & (index != padding)
-        inside = used & (index >= 0) & (index < count) & (column < width)
+        known = (index >= 0) & (index < count)
+        tl.device_assert(known, "index out of bounds", mask=used)
+        inside = used & known & (column < width)
         value = tl.load(weight + index * row_step + column * column_step, mask=inside, other=0).to(COMPUTE)
         if LARGEST:
             better = inside & ((which < 0) | (value > total))

@@ -22,14 +22,16 @@ SPACE = Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8))
 
 
 @kernel
-def _picked(index, inside, indices, shape, strides, sizes, steps, KEYS: tl.constexpr, RANK: tl.constexpr):
+def _picked(index, inside, indices, shape, strides, sizes, steps,
+            KEYS: tl.constexpr, RANK: tl.constexpr, WRAPS: tl.constexpr):  # fmt: skip
     """The offset of the picked element, where its other dimensions put it plus a step for each index tensor; whether
     all its positions are inside. What is outside is left alone, and stops a kernel built for debugging."""
     place = offsets_of(index, shape, strides, 0, RANK)
     for k in tl.static_range(KEYS):
         at = tl.load(indices[k] + offsets_of(index, shape, strides, (k + 1) * RANK, RANK), mask=inside, other=0)
         at = at.to(tl.int64)
-        at = tl.where(at < 0, at + sizes[k], at)
+        if WRAPS:
+            at = tl.where(at < 0, at + sizes[k], at)
         valid = (at >= 0) & (at < sizes[k])
         tl.device_assert(valid, "index out of bounds", mask=inside)
         place += at * steps[k]
@@ -50,6 +52,7 @@ def _move(
     PUT: tl.constexpr,  # write to `picked` instead of reading
     KEYS: tl.constexpr,
     RANK: tl.constexpr,
+    WRAPS: tl.constexpr,  # negative positions count from the end
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -57,7 +60,7 @@ def _move(
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = index < count
-    place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK)
+    place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK, WRAPS)
     there = picked + place
     here = plain + offsets_of(index, shape, strides, (KEYS + 1) * RANK, RANK)
     if PUT:
@@ -77,16 +80,20 @@ def _places(
     steps,
     KEYS: tl.constexpr,
     RANK: tl.constexpr,
+    WRAPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = index < count
-    place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK)
+    place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK, WRAPS)
     tl.store(out + index, tl.where(valid, place, -1), mask=inside)
 
 
 class Pick(NamedTuple):
-    """How picked elements lie: the result's shape, the array's strides under it, those of each index, and the steps."""
+    """How picked elements lie: the result's shape, the array's strides under it, those of each index, and the steps;
+
+    and whether negative positions count from the end, or are outside.
+    """
 
     shape: tuple
     strides: tuple
@@ -94,6 +101,7 @@ class Pick(NamedTuple):
     index_strides: list
     sizes: tuple
     steps: tuple
+    wraps: bool = True
 
 
 def pick(array, dims, indices):
@@ -122,7 +130,7 @@ def pick_along(array, dim, index):
     """The Pick of `gather`: each element of `index` picks along `dim` at its own place in the other dimensions."""
     own = element_strides(array)
     others = (*own[:dim], 0, *own[dim + 1 :])
-    return Pick(index.shape, others, (index,), [element_strides(index)], (array.shape[dim],), (own[dim],))
+    return Pick(index.shape, others, (index,), [element_strides(index)], (array.shape[dim],), (own[dim],), False)
 
 
 def read_picked(array, found):
@@ -150,7 +158,7 @@ def _launch_move(plain, array, found, put):
     wide = needs_64_bits((*shape, *found.sizes), [(*strides[0], *found.steps)]) or needs_64_bits(shape, strides)
     _move[(cdiv(count, config["BLOCK"]),)](
         plain, array, tuple(found.indices), count, shape, sum(strides, ()), found.sizes, found.steps,
-        PUT=put, KEYS=keys, RANK=len(shape), WIDE=wide, **config,
+        PUT=put, KEYS=keys, RANK=len(shape), WRAPS=found.wraps, WIDE=wide, **config,
     )  # fmt: skip
 
 
@@ -163,7 +171,7 @@ def places_of(found, like):
     config = _places.config(out, count=out.size)
     _places[(cdiv(out.size, config["BLOCK"]),)](
         out, tuple(found.indices), out.size, shape, sum(strides, ()), found.sizes, found.steps,
-        KEYS=len(found.indices), RANK=len(shape), **config,
+        KEYS=len(found.indices), RANK=len(shape), WRAPS=found.wraps, **config,
     )  # fmt: skip
     return out
 

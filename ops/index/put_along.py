@@ -33,6 +33,7 @@ def _put_along(
     inside = number < count
     source = (number // (size * inner)) * inner + number % inner
     place = tl.load(index + offsets_of(source, shape, strides, RANK, RANK), mask=inside, other=0)
+    tl.device_assert((place >= 0) & (place < size), "index out of bounds", mask=inside)
     value = tl.load(x + offsets_of(source, shape, strides, 0, RANK), mask=inside, other=0)
     here = place == (number // inner) % size
     tl.store(out + number, tl.where(here, value, 0).to(out.dtype.element_ty), mask=inside)

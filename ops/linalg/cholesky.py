@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.host_op import HostOp
-from tritorch.ops.linalg.parts import adjoint, diagonal, lower, on_diagonal
+from tritorch.ops.linalg.parts import adjoint, diagonal
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular, solve_columns, solve_lower, solve_triangle
 
 
@@ -51,8 +51,8 @@ class LinalgCholeskyEx(HostOp):
     def backward(self, grad):
         """L^-T S L^-1 / 2, where S is L^T gL with its lower triangle mirrored."""
         L = self.outputs[0]
-        inner = lower(adjoint(L) @ lower(grad))
-        inner = inner + adjoint(inner) - on_diagonal(diagonal(inner))
+        inner = (adjoint(L) @ grad.tril()).tril()
+        inner = inner + adjoint(inner) - diagonal(inner).diag_embed()
         left = LinalgSolveTriangular.apply(adjoint(L), inner, True, False)
         return (LinalgSolveTriangular.apply(adjoint(L), adjoint(left), True, False) * 0.5,)
 
@@ -98,7 +98,7 @@ class CholeskySolve(HostOp):
         if self.edges[1] is None:
             return g, None
         product = g @ adjoint(self.output)
-        return g, -((product + adjoint(product)) @ lower(L))
+        return g, -((product + adjoint(product)) @ L.tril())
 
     @staticmethod
     def differentiable_at(*sample):

@@ -6,7 +6,7 @@ import numpy as np
 
 from tritorch.ops.host_op import HostOp
 from tritorch.ops.linalg.errors import LinAlgError
-from tritorch.ops.linalg.parts import adjoint, off_diagonal, on_diagonal
+from tritorch.ops.linalg.parts import adjoint, off_diagonal
 
 
 def _finite(a, lower):
@@ -50,7 +50,7 @@ class LinalgEigh(Symmetric):
     def backward(self, grad_values=None, grad_vectors=None):
         """V (diag(gL) + (V^T gV - gV^T V) / (2 E)) V^T with E = L[j] - L[i] (Giles 2008)."""
         values, vectors = self.outputs
-        inner = None if grad_values is None else on_diagonal(grad_values)
+        inner = None if grad_values is None else grad_values.diag_embed()
         if grad_vectors is not None:
             turned = adjoint(vectors) @ grad_vectors
             apart = off_diagonal(values.unsqueeze(-2) - values.unsqueeze(-1), 1.0)
@@ -71,4 +71,4 @@ class LinalgEigvalsh(Symmetric):
     def backward(self, grad):
         """V diag(grad) V^T."""
         vectors = LinalgEigh.apply(self.inputs[0], self.inputs[1])[1]
-        return (vectors @ on_diagonal(grad) @ adjoint(vectors),)
+        return (vectors @ grad.diag_embed() @ adjoint(vectors),)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from tritorch.ops.host_op import HostOp
-from tritorch.ops.linalg.parts import adjoint, identity, lower, upper
+from tritorch.ops.linalg.parts import adjoint, identity
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular, solve_lower, solve_triangle
 from tritorch.ops.shape.joining import Cat
 
@@ -96,8 +96,8 @@ class LinalgLuFactorEx(HostOp):
         rows, columns = LU.shape[-2:]
         count = min(rows, columns)
         core, g_core = LU[..., :count, :count], grad[..., :count, :count]
-        unit, right = lower(core, -1) + identity(core), upper(core)
-        strict, triangle = adjoint(unit) @ lower(g_core, -1), upper(g_core) @ adjoint(right)
+        unit, right = core.tril(-1) + identity(core), core.triu()
+        strict, triangle = adjoint(unit) @ g_core.tril(-1), g_core.triu() @ adjoint(right)
         parts = []
         if columns > count:  # of the columns beyond: A2 = P L U2
             beyond, g_beyond = LU[..., count:], grad[..., count:]
@@ -107,7 +107,7 @@ class LinalgLuFactorEx(HostOp):
             below, g_below = LU[..., count:, :], grad[..., count:, :]
             triangle = triangle - adjoint(below) @ g_below
             parts.append(adjoint(LinalgSolveTriangular.apply(right, adjoint(g_below), True, False)))
-        inner = LinalgSolveTriangular.apply(adjoint(unit), lower(strict, -1) + upper(triangle), True, True)
+        inner = LinalgSolveTriangular.apply(adjoint(unit), strict.tril(-1) + triangle.triu(), True, True)
         found = adjoint(LinalgSolveTriangular.apply(right, adjoint(inner), True, False))
         if parts:
             found = Cat.call([found, parts[0]], -1 if columns > count else -2)

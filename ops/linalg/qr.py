@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.host_op import HostOp
-from tritorch.ops.linalg.parts import adjoint, diagonal, on_diagonal, upper
+from tritorch.ops.linalg.parts import adjoint, diagonal
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular
 from tritorch.ops.shape.joining import Cat
 
@@ -60,8 +60,8 @@ class LinalgQr(HostOp):
 
 def _of_columns(Q, R, grad_q, grad_r):
     """The gradient for a matrix that has at least as many rows as columns."""
-    inner = upper(upper(grad_r) @ adjoint(R) - adjoint(Q) @ grad_q)
-    mirrored = inner + adjoint(inner) - on_diagonal(diagonal(inner))
+    inner = (grad_r.triu() @ adjoint(R) - adjoint(Q) @ grad_q).triu()
+    mirrored = inner + adjoint(inner) - diagonal(inner).diag_embed()
     return adjoint(LinalgSolveTriangular.apply(R, adjoint(grad_q + Q @ mirrored), True, False))
 
 

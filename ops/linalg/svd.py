@@ -6,7 +6,7 @@ import numpy as np
 
 from tritorch.ops.host_op import HostOp
 from tritorch.ops.linalg.errors import LinAlgError
-from tritorch.ops.linalg.parts import adjoint, off_diagonal, on_diagonal
+from tritorch.ops.linalg.parts import adjoint, off_diagonal
 
 
 def _check_finite(a):
@@ -32,7 +32,7 @@ class LinalgSvd(HostOp):
         U, S, Vh = self.outputs
         count = S.shape[-1]
         U, Vh = U[..., :count], Vh[..., :count, :]
-        inner = None if grad_s is None else on_diagonal(grad_s)
+        inner = None if grad_s is None else grad_s.diag_embed()
         if grad_u is None and grad_vh is None:
             return (U @ inner @ Vh,)
         row, column = S.unsqueeze(-1), S.unsqueeze(-2)
@@ -54,8 +54,10 @@ class LinalgSvd(HostOp):
 
     @staticmethod
     def samples(draw):
-        for shape in ((1, 1), (4, 4), (5, 3), (2, 3, 5), (3, 0), (0, 3), (0, 2, 2), (20, 30)):
+        for shape in ((1, 1), (4, 4), (5, 3), (2, 3, 5), (3, 0), (0, 3), (0, 2, 2)):
             yield draw(*shape), False
+        if draw.dtype.itemsize >= 4:  # the gradient divides by differences of values, which half precision rounds away
+            yield draw(20, 30), False
         yield draw(4, 6).T, True
 
     @staticmethod
@@ -82,7 +84,7 @@ class SingularValues(HostOp):
     def backward(self, grad):
         """U diag(grad) V^T."""
         U, _, Vh = LinalgSvd.apply(self.inputs[0], False)
-        return (U @ on_diagonal(grad) @ Vh,)
+        return (U @ grad.diag_embed() @ Vh,)
 
     @staticmethod
     def samples(draw):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.host_op import HostOp
-from tritorch.ops.linalg.parts import adjoint, lower, upper
+from tritorch.ops.linalg.parts import adjoint
 
 _FEW = 32  # columns that are eliminated one by one
 
@@ -59,8 +59,8 @@ class LinalgSolveTriangular(HostOp):
         by_b = LinalgSolveTriangular.apply(adjoint(A), grad, not is_upper, unitriangular)
         if self.edges[0] is None:
             return None, by_b
-        triangle, offset = (upper, 1) if is_upper else (lower, -1)
-        return triangle(-(by_b @ adjoint(self.output)), offset if unitriangular else 0), by_b
+        by_a = -(by_b @ adjoint(self.output))
+        return (by_a.triu(int(unitriangular)) if is_upper else by_a.tril(-int(unitriangular))), by_b
 
     @staticmethod
     def samples(draw):

@@ -51,6 +51,7 @@ def nll_kernel(
     place = tl.load(target + offsets_of(row, shape, strides, RANK, RANK), mask=inside, other=0).to(tl.int64)
     counted = inside & (place != ignored)
     known = (place >= 0) & (place < classes)
+    tl.device_assert(known, "index out of bounds", mask=counted)
     value = tl.load(x + offsets_of(row, shape, strides, 0, RANK) + place * step, mask=counted & known, other=0).to(
         COMPUTE
     )
@@ -120,6 +121,8 @@ def nll_backward_kernel(
     inside = index < count
     row = (index // (classes * inner)) * inner + index % inner
     place = tl.load(target + offsets_of(row, shape, strides, RANK, RANK), mask=inside, other=0).to(tl.int64)
+    known = (place >= 0) & (place < classes)
+    tl.device_assert(known, "index out of bounds", mask=inside & (place != ignored))
     here = inside & (place == (index // inner) % classes) & (place != ignored)
     value = -tl.load(grad + offsets_of(row, shape, strides, 0, RANK), mask=here, other=0).to(COMPUTE)
     if weight is not None:
@@ -207,7 +210,7 @@ class NllLoss(Op):
             input, target, weight, out, weights, rows, classes, ignore_index, shape, (*strides[0], *strides[1]),
             steps[axis], element_strides(weight)[0] if weight is not None else 0,
             COMPUTE=triton_dtype(compute), RANK=len(shape), SUM=summed, MEAN=whole and reduction == "mean",
-            WIDE=needs_64_bits(input.shape, [steps]), **config,
+            WIDE=needs_64_bits(input.shape, [steps]) or needs_64_bits(shape, strides), **config,
         )  # fmt: skip
         if not summed:
             return out, weights.reshape(())

@@ -192,7 +192,7 @@ class CtcGradient(Op):
             return out
         kind = accumulator(log_probs.dtype)
         shares, beta = empty_like(alpha, dtype=kind), empty_like(alpha, (batch, 2, width), kind)
-        targets = as_contiguous(targets)
+        targets, alpha = as_contiguous(targets), as_contiguous(alpha)
         plan = transfer.from_host(_plan(targets, input_lengths, target_lengths), device_of(log_probs))
         constants = {"ZERO_INFINITY": zero_infinity, "COMPUTE": triton_dtype(kind)}
         sizes = (steps, batch, classes, width, blank, element_strides(log_probs))

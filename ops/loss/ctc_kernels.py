@@ -34,8 +34,9 @@ def label_of(targets, state, states, blank):
 @kernel
 def emitted(log_probs, label, classes, step, inside, COMPUTE: tl.constexpr):
     """The logarithm of the probability of each state's label, -inf outside and for labels that do not exist."""
-    known = inside & (label >= 0) & (label < classes)
-    return tl.load(log_probs + label * step, mask=known, other=float("-inf")).to(COMPUTE)
+    known = (label >= 0) & (label < classes)
+    tl.device_assert(known, "index out of bounds", mask=inside)
+    return tl.load(log_probs + label * step, mask=inside & known, other=float("-inf")).to(COMPUTE)
 
 
 @kernel(space=Space(STATES=powers(16, 16384), num_warps=choices(1, 2, 4, 8, 16)), default=states_default)
@@ -197,7 +198,7 @@ def ctc_gradient_kernel(
         limit = tl.where(tl.max(last, 0) == float("-inf"), 0, length)
     counted = time < limit
     for first in range(0, classes, CLASSES):
-        own = first + tl.arange(0, CLASSES)
+        own = first + tl.arange(0, CLASSES).to(tl.int64)
         tile = valid[:, None] & (own < classes)[None, :]
         value = tl.load(probs[:, None] + (own * strides[2])[None, :], mask=tile & counted[:, None], other=0).to(COMPUTE)
         value = tl.where(counted[:, None], tl.exp(value) * factor + lost[:, None] * 0, 0.0)

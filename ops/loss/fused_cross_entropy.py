@@ -11,7 +11,7 @@ import numpy as np
 
 from tritorch.autotune import cdiv, kernel, next_power_of_2
 from tritorch.ops.base import Op
-from tritorch.ops.layout import broadcast_strides, element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.layout import as_contiguous, broadcast_strides, element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.loss.cross_entropy import NllLoss, NllLossBackward, all_within, nll_finish
 from tritorch.ops.parallel import for_each, pieces_of, scratch
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
@@ -65,6 +65,7 @@ def cross_entropy_kernel(
     place = tl.load(target + offsets_of(row, shape, strides, RANK, RANK), mask=valid, other=0).to(tl.int64)
     counted = valid & (place != ignored)
     known = (place >= 0) & (place < classes)
+    tl.device_assert(known, "index out of bounds", mask=counted)
     picked = tl.load(x + line + place * step, mask=counted & known, other=0).to(COMPUTE)
     factor = tl.full([ROWS], 1, COMPUTE)
     if weight is not None:
@@ -112,9 +113,10 @@ def cross_entropy_backward_kernel(
     result = offsets_of(row, shape, strides, 3 * RANK, RANK)
     place = tl.load(target + offsets_of(row, shape, strides, RANK, RANK), mask=valid, other=0).to(tl.int64)
     counted = valid & (place != ignored)
+    known = (place >= 0) & (place < classes)
+    tl.device_assert(known, "index out of bounds", mask=counted)
     factor = tl.load(grad + offsets_of(row, shape, strides, 2 * RANK, RANK), mask=counted, other=0).to(COMPUTE)
     if weight is not None:
-        known = (place >= 0) & (place < classes)
         factor = factor * tl.load(weight + place * weight_step, mask=counted & known, other=0).to(COMPUTE)
     if total is not None:
         factor = factor / tl.load(total).to(COMPUTE)
@@ -199,7 +201,8 @@ class CrossEntropy(Op):
             cross_entropy_kernel[(programs,)](
                 input, target, weight, losses, weights, lse, rows, classes, ignore_index, shape, sum(strides, ()),
                 step, element_strides(weight)[0] if weight is not None else 0, COMPUTE=triton_dtype(compute),
-                RANK=len(shape), SUM=summed, WIDE=needs_64_bits(input.shape, [element_strides(input)]), **config,
+                RANK=len(shape), SUM=summed,
+                WIDE=needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides), **config,
             )  # fmt: skip
         loss, total = empty_like(input, ()), empty_like(input, (), compute)
         nll_finish[(1,)](
@@ -285,10 +288,10 @@ class CrossEntropyBackward(Op):
         shortest = min((abs(each) for each in strides[0] if each), default=1 << 62)
         config = cross_entropy_backward_kernel.config(input, rows=rows, columns=classes, along=abs(step) <= shortest)
         cross_entropy_backward_kernel[(cdiv(rows, config["ROWS"]),)](
-            grad, input, target, weight, total, lse, out, rows, classes, ignore_index, shape, sum(strides, ()), step,
-            out_step, element_strides(weight)[0] if weight is not None else 0,
+            grad, input, target, weight, total, as_contiguous(lse), out, rows, classes, ignore_index, shape,
+            sum(strides, ()), step, out_step, element_strides(weight)[0] if weight is not None else 0,
             COMPUTE=triton_dtype(computed_in(input.dtype)), RANK=len(shape),
-            WIDE=needs_64_bits(input.shape, [element_strides(input)]), **config,
+            WIDE=needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides), **config,
         )  # fmt: skip
         return out
 

@@ -142,8 +142,10 @@ class Cdist(Op):
 
     @staticmethod
     def samples(draw):
-        for p in (0.0, 0.5, 1.0, 2.0, 3.0, math.inf):
+        for p in (0.0, 0.5, 1.0, 2.0, 3.0):
             yield draw(5, 3), draw(4, 3), p
+        if draw.dtype.itemsize >= 4:  # a distance rounded to half precision does not say which feature it is of
+            yield draw(5, 3), draw(4, 3), math.inf
         yield draw(2, 1, 3, 2), draw(4, 5, 2), 2.0
         yield draw(2, 7).T, draw(5, 4)[::-1, ::2], 2.0
         yield draw(65, 2), draw(9, 2), 1.5

@@ -118,6 +118,9 @@ def matmul_kernel(
     row_in, column_in = (row < rows)[:, None], (column < columns)[None, :]
     a += row[:, None] * a_row + k[None, :] * a_inner
     b += k[:, None] * b_inner + column[None, :] * b_column
+    a_next, b_next = BLOCK_K * a_inner, BLOCK_K * b_inner
+    if WIDE:
+        a_next, b_next = tl.full([], BLOCK_K, tl.int64) * a_inner, tl.full([], BLOCK_K, tl.int64) * b_inner
     total = tl.zeros([BLOCK_M, BLOCK_N], ACCUMULATE)
     for start in range(0, inner, BLOCK_K):
         if EVEN_K:
@@ -126,8 +129,8 @@ def matmul_kernel(
             x = tl.load(a, mask=row_in & (start + k < inner)[None, :], other=0)
             y = tl.load(b, mask=column_in & (start + k < inner)[:, None], other=0)
         total = multiply_add(x, y, total, DOTS, PRECISION)
-        a += BLOCK_K * a_inner
-        b += BLOCK_K * b_inner
+        a += a_next
+        b += b_next
     if bias is not None:
         total += tl.load(bias + column * bias_step, mask=column < columns, other=0).to(ACCUMULATE)[None, :]
     if ACTIVATION is not None:
@@ -171,16 +174,16 @@ def launch_matmul(a, b, shape, bias=None, activation=None):
     flat, (a_batch, b_batch) = merge(batch, [tuple(a_batch), tuple(b_batch)])
     count = math.prod(flat)
     wide = needs_64_bits((rows, inner), [(a_row, a_inner)]) or needs_64_bits((inner, columns), [(b_inner, b_column)])
+    bias_step = element_strides(bias)[0] if bias is not None and bias.shape == (columns,) else 0
+    wide = wide or needs_64_bits((rows, columns), [(columns, 1), (0, bias_step)])
     aligned = all(step == 1 or step % 16 == 0 for step in (a_row, a_inner, b_inner, b_column))
     constants, sizes = dot_settings(a.dtype)
     config = matmul_kernel.config(out, rows=rows, columns=columns, inner=inner, batch=count, aligned=aligned, **sizes)
     grid = (cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * count,)
     matmul_kernel[grid](
-        a, b, bias, out, rows, columns, inner, a_row, a_inner, b_inner, b_column,
-        element_strides(bias)[0] if bias is not None and bias.shape == (columns,) else 0,
+        a, b, bias, out, rows, columns, inner, a_row, a_inner, b_inner, b_column, bias_step,
         flat, (*a_batch, *b_batch), RANK=len(flat), ACTIVATION=activation,
-        WIDE=wide or needs_64_bits((rows, columns), [(columns, 1)]), EVEN_K=inner % config["BLOCK_K"] == 0,
-        **constants, **config,
+        WIDE=wide, EVEN_K=inner % config["BLOCK_K"] == 0, **constants, **config,
     )  # fmt: skip
     return out
 

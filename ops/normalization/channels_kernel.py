@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from tritorch.autotune import cdiv, kernel, next_power_of_2
-from tritorch.ops.layout import broadcast_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.layout import as_contiguous, broadcast_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.ops.reduction.family import add
 from tritorch.ops.reduction.kernel import REDUCE_SPACE, computed_in, launch_reduce, lies_along, reduce_default
@@ -51,9 +51,11 @@ def channel_sums_kernel(
 ):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     part = tl.program_id(1)
+    within = tl.arange(0, COLUMNS)
     if WIDE:
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         part = part.to(tl.int64)
+        within = within.to(tl.int64)
     valid = row < rows
     share = tl.cdiv(tl.cdiv(columns, COLUMNS), SPLITS) * COLUMNS
     last = tl.minimum(part * share + share, columns)
@@ -63,9 +65,9 @@ def channel_sums_kernel(
     total = tl.zeros([ROWS, COLUMNS], COMPUTE)
     product = tl.zeros([ROWS, COLUMNS], COMPUTE)
     for start in range(part * share, last, COLUMNS):
-        column = start + tl.arange(0, COLUMNS)
-        within = column < last
-        inside = valid[:, None] & within[None, :]
+        column = start + within
+        before = column < last
+        inside = valid[:, None] & before[None, :]
         g = tl.load(grad + line + offsets_of(column, gone, gone_strides, 0, GONE_RANK)[None, :], mask=inside, other=0)
         place = other + offsets_of(column, gone, gone_strides, GONE_RANK, GONE_RANK)[None, :]
         value = tl.load(x + place, mask=inside, other=0).to(COMPUTE)
@@ -75,7 +77,7 @@ def channel_sums_kernel(
                 at = own + at
                 present = inside
             else:
-                present = within[None, :]
+                present = before[None, :]
         else:
             at = own
             present = valid[:, None]
@@ -110,16 +112,18 @@ def moments_kernel(
 ):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     part = tl.program_id(1)
+    within = tl.arange(0, COLUMNS)
     if WIDE:
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         part = part.to(tl.int64)
+        within = within.to(tl.int64)
     valid = row < rows
     share = tl.cdiv(tl.cdiv(columns, COLUMNS), SPLITS) * COLUMNS
     first = part * share
     last = tl.minimum(first + share, columns)
     line = x + offsets_of(row, kept, kept_strides, 0, KEPT_RANK)[:, None]
     # Distances are taken from the mean of the part's first block, so that nothing cancels.
-    column = first + tl.arange(0, COLUMNS)
+    column = first + within
     inside = valid[:, None] & (column < last)[None, :]
     places = offsets_of(column, gone, gone_strides, 0, GONE_RANK)
     value = tl.load(line + places[None, :], mask=inside, other=0).to(COMPUTE)
@@ -128,7 +132,7 @@ def moments_kernel(
     total = tl.zeros([ROWS, COLUMNS], COMPUTE)
     square = tl.zeros([ROWS, COLUMNS], COMPUTE)
     for start in range(first, last, COLUMNS):
-        column = start + tl.arange(0, COLUMNS)
+        column = start + within
         inside = valid[:, None] & (column < last)[None, :]
         places = offsets_of(column, gone, gone_strides, 0, GONE_RANK)
         value = tl.load(line + places[None, :], mask=inside, other=0).to(COMPUTE)
@@ -188,6 +192,7 @@ def _channels_and_elements(arrays, layout):
 def launch_channel_sums(grad, input, mean, variance, layout, eps):
     """For each channel the sum of the gradient times the normalised input, and the sum of the gradient."""
     compute = computed_in(input.dtype)
+    mean, variance = None if mean is None else as_contiguous(mean), as_contiguous(variance)
     spread = variance.reshape(layout.statistics)
     arrays = [input.reshape(layout.shape), grad.reshape(layout.shape), spread]
     (kept, gone), wide = _channels_and_elements(arrays, layout)

@@ -223,7 +223,7 @@ def launch_norm_backward(grad, input, weight, mean, variance, layout, eps):
     """The gradient of the input in one launch."""
     out = empty_like(input)
     if out.size:
-        weight = None if weight is None else as_contiguous(weight)
+        weight, mean, variance = (None if each is None else as_contiguous(each) for each in (weight, mean, variance))
         _launch(
             norm_rows_backward_kernel, (grad, input, weight, mean, variance, out), (grad, input), layout, eps,
             computed_in(input.dtype),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
 from tritorch.ops.base import Op
-from tritorch.ops.layout import element_strides
+from tritorch.ops.layout import as_contiguous, element_strides
 from tritorch.ops.normalization.norm import wide
 from tritorch.ops.pointwise.family import triton_dtype
 from tritorch.ops.reduction.kernel import computed_in
@@ -70,7 +70,8 @@ class UpdateRunning(Op):
             config = _update.config(mean, count=count)
             steps = [element_strides(each)[0] for each in (running_mean, running_var)]
             _update[(cdiv(count, config["BLOCK"]),)](
-                running_mean, running_var, mean, variance, count, *steps, float(momentum), float(factor),
+                running_mean, running_var, as_contiguous(mean), as_contiguous(variance), count, *steps,
+                float(momentum), float(factor),
                 COMPUTE=triton_dtype(computed_in(mean.dtype)), **config,
             )  # fmt: skip
         return running_mean, running_var

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.ops.formula import formula, where
+from tritorch.ops.formula import formula, nearest, where
 from tritorch.ops.pointwise.family import Unary, straddling
 from tritorch.ops.promotion import floating_only
-from tritorch.runtime.language import libdevice
-
-
-@formula(host=np.rint)
-def nearest(x):
-    return libdevice.rint(x)
 
 
 class FakeQuantizePerTensorAffine(Unary):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.base import export
-from tritorch.ops.formula import floor, formula
+from tritorch.ops.formula import floor, formula, nearest
 from tritorch.ops.pointwise.family import Step, Unary
 from tritorch.ops.promotion import floating_only, predicate, without_bool
 from tritorch.runtime import tl
@@ -59,10 +59,7 @@ class Round(Step):
 
     types = staticmethod(without_bool("round_vml_cpu"))
     reference = whole_already(np.rint)
-
-    @formula
-    def value(x):
-        return libdevice.rint(x) if x.dtype.is_floating() else x
+    value = nearest
 
 
 @export("round", "Tensor.round")

@@ -165,7 +165,7 @@ def launch_steps(kernel, arrays, starts, batch_sizes, hidden, reverse, dtype, **
     down, across = cdiv(batch, config["ROWS"]), cdiv(hidden, config["UNITS"])
     together = hidden <= _ONE_LAUNCH or config["UNITS"] >= hidden
     origin, direction = (steps - 1, -1) if reverse else (0, 1)
-    arrays = [None if each is None else as_contiguous(each) for each in arrays]
+    *arrays, starts = (None if each is None else as_contiguous(each) for each in (*arrays, starts))
     for first, last in [(0, steps)] if together else itertools.pairwise(range(steps + 1)):
         kernel[(down, 1 if together else across)](
             *arrays, starts, steps, batch, hidden, origin, direction, first, last,

@@ -213,6 +213,8 @@ class SumToSize(Reduction):
     @classmethod
     def call(cls, input, *size):
         size = size[0] if len(size) == 1 and type(size[0]) is tuple else as_sizes(size)
+        if input.array.dtype == np.bool_:
+            input = input.to(dtypes.int64)  # bools are counted
         shape = input.array.shape
         if shape == size:
             return input

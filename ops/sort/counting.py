@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, powers
-from tritorch.ops.base import Op
-from tritorch.ops.layout import element_strides, empty_like
+from tritorch.ops.base import Op, device_of
+from tritorch.ops.creation import Full
+from tritorch.ops.layout import element_strides
 from tritorch.ops.pointwise.family import pointwise_default
 from tritorch.runtime import tl
 
@@ -42,8 +43,7 @@ class CountEach(Op):
 
     def forward(self, input, bins):
         """One launch, which adds to zeros."""
-        counts = empty_like(input, (bins,), np.dtype(np.int64))
-        counts.fill(0)
+        counts = Full().forward((bins,), 0, np.dtype(np.int64), device_of(input))
         if input.size and bins:
             config = _count.config(input, count=input.size)
             (step,) = element_strides(input)

@@ -41,7 +41,9 @@ def _search(
             other = tl.load(rows + base + middle, mask=searching, other=0).to(COMPUTE)
         else:
             at = tl.load(sorter + base + middle, mask=searching, other=0)
-            other = tl.load(rows + base + at, mask=searching, other=0).to(COMPUTE)
+            known = (at >= 0) & (at < size)
+            tl.device_assert(known, "index out of bounds", mask=searching)
+            other = tl.load(rows + base + at, mask=searching & known, other=0).to(COMPUTE)
         # Not the reverse of the reverse: a NaN comes after everything.
         before = (other > value) == 0 if RIGHT else (other >= value) == 0
         low = tl.where(searching & before, middle + 1, low)

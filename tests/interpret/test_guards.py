@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import numpy as np
 import pytest
 
 from tritorch.ops.base import TABLE
-from tritorch.runtime import strides, transfer
+from tritorch.ops.host_op import HostOp
+from tritorch.ops.index import gathering, scatter_reductions
+from tritorch.runtime import debug, strides, transfer
 from tritorch.runtime.device import INTERPRETER
+from tritorch.runtime.interpreter.run import KernelError
+from tritorch.runtime.interpreter.scope import scope
 from tritorch.runtime.kernel import Kernel, recording_launches
 from tritorch.runtime.language import tl, triton_missing
-from tritorch.validation import check_op, on_device, samples_of
+from tritorch.validation import call_on, check_op, on_device, samples_of
 
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
@@ -26,6 +28,7 @@ class Guarded:
 
     def __init__(self):
         self.buffers = []
+        self.inputs = []
 
     def memory(self, nbytes):
         """A buffer of canaries, and where its inside starts."""
@@ -40,13 +43,13 @@ class Guarded:
         return np.ndarray(shape, dtype, self.memory(nbytes).data, PADDING)
 
     def mirror(self, array, device):
-        """In the place of transfer.mirror: a copy with the same strides."""
+        """In the place of transfer.mirror: a copy with the same strides, and canaries in its gaps."""
         low, high = strides.extent(array.shape, array.strides, array.itemsize)
         buffer = self.memory(high - low)
-        if high > low:
-            window = (ctypes.c_uint8 * (high - low)).from_address(array.ctypes.data + low)
-            buffer[PADDING : PADDING + high - low] = np.frombuffer(window, np.uint8)
-        return np.ndarray(array.shape, array.dtype, buffer.data, PADDING - low, array.strides)
+        copy = np.ndarray(array.shape, array.dtype, buffer.data, PADDING - low, array.strides)
+        copy[...] = array
+        self.inputs.append((buffer, buffer.copy()))
+        return copy
 
     def broken(self):
         """How many buffers were written beside."""
@@ -54,6 +57,10 @@ class Guarded:
             not ((buffer[:PADDING] == CANARY).all() and (buffer[PADDING + nbytes :] == CANARY).all())
             for buffer, nbytes in self.buffers
         )
+
+    def changed(self):
+        """How many inputs are not what they were, gaps and all."""
+        return sum(not np.array_equal(buffer, before) for buffer, before in self.inputs)
 
 
 @pytest.fixture
@@ -69,6 +76,8 @@ def test_kernels_stay_inside_their_buffers(name, guarded):
     wrong = [str(finding) for finding in check_op(name, "interpreter") if not finding.ok]
     assert not wrong, "\n".join(wrong)
     assert not guarded.broken(), f"{name}: {guarded.broken()} of {len(guarded.buffers)} buffers were written beside"
+    in_place = getattr(TABLE[name], "in_place", False)
+    assert in_place or not guarded.changed(), f"{name}: {guarded.changed()} inputs were written"
 
 
 @Kernel
@@ -89,7 +98,87 @@ def test_a_kernel_that_writes_beside_its_buffer_is_noticed(guarded):
     assert guarded.broken() == 1
 
 
-COMPUTING = [name for name, op in TABLE.items() if not op.views and op.__module__.startswith("tritorch.ops.")]
+@Kernel
+def greedy(
+    x,  # summed, and read one past its end: (n,)
+    out,  # (1,)
+    n,
+    BLOCK: tl.constexpr,
+):
+    i = tl.arange(0, BLOCK)
+    tl.store(out, tl.sum(tl.load(x + i, mask=i <= n, other=0), 0))
+
+
+def test_a_kernel_that_reads_beside_its_buffer_is_noticed(guarded):
+    x, out = guarded.mirror(np.ones(5, np.float32), INTERPRETER), guarded.empty(1, np.float32)
+    greedy[(1,)](x, out, 4, BLOCK=8)
+    assert out == 5
+    greedy[(1,)](x, out, 5, BLOCK=8)
+    assert np.isnan(out)
+    gaps = guarded.mirror(np.ones(10, np.float32)[::2], INTERPRETER)
+    greedy[(1,)](gaps, out, 4, BLOCK=8)
+    assert np.isnan(out)
+
+
+# Ops that read positions, and where those are among the arguments; what comes of one outside in a loss is NaN.
+READING = {
+    "cross_entropy": 1, "cross_entropy_backward": 2, "ctc_gradient": 2, "ctc_loss": 1, "embedding": 1,
+    "embedding_backward": 1, "embedding_bag": 1, "embedding_bag_max": 1, "find_place": 4, "gather": 2, "index": 2,
+    "index_put": 4, "nll_loss": 1, "nll_loss_backward": 1, "put_along": 1, "scatter": 3, "scatter_amax": 2,
+    "scatter_amin": 2, "scatter_prod": 2,
+}  # fmt: skip
+LOSSES = ("cross_entropy", "nll_loss")
+OUTSIDE = 64  # of every dimension of the first samples, and within the canaries
+
+
+def with_position_outside(name, negative):
+    """The first sample with positions, one of which is outside."""
+    at = READING[name]
+    sample = next(each for each in samples_of(TABLE[name]) if each[at] is not None and each[at].size)
+    wrong = sample[at].copy()
+    wrong.reshape(-1)[0 if name != "find_place" else wrong.shape[-1] // 2] = -OUTSIDE if negative else OUTSIDE
+    return (*sample[:at], wrong, *sample[at + 1 :])
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Without what is checked on the host, as on a GPU, where nobody waits for an index."""
+    for module in (gathering, scatter_reductions):
+        monkeypatch.setattr(module, "check_range", lambda *_: None)
+
+
+@pytest.mark.parametrize("negative", [False, True])
+@pytest.mark.parametrize("name", READING)
+def test_a_position_outside_is_left_alone(name, negative, guarded, unchecked):
+    results = call_on(TABLE[name], with_position_outside(name, negative), INTERPRETER)
+    results = results if isinstance(results, tuple) else (results,)
+    assert not guarded.broken()
+    assert np.isnan(results[0].array).any() == (name in LOSSES)
+
+
+@pytest.mark.parametrize("negative", [False, True])
+@pytest.mark.parametrize("name", READING)
+def test_a_position_outside_stops_a_kernel_when_debugging(name, negative, unchecked, monkeypatch):
+    monkeypatch.setattr(debug, "enabled", True)
+    monkeypatch.setattr(scope, "_changes", None)  # made once, with or without assertions
+    call_on(TABLE[name], samples_of(TABLE[name])[0], INTERPRETER)
+    with pytest.raises(KernelError, match="index out of bounds"):
+        call_on(TABLE[name], with_position_outside(name, negative), INTERPRETER)
+
+
+def test_bags_that_end_outside_are_cut_short(guarded):
+    weight, indices = np.ones((5, 3), np.float32), np.array([0, 1, 2, 3])
+    for name, rest in (("embedding_bag", (None, 2, False, -1, False)), ("embedding_bag_max", (2, -1))):
+        found, _ = call_on(TABLE[name], (weight, indices, np.array([-7, 3, 90]), *rest), INTERPRETER)
+        assert found.tolist() == ([[3.0] * 3, [1.0] * 3] if name == "embedding_bag" else [[1.0] * 3] * 2)
+    assert not guarded.broken()
+
+
+COMPUTING = [
+    name
+    for name, op in TABLE.items()
+    if not op.views and not issubclass(op, HostOp) and op.__module__.startswith("tritorch.ops.")
+]
 
 
 @pytest.mark.parametrize("name", sorted(COMPUTING))

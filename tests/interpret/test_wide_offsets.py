@@ -20,8 +20,9 @@ APART = 2**31 + 64  # elements
 MOST_ELEMENTS = 4000
 
 
-def spread(array, folder):
-    """The same elements, the first and the last along the first dimension APART, in a file that is nearly all hole."""
+def spread(array, dim, folder):
+    """The same elements, the first and the last along a dimension APART, in a file that is nearly all hole."""
+    array = np.moveaxis(array, dim, 0)
     step = -(-APART // (array.shape[0] - 1)) * array.itemsize
     reach = step * array.shape[0] + array.nbytes
     with open(folder / "hole", "w+b") as file:
@@ -30,29 +31,36 @@ def spread(array, folder):
     strides = (step, *np.empty(array.shape[1:], array.dtype).strides)
     wide = np.ndarray(array.shape, array.dtype, memory, reach, strides)
     wide[...] = array
-    return wide
+    return np.moveaxis(wide, 0, dim)
 
 
-def can_be_spread(value):
-    return isinstance(value, np.ndarray) and value.ndim > 0 and value.shape[0] > 1 and 0 < value.size <= MOST_ELEMENTS
+def can_be_spread(value, dim):
+    present = isinstance(value, np.ndarray) and value.ndim > 0 and 0 < value.size <= MOST_ELEMENTS
+    return present and value.shape[dim] > 1 and (dim == 0 or value.ndim > 1)
 
 
-def usable(op):
+def usable(op, dim):
     """A sample of the op with an array that can be spread, the one with the most of them and the most dimensions."""
-    found = [sample for sample in samples_of(op) if any(map(can_be_spread, sample))]
-    return max(found, key=lambda s: sum(each.ndim for each in s if can_be_spread(each)), default=None)
+    found = [(sum(each.ndim for each in sample if can_be_spread(each, dim)), sample) for sample in samples_of(op)]
+    most, sample = max(found, key=lambda each: each[0])
+    return sample if most else None
 
 
-LAUNCHING = [name for name, op in TABLE.items() if not op.creates and not op.views and usable(op)]
+LAUNCHING = [
+    (name, dim)
+    for name, op in sorted(TABLE.items())
+    for dim in (0, -1)
+    if not op.creates and not op.views and usable(op, dim)
+]
 
 
-@pytest.mark.parametrize("name", sorted(LAUNCHING))
-def test_elements_more_than_two_to_the_31_apart(name, tmp_path):
+@pytest.mark.parametrize(("name", "dim"), LAUNCHING)
+def test_elements_more_than_two_to_the_31_apart(name, dim, tmp_path):
     op = TABLE[name]
-    sample = usable(op)
-    places = [at for at, each in enumerate(sample) if can_be_spread(each)]
+    sample = usable(op, dim)
+    places = [at for at, each in enumerate(sample) if can_be_spread(each, dim)]
     chosen = places[zlib.crc32(name.encode()) % len(places)]
-    wide = tuple(spread(each, tmp_path) if at == chosen else each for at, each in enumerate(sample))
+    wide = tuple(spread(each, dim, tmp_path) if at == chosen else each for at, each in enumerate(sample))
     findings = [check_forward(op, wide, chosen, INTERPRETER, np.float32)]
     if is_differentiable(op) and has_floating_input(sample):
         findings.append(check_gradient(op, wide, chosen, INTERPRETER, np.float32))

@@ -7,8 +7,8 @@ from collections import namedtuple
 
 import numpy as np
 
-from tritorch import creation
 from tritorch.autograd.variable import Variable
+from tritorch.functional.ranges import linspace
 from tritorch.ops.base import TABLE, export, write_out
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.index.gathering import Scatter
@@ -202,5 +202,5 @@ def _edges(rows, bins, ends):
             first, last = ends[2 * dim : 2 * dim + 2]
         if first == last:
             first, last = first - 0.5, last + 0.5
-        edges.append(creation.linspace(first, last, each + 1, dtype=rows.dtype, device=rows.device))
+        edges.append(linspace(first, last, each + 1, dtype=rows.dtype, device=rows.device))
     return edges

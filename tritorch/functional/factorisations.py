@@ -16,7 +16,7 @@ from tritorch.ops.guard import need_tensors
 from tritorch.ops.linalg.cholesky import LinalgCholeskyEx
 from tritorch.ops.linalg.eigh import LinalgEigh, LinalgEigvalsh
 from tritorch.ops.linalg.errors import raise_where
-from tritorch.ops.linalg.parts import adjoint, identity, lower, upper
+from tritorch.ops.linalg.parts import adjoint, identity
 from tritorch.ops.linalg.qr import Geqrf, LinalgQr
 from tritorch.ops.linalg.svd import LinalgSvd, SingularValues
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular
@@ -112,9 +112,9 @@ def _reflected(input, tau, other, transposed=False):
     (Joffrain and others 2006).
     """
     columns = input[..., : tau.array.shape[-1]]
-    V = lower(columns, -1) + identity(columns, input.array.shape[-2])
+    V = columns.tril(-1) + identity(columns, input.array.shape[-2])
     turned, factors = adjoint(V), tau.unsqueeze(-1)
-    triangle, solve = factors * upper(turned @ V, 1), LinalgSolveTriangular.apply
+    triangle, solve = factors * (turned @ V).triu(1), LinalgSolveTriangular.apply
     if transposed:
         return other - V @ (factors * solve(adjoint(triangle), turned @ other, False, True))
     return other - V @ solve(triangle, factors * (turned @ other), True, True)

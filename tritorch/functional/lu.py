@@ -15,7 +15,7 @@ from tritorch.ops.base import export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.linalg.lu import LinalgLuFactorEx, LuOrder, rows_taken
 from tritorch.ops.linalg.parts import adjoint as turned
-from tritorch.ops.linalg.parts import identity, lower, upper
+from tritorch.ops.linalg.parts import identity
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular
 
 _ZERO = (
@@ -75,7 +75,7 @@ def _triangles(LU):
     rows, columns = LU.array.shape[-2:]
     count = min(rows, columns)
     left = LU[..., :count]
-    return lower(left, -1) + identity(left, rows), upper(LU[..., :count, :])
+    return left.tril(-1) + identity(left, rows), LU[..., :count, :].triu()
 
 
 @export("lu_unpack", out=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ml_dtypes
 
-from tritorch import creation
 from tritorch.autograd.inplace import bump
-from tritorch.ops.base import TABLE, export
+from tritorch.ops.base import EXPORTS, TABLE, export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.normalization.layout import over_batch, over_groups, over_last
@@ -305,9 +304,8 @@ def local_response_norm(input, size, alpha=0.0001, beta=0.75, k=1.0):
     if not input.array.size:
         return input
     planes = (input * input).reshape(shape[0], 1, shape[1], -1)
-    window = creation.ones(1, 1, size, 1, dtype=input.dtype, device=input.device)
-    ends = (size // 2, (size - 1) // 2, 0, 0)
-    mean = (TABLE["conv2d"].apply(planes, window, None, (1, 1), ends, (1, 1), 1) / size).reshape(shape)
+    padded = EXPORTS["nn.functional.pad"](planes, (0, 0, size // 2, (size - 1) // 2))
+    mean = EXPORTS["nn.functional.avg_pool2d"](padded, (size, 1), 1).reshape(shape)
     return input / (mean * alpha + k).pow(beta)
 
 

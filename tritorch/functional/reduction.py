@@ -86,7 +86,7 @@ AMinMax = namedtuple(  # type: ignore[name-match]  # PyTorch's name for it
 )
 
 
-@export("aminmax", "Tensor.aminmax")
+@export("aminmax", "Tensor.aminmax", out=True)
 def aminmax(input, *, dim=None, keepdim=False):
     """The smallest and the largest element along `dim`."""
     return AMinMax(input.amin(() if dim is None else dim, keepdim), input.amax(() if dim is None else dim, keepdim))

@@ -6,6 +6,7 @@ import math
 import warnings
 
 from tritorch.autograd.grad_mode import no_grad
+from tritorch.ops.base import EXPORTS
 
 
 def _write(tensor, method, *args, **kwargs):
@@ -35,20 +36,8 @@ def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
     with no_grad():
         drawn = tensor if tensor.element_size() > 2 else tensor.float()  # half precision would hit the ends
         drawn.uniform_(low, high, generator=generator)
-        tensor.copy_(_inverse_erf(drawn) * (std * math.sqrt(2.0)) + mean)
+        tensor.copy_(drawn.erfinv() * (std * math.sqrt(2.0)) + mean)
         return tensor.clamp_(min=a, max=b)
-
-
-def _inverse_erf(x):
-    """The y with erf(y) = x: a closed form that is right to 0.2 percent, then two steps of Newton's method."""
-    limit = 1 - (1e-7 if x.element_size() == 4 else 1e-15)  # erf is flat where it reaches 1
-    x = x.clamp(-limit, limit)
-    logs = (1 - x * x).log()
-    middle = logs / 2 + 2 / (math.pi * 0.147)
-    y = ((middle * middle - logs / 0.147).sqrt() - middle).clamp(min=0).sqrt() * x.sign()
-    for _ in range(2):
-        y = y - (y.erf() - x) * (y * y).exp() * (math.sqrt(math.pi) / 2)
-    return y
 
 
 def constant_(tensor, val):
@@ -147,6 +136,36 @@ def kaiming_normal_(tensor, a=0, mode="fan_in", nonlinearity="leaky_relu", gener
     return normal_(tensor, 0.0, _kaiming_deviation(tensor, a, mode, nonlinearity), generator)
 
 
+def orthogonal_(tensor, gain=1, generator=None):
+    """Rows, or columns where there are fewer of them, that are orthonormal, times gain. Source: Saxe et al., 2013."""
+    if tensor.ndim < 2:
+        raise ValueError("Only tensors with 2 or more dimensions are supported")
+    if tensor.numel() == 0:
+        return tensor
+    with no_grad():
+        drawn = tensor.new_empty(tensor.shape[0], tensor.numel() // tensor.shape[0]).normal_(0, 1, generator=generator)
+        turned = drawn.shape[0] < drawn.shape[1]
+        q, r = EXPORTS["linalg.qr"](drawn.T if turned else drawn)
+        q = q * r.diagonal().sign()  # uniform over all such matrices
+        return tensor.copy_((q.T if turned else q).reshape(tensor.shape)).mul_(gain)
+
+
+def dirac_(tensor, groups=1):
+    """Convolution weights that pass the input channels on unchanged, as far as there are output channels."""
+    if tensor.ndim not in (3, 4, 5):
+        raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
+    if tensor.shape[0] % groups:
+        raise ValueError("dim 0 must be divisible by groups")
+    each = tensor.shape[0] // groups
+    middle = tuple(size // 2 for size in tensor.shape[2:])
+    with no_grad():
+        tensor.zero_()
+        for group in range(groups):
+            for channel in range(min(each, tensor.shape[1])):
+                tensor[(group * each + channel, channel, *middle)] = 1
+    return tensor
+
+
 def _old_name(function):
     old = function.__name__[:-1]
 
@@ -165,3 +184,4 @@ def _old_name(function):
 uniform, normal, constant, eye = map(_old_name, (uniform_, normal_, constant_, eye_))
 xavier_uniform, xavier_normal = map(_old_name, (xavier_uniform_, xavier_normal_))
 kaiming_uniform, kaiming_normal = map(_old_name, (kaiming_uniform_, kaiming_normal_))
+orthogonal, dirac = map(_old_name, (orthogonal_, dirac_))
