@@ -8,7 +8,6 @@ import math
 import numpy as np
 
 from tritorch.ops.base import TABLE
-from tritorch.ops.parallel import by_items
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.reduction.family import sum_dtype
 from tritorch.ops.reduction.kernel import computed_in
@@ -73,13 +72,8 @@ class RunningTotal(Scan, abstract=True):
         result = sum_dtype(input.dtype, dtype)
         if result.kind not in "fV" and input.dtype.kind in "fV":
             input = input.astype(result)  # PyTorch rounds before it adds
-        compute = _DOUBLE if result.kind in "fV" else result
-
-        def totals(part):
-            found = along(lambda rows, at: _run(cls.step, rows, at), part.astype(compute), dim, reverse)
-            return (found.astype(result, copy=False),)
-
-        return by_items(totals, input, (input.shape, result))[0] if dim else totals(input)[0]
+        wide = input.astype(_DOUBLE if result.kind in "fV" else result)
+        return along(lambda rows, at: _run(cls.step, rows, at), wide, dim, reverse).astype(result, copy=False)
 
     def forward(self, input, dim, dtype=None, reverse=False):
         """One launch of the family's kernel, or three where rows are few and long."""
