@@ -13,10 +13,11 @@ from tritorch.autotune import cdiv, kernel, next_power_of_2
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, broadcast_strides, element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.loss.cross_entropy import NllLoss, NllLossBackward, all_within, nll_finish
+from tritorch.ops.parallel import for_each, pieces_of, scratch
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.ops.reduction.family import PLAIN
 from tritorch.ops.reduction.kernel import computed_in
-from tritorch.ops.rowwise.host import log_sum_exp, pieces_of
+from tritorch.ops.rowwise.host import log_sum_exp
 from tritorch.ops.rowwise.kernel import ROWS_SPACE, load_tile, rows_default, store_tile
 from tritorch.ops.rowwise.softmax import Softmax
 from tritorch.runtime import dtypes, tl
@@ -141,8 +142,11 @@ def log_sum_exp_on_host(input, axis):
     """log sum exp of the input along an axis, without it."""
     if input.ndim == 2 and axis == 1 and input.size and input.flags.c_contiguous:
         found = np.empty(len(input), input.dtype)
-        for piece in pieces_of(*input.shape):
-            found[piece] = log_sum_exp(input[piece], np.empty_like(input[piece]))
+
+        def fill(piece):
+            found[piece] = log_sum_exp(input[piece], scratch(input[piece]))
+
+        for_each(fill, pieces_of(*input.shape))
         return found
     highest = np.max(input, axis=axis, keepdims=True, initial=-np.inf)
     return (np.log(np.sum(np.exp(input - highest), axis=axis, keepdims=True)) + highest).squeeze(axis)
@@ -262,10 +266,13 @@ class CrossEntropyBackward(Op):
             return cls.reference(grad, input, target, weight, total, lse, ignore_index, reduction)
         scale = np.broadcast_to(grad if total is None else grad / total, target.shape)
         out = np.empty(input.shape, input.dtype)
-        for piece in pieces_of(*input.shape):
+
+        def fill(piece):
             np.subtract(input[piece], lse[piece, None], out[piece])
             np.exp(out[piece], out[piece])
             out[piece] *= scale[piece, None]
+
+        for_each(fill, pieces_of(*input.shape))
         out[np.arange(len(out)), target] -= scale
         return out
 

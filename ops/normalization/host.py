@@ -1,4 +1,4 @@
-"""Normalisations in NumPy, fast: sums by BLAS, rows in pieces that stay in the cache, few passes over memory.
+"""Normalisations in NumPy, fast: rows in pieces that stay in the cache, several at a time, few passes over memory.
 
 What varies along an axis of the pieces is spread to their shape first (by BLAS, or repeated): NumPy's inner loops are
 short where it broadcasts, and that costs more than the memory.
@@ -10,37 +10,50 @@ import math
 
 import numpy as np
 
-from tritorch.ops.rowwise.host import ones
+from tritorch.ops.parallel import for_each, pieces_of, scratch
+from tritorch.ops.rowwise.host import ones, products_of_rows, sums_of_rows
 
-_PIECE = 1 << 16  # elements
+_SMALL = 1 << 17  # elements, up to which BLAS is quicker than broadcasting, and does not start threads of its own
 _LARGEST_MEAN = 4  # the square of a mean over the variance
 
 
-class _Outer:
-    """column[:, None] * row + more, some rows at a time: by BLAS, faster than broadcasting where rows are short."""
+def _outer(column, row, out, more=None):
+    """column[:, None] * row + more, to `out`: by BLAS, faster than broadcasting where rows are short."""
+    # NumPy leaves to BLAS what has two terms, but not what has one.
+    columns, rows = np.ones((column.size, 2), column.dtype), np.zeros((2, row.size), row.dtype)
+    columns[:, 0], rows[0] = column, row
+    if more is not None:
+        rows[1] = more
+    return np.matmul(columns, rows, out)
 
-    def __init__(self, column, row, more=None):
-        # NumPy leaves to BLAS what has two terms, but not what has one.
-        self.columns, self.rows = np.ones((column.size, 2), column.dtype), np.zeros((2, row.size), row.dtype)
-        self.columns[:, 0], self.rows[0] = column, row
-        if more is not None:
-            self.rows[1] = more
 
-    def __call__(self, piece, out):
-        return np.matmul(self.columns[piece], self.rows, out)
+def _scaled(x, scale, weights, out):
+    """Rows times a factor for each, and one for each place unless None, to `out`."""
+    if x.size > _SMALL:
+        np.multiply(x, scale[:, None], out)
+        return out if weights is None else np.multiply(out, weights, out)
+    return np.multiply(x, _outer(scale, ones(x.shape[1], x.dtype) if weights is None else weights, out), out)
+
+
+def _affine(x, scale, level, weights, bias, out):
+    """(x scale + level) weights + bias: the first two by row, the others by place, and all but scale may be None."""
+    if x.size > _SMALL:
+        np.multiply(x, scale[:, None], out)
+        if level is not None:
+            out += level[:, None]
+        if weights is not None:
+            out *= weights
+        if bias is not None:
+            out += bias
+        return
+    _scaled(x, scale, weights, out)
+    if level is not None or bias is not None:
+        level = np.zeros_like(scale) if level is None else level
+        out += _outer(level, ones(x.shape[1], x.dtype) if weights is None else weights, scratch(out), bias)
 
 
 def _scale(variance, eps):
     return 1 / np.sqrt(variance + variance.dtype.type(eps))
-
-
-def _pieces(x):
-    """Slices of rows that lie in the cache, each with an array of its shape to write over."""
-    rows, columns = x.shape
-    step = max(1, min(rows, _PIECE // max(columns, 1)))
-    scratch = np.empty((step, columns), x.dtype)
-    for start in range(0, rows, step):
-        yield slice(start, start + step), scratch[: rows - start]
 
 
 def has_weight_by_place(layout):
@@ -58,70 +71,84 @@ def _near_zero(x, mean, variance):
 
 
 def _moments(x, centred):
-    """The mean (or zero) and the variance of each row."""
+    """The mean (or None) and the variance of each row; and rows near zero with the mean of each."""
     count = x.dtype.type(x.shape[1])
-    square = np.vecdot(x, x) / count
+    square = products_of_rows(x, x) / count
     if not centred:
-        return np.zeros(len(x), x.dtype), square
-    mean = x @ ones(x.shape[1], x.dtype) / count
+        return None, square, *_near_zero(x, None, square)
+    mean = sums_of_rows(x) / count
     variance = square - mean * mean
-    apart, middle = _near_zero(x, mean, variance)
-    return mean, variance if middle is mean else np.vecdot(apart, apart) / count
+    own, middle = _near_zero(x, mean, variance)
+    return mean, variance if middle is mean else products_of_rows(own, own) / count, own, middle
+
+
+def _weights_of_rows(weight, layout):
+    """A function of a piece: the weight of each channel of its rows, ones where there is none."""
+    groups, channels = layout.groups
+    weight = np.ones(groups * channels, np.float32) if weight is None else weight
+    own, group = weight.reshape(groups, channels), np.arange(layout.rows) % groups
+    return lambda piece: own[group[piece]]
 
 
 def norm_on_host(input, weight, bias, layout, eps, centred):
     """Rows normalised: the result, the mean where `centred`, and the variance."""
     rows, columns = layout.rows, layout.count
     x, result = input.reshape(rows, columns), np.empty(input.shape, input.dtype)
-    mean, variance = _moments(x, centred)
-    own, middle = _near_zero(x, mean if centred else None, variance)
-    scale = _scale(variance, eps)
+    out, mean, variance = result.reshape(x.shape), np.empty(rows, x.dtype), np.empty(rows, x.dtype)
     if has_weight_by_place(layout):
-        weights = ones(columns, x.dtype) if weight is None else weight.reshape(-1)
-        factors = _Outer(scale, weights)
-        levels = _Outer(-middle * scale, weights, None if bias is None else bias.reshape(-1))
-        out = result.reshape(x.shape)
-        for piece, scratch in _pieces(x):
-            part = out[piece]
-            np.multiply(own[piece], factors(piece, scratch), part)
-            if centred or bias is not None:
-                part += levels(piece, scratch)
+        weights, level = (None if each is None else each.reshape(-1) for each in (weight, bias))
     else:
-        factor = _by_plane(scale, layout) * (1 if weight is None else weight)
-        level = (0 if bias is None else bias) - _by_plane(middle, layout) * factor
-        _combine_planes(_planes(result, layout), level, (_planes(own, layout), factor))
+        weights = _weights_of_rows(weight, layout)
+        level = None if bias is None else _weights_of_rows(bias, layout)
+
+    def fill(piece):
+        means, variance[piece], own, middle = _moments(x[piece], centred)
+        part, scale = out[piece], _scale(variance[piece], eps)
+        if centred:
+            mean[piece] = means
+        if has_weight_by_place(layout):
+            _affine(own, scale, -middle * scale if centred else None, weights, level, part)
+        else:
+            factor = scale[:, None] * weights(piece)
+            more = -middle[:, None] * factor
+            _by_channel(own, factor, part, more if level is None else more + level(piece))
+
+    for_each(fill, pieces_of(*x.shape))
     return (result, *((mean,) if centred else ()), variance)
+
+
+def _by_channel(x, factor, out, level=None):
+    """Rows times a factor for each channel, and a level added, to `out`."""
+    channels = (*factor.shape, -1) if x.size else (*factor.shape, 0)
+    out = out.reshape(channels)
+    np.multiply(x.reshape(channels), factor[..., None], out)
+    if level is not None:
+        out += level[..., None]
 
 
 def norm_backward_on_host(grad, input, weight, mean, variance, layout, eps):
     """scale (g - mean g - x mean(g x)) by rows, as g scale + x slope + level, where g = grad weight."""
     rows, columns = layout.rows, layout.count
-    x, scale, result = input.reshape(rows, columns), _scale(variance, eps), np.empty(input.shape, input.dtype)
-    own, middle = _near_zero(x, mean, variance)
-    if not has_weight_by_place(layout):
-        weights = np.ones((), x.dtype) if weight is None else weight
-        g, planes = _planes(grad, layout), _planes(own, layout)
-        total, along = (
-            scale * (each * weights).reshape(rows, layout.groups[1]).sum(1) for each in (_sums(g), _products(g, planes))
-        )
-        slope, level = _slope_and_level(middle, scale, total, along, columns)
-        slope, level, factor = (_by_plane(each, layout) for each in (slope, level, scale))
-        _combine_planes(_planes(result, layout), level, (planes, slope), (g, factor * weights))
-        return result
-    grad, out, one = grad.reshape(rows, columns), result.reshape(rows, columns), ones(columns, x.dtype)
-    along, total = np.empty(rows, x.dtype), np.zeros(rows, x.dtype)
-    factors = _Outer(scale, one if weight is None else weight.reshape(-1))
-    for piece, scratch in _pieces(x):
-        np.multiply(grad[piece], factors(piece, scratch), out[piece])
-        np.vecdot(out[piece], own[piece], along[piece])
+    x, result = input.reshape(rows, columns), np.empty(input.shape, input.dtype)
+    g, out, one = grad.reshape(x.shape), result.reshape(x.shape), ones(columns, x.dtype)
+    by_place = has_weight_by_place(layout)
+    weights = _weights_of_rows(weight, layout) if not by_place else None if weight is None else weight.reshape(-1)
+
+    def fill(piece):
+        part, scale = out[piece], _scale(variance[piece], eps)
+        own, middle = _near_zero(x[piece], None if mean is None else mean[piece], variance[piece])
+        if by_place:
+            _scaled(g[piece], scale, weights, part)
+        else:
+            _by_channel(g[piece], scale[:, None] * weights(piece), part)
+        total = sums_of_rows(part) if mean is not None else np.zeros_like(scale)
+        slope, level = _slope_and_level(middle, scale, total, products_of_rows(part, own), columns)
+        more = _scaled(own, slope, None, scratch(part))
+        part += more
         if mean is not None:
-            np.matmul(out[piece], one, total[piece])
-    slopes, levels = (_Outer(each, one) for each in _slope_and_level(middle, scale, total, along, columns))
-    for piece, scratch in _pieces(x):
-        part = out[piece]
-        part += np.multiply(own[piece], slopes(piece, scratch), scratch)
-        if mean is not None:
-            part += levels(piece, scratch)
+            part += level[:, None] if part.size > _SMALL else _outer(level, one, more)
+
+    for_each(fill, pieces_of(*x.shape))
     return result
 
 
@@ -132,52 +159,38 @@ def _slope_and_level(middle, scale, total, along, count):
     return slope, -total / count - middle * slope
 
 
-def _combine_planes(out, level, *terms):
-    """The sum of arrays, each times a factor for each channel of each item, and of a level for each of those."""
-    step = max(1, _PIECE // max(out.shape[1] * out.shape[2], 1))
-    for start in range(0, len(out), step):
-        piece = slice(start, start + step)
-        part, (first, factor) = out[piece], terms[0]
-        np.multiply(first[piece], factor[piece, :, None], part)
-        part += level[piece, :, None]
-        for more, factor in terms[1:]:
-            part += more[piece] * factor[piece, :, None]
-
-
 def _planes(array, layout):
     """A tensor as (batch, channels, elements of a channel)."""
     size = math.prod([layout.shape[axis] for axis in layout.summed if axis])
     return array.reshape(layout.shape[0], math.prod(layout.channels), size)
 
 
-def _blocks(x):
-    """Channels a few at a time, each time with all items of the batch a few at a time: pieces that lie in the cache."""
+def _blocks(x, *values):
+    """Pieces that lie in the cache: where each is among items and channels, and its part of what each channel has.
+
+    That is repeated for all elements of a channel in an item of the batch.
+    """
     batch, channels, size = x.shape
-    wide = max(1, min(channels, _PIECE // max(size, 1)))
-    tall = max(1, _PIECE // max(wide * size, 1))
-    pieces = [slice(start, start + tall) for start in range(0, batch, tall)]
-    for start in range(0, channels, wide):
-        yield slice(start, start + wide), pieces
+    found = []
+    for own in pieces_of(channels, size):
+        spread = [np.repeat(each[own], size).reshape(-1, size) for each in values]
+        found += [((items, own), *spread) for items in pieces_of(batch, (own.stop - own.start) * size)]
+    return found
 
 
 def _sums(x):
     """The sum of each channel of each item."""
-    return x[..., 0] if x.shape[2] == 1 else x @ ones(x.shape[2], x.dtype)
+    return x[..., 0] if x.shape[2] == 1 else sums_of_rows(x)
 
 
 def _products(x, y):
     """The sum of products of each channel of each item."""
-    return (x * y)[..., 0] if x.shape[2] == 1 else np.vecdot(x, y)
+    return (x * y)[..., 0] if x.shape[2] == 1 else products_of_rows(x, y)
 
 
 def _over_batch(values):
     """The sum over the batch, which may be long, in float64."""
     return values.sum(0, dtype=np.float64)
-
-
-def _spread(values, x):
-    """What each channel has, repeated for all its elements in an item of the batch."""
-    return np.repeat(values, x.shape[2]).reshape(-1, x.shape[2])
 
 
 def _by_plane(statistic, layout):
@@ -190,37 +203,62 @@ def _by_plane(statistic, layout):
 def channel_sums_on_host(grad, input, mean, variance, layout, eps):
     """For each channel the sum of the gradient times the normalised input, and the sum of the gradient."""
     if has_weight_by_place(layout):
-        rows, columns = layout.rows, layout.count
-        grad, x, scale = grad.reshape(rows, columns), input.reshape(rows, columns), _scale(variance, eps)
-        own, middle = _near_zero(x, mean, variance)
-        products = -(scale * middle) @ grad
-        for piece, scratch in _pieces(x):
-            products += scale[piece] @ np.multiply(grad[piece], own[piece], scratch)
-        return products, ones(rows, x.dtype) @ grad
+        return _sums_by_place(grad, input, mean, variance, layout, eps)
     grad, x, mean = _planes(grad, layout), _planes(input, layout), _by_plane(mean, layout)
-    sums, products = _sums(grad), np.empty(grad.shape[:2], grad.dtype)
-    for channels, pieces in _blocks(x):
-        same = layout.axes == layout.summed  # each channel has one mean
-        middle = _spread(mean[0, channels], x) if same else None
-        for piece in pieces:
-            apart = x[piece, channels] - (middle if same else mean[piece, channels, None])
-            products[piece, channels] = _products(apart, grad[piece, channels])
+    sums, products = np.empty(grad.shape[:2], grad.dtype), np.empty(grad.shape[:2], grad.dtype)
+    same = layout.axes == layout.summed  # each channel has one mean
+
+    def measure(block):
+        here, *middle = block
+        apart = np.subtract(x[here], middle[0] if same else mean[here][..., None], scratch(x[here]))
+        sums[here], products[here] = _sums(grad[here]), _products(apart, grad[here])
+
+    for_each(measure, _blocks(x, *((mean[0],) if same else ())))
     products *= _by_plane(_scale(variance, eps), layout)
     return tuple(_over_batch(each).astype(x.dtype) for each in (products, sums))
+
+
+def _weighed(weights, rows):
+    """The sum of rows, each times its weight."""
+    return weights @ rows if rows.size <= _SMALL else np.einsum("i,ij->j", weights, rows)
+
+
+def _sums_by_place(grad, input, mean, variance, layout, eps):
+    """The same where each place of a row is a channel."""
+    grad, x = (each.reshape(layout.rows, layout.count) for each in (grad, input))
+    pieces, scale = pieces_of(*x.shape), _scale(variance, eps)
+    found = np.empty((len(pieces), 2, layout.count), x.dtype)
+
+    def measure(number):
+        piece = pieces[number]
+        own, middle = _near_zero(x[piece], None if mean is None else mean[piece], variance[piece])
+        found[number, 0] = _weighed(scale[piece], np.multiply(grad[piece], own, scratch(own)))
+        found[number, 0] -= _weighed(scale[piece] * middle, grad[piece])
+        found[number, 1] = _weighed(np.ones_like(middle), grad[piece])
+
+    for_each(measure, list(range(len(pieces))))
+    products, sums = found.sum(0)
+    return products, sums
 
 
 def batch_norm_on_host(input, weight, bias, layout, eps):
     """Each channel of a batch normalised: the result, mean and variance."""
     x = _planes(input, layout)
-    batch, channels, size = x.shape
-    mean = (_over_batch(_sums(x)) / (batch * size)).astype(x.dtype)
-    variance = np.zeros(channels)
-    for own, pieces in _blocks(x):
-        middle = _spread(mean[own], x)
-        for piece in pieces:
-            apart = x[piece, own] - middle
-            variance[own] += _over_batch(_products(apart, apart))
-    variance = (variance / (batch * size)).astype(x.dtype)
+    found, count = np.empty(x.shape[:2], x.dtype), x.shape[0] * x.shape[2]
+
+    def measure(block):
+        found[block[0]] = _sums(x[block[0]])
+
+    for_each(measure, _blocks(x))
+    mean = (_over_batch(found) / count).astype(x.dtype)
+
+    def measure_squares(block):
+        here, middle = block
+        apart = np.subtract(x[here], middle, scratch(x[here]))
+        found[here] = _products(apart, apart)
+
+    for_each(measure_squares, _blocks(x, mean))
+    variance = (_over_batch(found) / count).astype(x.dtype)
     return batch_inference_on_host(input, weight, bias, mean, variance, layout, eps), mean, variance
 
 
@@ -231,12 +269,14 @@ def batch_inference_on_host(input, weight, bias, mean, variance, layout, eps):
     level = -mean * scale if bias is None else bias - mean * scale
     result = np.empty(input.shape, x.dtype)
     out = result.reshape(x.shape)
-    for channels, pieces in _blocks(x):
-        factor, more = _spread(scale[channels], x), _spread(level[channels], x)
-        for piece in pieces:
-            part = out[piece, channels]
-            np.multiply(x[piece, channels], factor, part)
-            part += more
+
+    def fill(block):
+        here, factor, more = block
+        part = out[here]
+        np.multiply(x[here], factor, part)
+        part += more
+
+    for_each(fill, _blocks(x, scale, level))
     return result
 
 
@@ -248,11 +288,13 @@ def batch_slope_on_host(grad, input, weight, mean, variance, products, sums, lay
     level = -factor * sums / count - mean * slope
     result = np.empty(input.shape, x.dtype)
     out = result.reshape(x.shape)
-    for channels, pieces in _blocks(x):
-        of_x, of_grad, more = (_spread(each[channels], x) for each in (slope, factor, level))
-        for piece in pieces:
-            part = out[piece, channels]
-            np.multiply(x[piece, channels], of_x, part)
-            part += more
-            part += g[piece, channels] * of_grad
+
+    def fill(block):
+        here, of_x, of_grad, more = block
+        part = out[here]
+        np.multiply(x[here], of_x, part)
+        part += more
+        part += np.multiply(g[here], of_grad, scratch(part))
+
+    for_each(fill, _blocks(x, slope, factor, level))
     return result

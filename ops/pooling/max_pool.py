@@ -8,11 +8,11 @@ from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
+from tritorch.ops.parallel import by_items, for_each, pieces_of
 from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
 from tritorch.ops.pooling.shape import flat, places_of, taps_of, volume
 from tritorch.runtime import tl
 
-_PIECE = 1 << 17  # elements of the gradient made at a time on the host
 BLOCKS = {"BLOCK": powers(256, 4096), "num_warps": choices(2, 4, 8)}
 
 
@@ -79,6 +79,33 @@ def volume_strides(array):
     return image, channel, *volume(rest, 0)
 
 
+def _largest(input, kernel_size, stride, padding, dilation, ceil_mode):
+    """The maximum over a slab for each tap, and the last tap that raised it; NaN takes the plain way."""
+    image = input.shape[2:]
+    out = places_of(image, kernel_size, stride, padding, dilation, ceil_mode)
+    taps = list(taps_of(image, out, kernel_size, stride, padding, dilation))
+    number_type, first = np.min_scalar_type(len(taps)).type, np.full(out, -1)
+    for number, (_, part) in enumerate(taps):
+        np.copyto(first[part], number, where=first[part] < 0)
+    best = np.full((*input.shape[:2], *out), lowest(input.dtype), input.dtype)
+    tap = np.empty(best.shape, number_type)
+    tap[...] = first
+    for number, (read, part) in enumerate(taps):
+        slab, here = input[:, :, *read], (slice(None), slice(None), *part)
+        raised, largest = tap[here], best[here]
+        np.maximum(raised, (slab > largest).view(np.uint8) * number_type(number), out=raised)
+        np.maximum(largest, slab, out=largest)
+    if best.dtype.kind == "f" and np.isnan(best).any():
+        return MaxPool.reference(input, kernel_size, stride, padding, dilation, ceil_mode)
+    starts = [
+        flat([r.start - p.start * by for r, p, by in zip(read, part, stride, strict=True)], image)
+        for read, part in taps
+    ]
+    indices = np.take(np.array(starts, np.int64), tap)
+    indices += flat(np.ix_(*[np.arange(places) * by for places, by in zip(out, stride, strict=True)]), image)
+    return best, indices
+
+
 class MaxPool(Op):
     """The largest element of each window, the first of equals, NaN before all; and where in its plane it is."""
 
@@ -100,30 +127,10 @@ class MaxPool(Op):
 
     @staticmethod
     def fast(input, kernel_size, stride, padding, dilation, ceil_mode):
-        """The maximum over a slab for each tap, and the last tap that raised it; NaN takes the plain way."""
-        image = input.shape[2:]
-        out = places_of(image, kernel_size, stride, padding, dilation, ceil_mode)
-        taps = list(taps_of(image, out, kernel_size, stride, padding, dilation))
-        number_type, first = np.min_scalar_type(len(taps)).type, np.full(out, -1)
-        for number, (_, part) in enumerate(taps):
-            np.copyto(first[part], number, where=first[part] < 0)
-        best = np.full((*input.shape[:2], *out), lowest(input.dtype), input.dtype)
-        tap = np.empty(best.shape, number_type)
-        tap[...] = first
-        for number, (read, part) in enumerate(taps):
-            slab, here = input[:, :, *read], (slice(None), slice(None), *part)
-            raised, largest = tap[here], best[here]
-            np.maximum(raised, (slab > largest).view(np.uint8) * number_type(number), out=raised)
-            np.maximum(largest, slab, out=largest)
-        if best.dtype.kind == "f" and np.isnan(best).any():
-            return MaxPool.reference(input, kernel_size, stride, padding, dilation, ceil_mode)
-        starts = [
-            flat([r.start - p.start * by for r, p, by in zip(read, part, stride, strict=True)], image)
-            for read, part in taps
-        ]
-        indices = np.take(np.array(starts, np.int64), tap)
-        indices += flat(np.ix_(*[np.arange(places) * by for places, by in zip(out, stride, strict=True)]), image)
-        return best, indices
+        """Some images at a time."""
+        rest = kernel_size, stride, padding, dilation, ceil_mode
+        shape = (*input.shape[:2], *places_of(input.shape[2:], *rest))
+        return by_items(lambda images: _largest(images, *rest), input, (shape, input.dtype), (shape, np.int64))
 
     def forward(self, input, kernel_size, stride, padding, dilation, ceil_mode):
         """One launch that looks at every tap of its windows."""
@@ -239,16 +246,18 @@ class MaxPoolBackward(Op):
         places, values = indices.reshape(windows), grad.reshape(windows)
         apart = max(covers(kernel_size, stride, dilation)) == 1
         out = (np.zeros if apart else np.empty)((planes, area), grad.dtype)
-        step = max(1, _PIECE // area)
-        begin = np.arange(step)[:, None] * area
-        for start in range(0, planes, step):
-            here = slice(start, start + step)
+        pieces = pieces_of(planes, area)
+        begin = np.arange(pieces[0].stop if pieces else 0)[:, None] * area
+
+        def fill(here):
             target = out[here]
             into = (places[here] + begin[: len(target)]).reshape(-1)
             if apart:
                 target.reshape(-1)[into] = values[here].reshape(-1)
             else:
                 target[...] = np.bincount(into, values[here].reshape(-1), target.size).reshape(target.shape)
+
+        for_each(fill, pieces)
         return out.reshape(*grad.shape[:2], *size)
 
     def forward(self, grad, indices, size, kernel_size, stride, padding, dilation):

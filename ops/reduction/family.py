@@ -11,8 +11,11 @@ from tritorch.autotune import kernel
 from tritorch.ops.base import Op
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.ops.reduction.kernel import as_dims, combiner, computed_in, launch_reduce, reduced_shape, widen
+from tritorch.ops.rowwise.host import sums_of_rows
 from tritorch.runtime import dtypes, views
 
+_LARGE = 1 << 16  # elements
+_ROW = 1 << 10  # elements up to which a row is added without rounding more than in pairs would by much
 PLAIN = frozenset(map(np.dtype, (np.float32, np.float64)))
 SCALAR_NAMES = {  # how PyTorch's errors call what is not floating point
     dtypes.bool_: "Bool", dtypes.uint8: "Byte", dtypes.int8: "Char", dtypes.int16: "Short", dtypes.int32: "Int",
@@ -116,7 +119,7 @@ class Sum(Reduction):
     @classmethod
     def host(cls, input, dim=None, keepdim=False, dtype=None):
         if dtype is None and input.dtype in PLAIN:
-            return _add(input, dim, None, None, keepdim)
+            return total_of(input, dim, keepdim)
         return sum_on_host(input, dim, keepdim, dtype)
 
     def backward(self, grad):
@@ -131,6 +134,21 @@ class Sum(Reduction):
         yield draw.integers(-100, 100, 5, 7), 0, False, None
         yield draw.booleans(1025), None, False, None
         yield draw(5, 7), 1, False, np.dtype(np.float64)
+
+
+def total_of(input, dim, keepdim):
+    """The sum of an array; large ones of short rows are added by einsum, several times faster than by NumPy's sum."""
+    if input.size < _LARGE or not input.flags.c_contiguous:
+        return _add(input, dim, None, None, keepdim)
+    if dim is None:
+        length = _ROW if input.size % _ROW == 0 else 0
+    else:
+        dims = dim if type(dim) is tuple else (dim,)
+        length = count_along(input.shape, dim) if dims == tuple(range(input.ndim - len(dims), input.ndim)) else 0
+    if not 0 < length <= _ROW:
+        return _add(input, dim, None, None, keepdim)
+    sums = sums_of_rows(input.reshape(-1, length))
+    return (_add(sums) if dim is None else sums).reshape(reduced_shape(input.shape, dim, keepdim))
 
 
 def sum_on_host(input, dim, keepdim, dtype):
@@ -246,7 +264,7 @@ class Mean(Reduction):
     @classmethod
     def host(cls, input, dim=None, keepdim=False, dtype=None):
         if dtype is None and input.dtype in PLAIN:
-            total = _add(input, dim, None, None, keepdim)
+            total = total_of(input, dim, keepdim)
             return total / input.dtype.type(input.size if dim is None else count_along(input.shape, dim))
         compute = dtypes.COMPUTE[dtype or input.dtype]
         total = sum_on_host(input, dim, keepdim, compute)

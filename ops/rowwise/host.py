@@ -1,7 +1,7 @@
-"""Softmax and its relatives in NumPy along the last dimension: sums by BLAS, pieces that stay in the cache.
+"""Softmax and its relatives in NumPy along the last dimension, in pieces that stay in the cache, several at a time.
 
-Exponentials are taken as they are: the maximum of a row is only subtracted where some element is too large for that, or
-some sum too small.
+Exponentials are taken as they are: the maximum of a row is only subtracted where some sum is too large for that, or too
+small.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import functools
 
 import numpy as np
 
-_PIECE = 1 << 17  # elements
-_HIGHEST, _LEAST = 60, 1e-6  # an element, and a sum of exponentials
+from tritorch.ops.parallel import for_each, pieces_of
+
+_LEAST, _MOST = 1e-6, 1e26  # sums of exponentials
 
 
 @functools.lru_cache(maxsize=32)
@@ -20,10 +21,14 @@ def ones(count, dtype):
     return np.ones(count, dtype)
 
 
-def pieces_of(rows, columns):
-    """Slices of rows that lie in the cache."""
-    step = max(1, _PIECE // max(columns, 1))
-    return [slice(start, start + step) for start in range(0, rows, step)]
+def sums_of_rows(x):
+    """The sum along the last dimension: by einsum, which is quick and, unlike BLAS, lets other threads go on."""
+    return np.einsum("...i->...", x)
+
+
+def products_of_rows(x, y):
+    """The sum of products along the last dimension, likewise."""
+    return np.einsum("...i,...i->...", x, y)
 
 
 def as_rows(*arrays):
@@ -38,14 +43,14 @@ def are_rows(dim, *arrays):
 
 def exponentials(x, out):
     """exp(x - c) to `out`, their sums, and c by row, which is None for zero."""
-    if x.max() < _HIGHEST:
+    with np.errstate(over="ignore"):
         np.exp(x, out)
-        total = out @ ones(x.shape[1], x.dtype)
-        if total.min() > _LEAST:
-            return total, None
+        total = sums_of_rows(out)
+    if total.min() > _LEAST and total.max() < _MOST:
+        return total, None
     highest = np.maximum.reduce(x, 1)
     np.exp(np.subtract(x, highest[:, None], out), out)
-    return out @ ones(x.shape[1], x.dtype), highest
+    return sums_of_rows(out), highest
 
 
 def log_sum_exp(x, out):
@@ -58,9 +63,12 @@ def softmax_of_rows(input):
     """exp(x - max x) / sum exp(x - max x) along the last dimension."""
     result = np.empty(input.shape, input.dtype)
     x, out = as_rows(input, result)
-    for piece in pieces_of(*x.shape):
+
+    def fill(piece):
         part = out[piece]
         part *= (1 / exponentials(x[piece], part)[0])[:, None]
+
+    for_each(fill, pieces_of(*x.shape))
     return result
 
 
@@ -68,10 +76,13 @@ def log_softmax_of_rows(input):
     """x - log sum exp x along the last dimension."""
     result = np.empty(input.shape, input.dtype)
     x, out = as_rows(input, result)
-    for piece in pieces_of(*x.shape):
+
+    def fill(piece):
         total, highest = exponentials(x[piece], out[piece])
         own = x[piece] if highest is None else x[piece] - highest[:, None]
         np.subtract(own, np.log(total)[:, None], out[piece])
+
+    for_each(fill, pieces_of(*x.shape))
     return result
 
 
@@ -79,10 +90,13 @@ def softmax_gradient_of_rows(grad, output):
     """y (grad - sum grad y) along the last dimension."""
     result = np.empty(output.shape, output.dtype)
     g, y, out = as_rows(grad, output, result)
-    for piece in pieces_of(*y.shape):
+
+    def fill(piece):
         part = out[piece]
-        np.subtract(g[piece], np.vecdot(g[piece], y[piece])[:, None], part)
+        np.subtract(g[piece], products_of_rows(g[piece], y[piece])[:, None], part)
         part *= y[piece]
+
+    for_each(fill, pieces_of(*y.shape))
     return result
 
 
@@ -90,9 +104,12 @@ def log_softmax_gradient_of_rows(grad, output):
     """grad - exp(y) sum grad along the last dimension."""
     result = np.empty(output.shape, output.dtype)
     g, y, out = as_rows(grad, output, result)
-    for piece in pieces_of(*y.shape):
+
+    def fill(piece):
         part = out[piece]
         np.exp(y[piece], part)
-        part *= (g[piece] @ ones(g.shape[1], g.dtype))[:, None]
+        part *= sums_of_rows(g[piece])[:, None]
         np.subtract(g[piece], part, part)
+
+    for_each(fill, pieces_of(*y.shape))
     return result

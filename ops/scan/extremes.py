@@ -12,6 +12,7 @@ import numpy as np
 from tritorch.ops.base import Op
 from tritorch.ops.index.gathering import key_along
 from tritorch.ops.layout import as_contiguous
+from tritorch.ops.parallel import by_items
 from tritorch.ops.reduction.kernel import computed_in
 from tritorch.ops.reduction.select_kernel import highest, lowest
 from tritorch.ops.scan.family import Scan, scan_dim
@@ -29,6 +30,18 @@ def last_larger(a, i, b, j):
 def last_smaller(a, i, b, j):
     take = (b != b) | ((a == a) & (b <= a))
     return tl.where(take, b, a), tl.where(take, j, i)
+
+
+def running_of_rows(rows, dim, extreme, keeps):
+    """The same as `running` from the places where an extreme is taken, each repeated until the next."""
+    values = extreme.accumulate(rows, dim)
+    if dim < rows.ndim - 1 or not rows.size:
+        return running(rows, dim, extreme, keeps)
+    taken = (rows != rows) | keeps(rows, values)
+    at = np.flatnonzero(taken)
+    places = np.repeat(at, np.diff(at, append=rows.size)).reshape(rows.shape)
+    places -= np.arange(0, rows.size, rows.shape[dim]).reshape(*rows.shape[:-1], 1)
+    return values, places
 
 
 def running(input, dim, extreme, keeps):
@@ -95,6 +108,18 @@ class RunningExtreme(Scan, abstract=True):
     choose = last_larger
     limit = staticmethod(lowest)
     result: type
+    extreme: np.ufunc
+    keeps: np.ufunc  # whether an element takes the place of an extreme
+
+    @classmethod
+    def fast(cls, input, dim):
+        if not input.ndim:
+            return cls.reference(input, dim)
+        rest = dim, cls.extreme, cls.keeps
+        if not dim:
+            return running_of_rows(input, *rest)
+        shape = input.shape
+        return by_items(lambda part: running_of_rows(part, *rest), input, (shape, input.dtype), (shape, np.int64))
 
     @classmethod
     def call(cls, input, dim):
@@ -131,6 +156,7 @@ class Cummax(RunningExtreme):
     """The largest element up to each along `dim`, and its index."""
 
     exports = ("cummax", "Tensor.cummax")
+    extreme, keeps = np.maximum, np.greater_equal
     result = namedtuple("cummax", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
 
     @staticmethod
@@ -144,6 +170,7 @@ class Cummin(RunningExtreme):
     exports = ("cummin", "Tensor.cummin")
     choose = last_smaller
     limit = staticmethod(highest)
+    extreme, keeps = np.minimum, np.less_equal
     result = namedtuple("cummin", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
 
     @staticmethod

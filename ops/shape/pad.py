@@ -12,6 +12,7 @@ from tritorch.ops.base import Op
 from tritorch.ops.creation import number_bits
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
+from tritorch.ops.parallel import for_each, pieces_of
 from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
 from tritorch.ops.pooling.max_pool import place_of
 from tritorch.runtime import tl
@@ -179,12 +180,19 @@ class Pad(Op):
             out = np.full(shape, value, input.dtype) if value else np.zeros(shape, input.dtype)
             out[inner] = input[part]
             return out
-        out = np.empty(shape, input.dtype)
-        out[inner] = input
-        for dim in range(input.ndim):
-            rows = _rows(out, dim, inner)
-            for place, source in _borders(input.shape[dim], *widths[dim], mode):
-                rows[place] = rows[source]
+        out, whole = np.empty(shape, input.dtype), slice(None)
+        borders = [list(_borders(size, *pair, mode)) for size, pair in zip(input.shape, widths, strict=True)]
+
+        def fill(piece):
+            part = out[piece]
+            part[(whole, *inner[1:]) if piece is not whole else inner] = input[piece]
+            for dim, each in enumerate(borders):
+                rows = _rows(part, dim, inner)
+                for place, source in each:
+                    rows[place] = rows[source]
+
+        apart = input.ndim > 1 and widths[0] == (0, 0)
+        for_each(fill, pieces_of(len(out), out[:1].size) if apart else [whole])
         return out
 
     def forward(self, input, widths, mode, value):

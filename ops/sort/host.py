@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.parallel import by_items
+
+_TINY = 256  # elements of a row, up to which calls of NumPy take longer than ordering
 _SMALL = 2048  # elements, up to which ordering all is quicker than looking for the first
+_MANY = 1 << 14  # integers, from which on ordering them by their digits is quicker
 _CHUNK = 256  # elements of a long row, of which only the extreme is looked at first
 
 
@@ -14,6 +18,11 @@ def order_along(input, dim, descending):
         return np.argsort(input, dim, kind="stable")
     last = input.shape[dim] - 1
     return np.flip(last - np.argsort(np.flip(input, dim), dim, kind="stable"), dim)
+
+
+def _descending(row):
+    """The stable order of a row from its largest element on."""
+    return row.size - 1 - row[::-1].argsort(kind="stable")[::-1]
 
 
 def first(dim, keep):
@@ -50,12 +59,25 @@ def narrowed(input):
 
 def first_along(input, dim, keep, descending):
     """The first `keep` of an array's elements in order along `dim`, and the index of each."""
+    if input.ndim == 1 and input.size <= _TINY:
+        order = (_descending(input) if descending else input.argsort(kind="stable"))[:keep]
+        return input[order], order
+    if not dim:
+        return _first_along(input, dim, keep, descending)
+    shape = (*input.shape[:dim], keep, *input.shape[dim + 1 :])
+    return by_items(
+        lambda part: _first_along(part, dim, keep, descending), input, (shape, input.dtype), (shape, np.int64)
+    )
+
+
+def _first_along(input, dim, keep, descending):
     order = None
     if 0 < keep < input.shape[dim] // 2 and input.size > _SMALL:
         order = _few(np.moveaxis(input, dim, -1), keep, descending)
-    if order is not None:
-        order = np.moveaxis(order, -1, dim)
-    else:
+        order = order if order is None else np.moveaxis(order, -1, dim)
+    elif input.ndim == 1 and input.size >= _MANY and input.dtype.kind in "iu":
+        order = _by_digits(input, descending)
+    if order is None:
         keys = narrowed(input)
         if keys.itemsize == 8:
             order = order_along(input, dim, descending)[first(dim, keep)]
@@ -86,3 +108,16 @@ def _few_of_many(row, keep, descending, lead):
         return None
     found = np.flatnonzero(row >= extremes[-keep] if descending else row <= extremes[keep - 1])
     return found[order_along(row[found], 0, descending)[:keep]].reshape((*lead, keep))
+
+
+def _by_digits(row, descending):
+    """The stable order of integers by 16 bits after 16, which NumPy counts; None where they are far apart."""
+    low, high = int(row.min()), int(row.max())
+    if high - low >= 1 << 48:
+        return None
+    keys = row.astype(np.int64, copy=False)
+    keys = high - keys if descending else keys - low
+    order = np.argsort(keys.astype(np.uint16), kind="stable")
+    for shift in range(16, (high - low).bit_length(), 16):
+        order = order[np.argsort((keys >> shift).astype(np.uint16)[order], kind="stable")]
+    return order

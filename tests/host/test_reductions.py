@@ -203,3 +203,11 @@ def test_second_derivatives_of_softmax(op):
         return torch.autograd.grad(op(x, 1).square().sum(), x, create_graph=True)[0]
 
     assert torch.autograd.gradcheck(gradient, (x,))
+
+
+@pytest.mark.parametrize("dim", (None, 0, 1, (0, 1)))
+@pytest.mark.parametrize("shape", ((1 << 9, 1 << 8), (1 << 8, 1 << 11), (301, 403)))
+def test_sums_of_large_arrays(shape, dim):
+    x = np.random.default_rng(0).uniform(0.5, 1.5, shape).astype(np.float32)
+    found = torch.tensor(x, device="cpu").sum(dim, keepdim=dim is not None)
+    np.testing.assert_allclose(found.numpy(), x.sum(dim, np.float64, keepdims=dim is not None), rtol=1e-6)

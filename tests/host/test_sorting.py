@@ -10,6 +10,7 @@ from tolerances import close
 
 import tritorch as torch
 from tritorch.autograd import gradcheck
+from tritorch.ops.sort.order import Sort
 
 NAN = float("nan")
 
@@ -164,3 +165,11 @@ def test_derivatives_of_samples_as_numpy():
         close(found, np.gradient(y, places, axis=1, edge_order=order))
     close(torch.trapezoid(torch.tensor(y), torch.tensor(places)), np.trapezoid(y, places))
     close(torch.cov(torch.tensor(y), fweights=torch.tensor([1, 2, 1, 3, 1])), np.cov(y, fweights=[1, 2, 1, 3, 1]))
+
+
+@pytest.mark.parametrize("descending", (False, True))
+@pytest.mark.parametrize("span", (1, 9, 1 << 20, 1 << 50))
+def test_many_integers_keep_their_order(span, descending):
+    numbers = np.random.default_rng(span).integers(-span // 2, span // 2 + 1, 20_000)
+    for found, expected in zip(Sort.host(numbers, 0, descending), Sort.reference(numbers, 0, descending), strict=True):
+        np.testing.assert_array_equal(found, expected)

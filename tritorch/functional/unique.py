@@ -23,14 +23,14 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     if dim is None:
         flat = input.detach().reshape(-1)
         values, order = Sort.apply(flat, 0, False)
-        found, inverse, counts = _runs(values, run_starts(values, 0), order)
-        found, inverse = Index.apply(values, (0,), found), inverse.reshape(input.array.shape)
+        found, *more = _runs(values, run_starts(values, 0), order, return_inverse, return_counts, input.array.shape)
+        found = Index.apply(values, (0,), found)
     else:
         dim, rows = _slices(input, dim)
         values, order = Sort.apply(_ranks(rows), 0, False)
-        found, inverse, counts = _runs(values, run_starts(values, 0), order)
+        found, *more = _runs(values, run_starts(values, 0), order, return_inverse, return_counts)
         found = Index.apply(input.detach(), (dim,), Index.apply(order, (0,), found))
-    return _chosen(found, inverse, counts, return_inverse, return_counts)
+    return (found, *more) if more else found
 
 
 @export("unique_consecutive", "Tensor.unique_consecutive")
@@ -39,32 +39,32 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
     need_tensors("unique_consecutive", input=input)
     if dim is None:
         flat = input.detach().reshape(-1)
-        found, inverse, counts = _runs(flat, run_starts(flat, 0), None)
-        found, inverse = Index.apply(flat, (0,), found), inverse.reshape(input.array.shape)
+        found, *more = _runs(flat, run_starts(flat, 0), None, return_inverse, return_counts, input.array.shape)
+        found = Index.apply(flat, (0,), found)
     else:
         dim, rows = _slices(input, dim)
-        found, inverse, counts = _runs(rows, run_starts(rows, 0).any(1), None)
+        found, *more = _runs(rows, run_starts(rows, 0).any(1), None, return_inverse, return_counts)
         found = Index.apply(input.detach(), (dim,), found)
-    return _chosen(found, inverse, counts, return_inverse, return_counts)
+    return (found, *more) if more else found
 
 
-def _chosen(found, inverse, counts, return_inverse, return_counts):
-    wanted = (found, *((inverse,) if return_inverse else ()), *((counts,) if return_counts else ()))
-    return wanted if len(wanted) > 1 else found
+def _runs(values, begins, order, with_numbers, with_counts, shape=None):
+    """Of runs of equal elements: where each begins; if asked, the number of the run of each element; and the lengths.
 
-
-def _runs(values, begins, order):
-    """Of runs of equal elements: where each begins, the number of the run of each element, and how long each is.
-
-    `order` says where the elements were before they were sorted.
+    `order` says where the elements were before they were sorted, `shape` how their numbers are to lie.
     """
     size = values.array.shape[0]
     starts = begins.nonzero().reshape(-1)
-    numbers = Cumsum.apply(begins, 0, None, False) - 1
-    if order is not None and size:
-        numbers = Scatter.apply(numbers.new_empty((size,)), 0, False, order, numbers)
-    ends = Cat.call((starts, starts.new_full((1,), size)))[1:] if size else starts
-    return starts, numbers, ends - starts
+    found = [starts]
+    if with_numbers:
+        numbers = Cumsum.apply(begins, 0, None, False) - 1
+        if order is not None and size:
+            numbers = Scatter.apply(numbers.new_empty((size,)), 0, False, order, numbers)
+        found.append(numbers if shape is None else numbers.reshape(shape))
+    if with_counts:
+        ends = Cat.call((starts, starts.new_full((1,), size)))[1:] if size else starts
+        found.append(ends - starts)
+    return found
 
 
 def _slices(input, dim):
@@ -98,5 +98,5 @@ def _ranks(rows):
 def _rank(rows):
     """How many distinct elements are smaller than each, and how many there are."""
     values, order = Sort.apply(rows.reshape(-1), 0, False)
-    starts, numbers, _ = _runs(values, run_starts(values, 0), order)
+    starts, numbers = _runs(values, run_starts(values, 0), order, True, False)
     return numbers.reshape(rows.array.shape), starts.array.shape[0]
