@@ -37,10 +37,10 @@ def coordinates(index, size, RANK: tl.constexpr):
     if RANK == 1:
         place = (index,)
     elif RANK == 2:
-        place = (index // size[1], index % size[1])
+        place = (index // size[1], index % size[1])  # type: ignore[assignment]  # as long as the rank
     else:
         rest = index // size[2]
-        place = (rest // size[1], rest % size[1], index % size[2])
+        place = (rest // size[1], rest % size[1], index % size[2])  # type: ignore[assignment]
     return place
 
 

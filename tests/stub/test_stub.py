@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-CHECKS = sorted(each.name for each in HERE.glob("check_*.py"))
+PARTS = 4  # of the check over all ops, each a process
+CHECKS = [(each.name, "0/1") for each in sorted(HERE.glob("check_*.py")) if each.name != "check_ops.py"]
+CHECKS += [("check_ops.py", f"{part}/{PARTS}") for part in range(PARTS)]
 ROOT = HERE.parent.parent
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_check(name, stub_environment):
+@pytest.mark.parametrize(("name", "part"), CHECKS)
+def test_check(name, part, stub_environment):
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", str(HERE / name)]
-    done = subprocess.run(command, env=stub_environment, cwd=ROOT, capture_output=True, text=True)
+    environment = stub_environment | {"STUB_PART": part}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
 
