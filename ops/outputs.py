@@ -9,7 +9,8 @@ import functools
 import inspect
 
 from tritorch.ops.base import write_out
-from tritorch.runtime import dtypes, strides, transfer
+from tritorch.ops.promotion import C_NAMES
+from tritorch.runtime import strides, transfer
 
 _SHARED = (
     "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
@@ -19,11 +20,6 @@ _REPEATED = (
     "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please "
     "clone() the tensor before performing the operation."
 )
-_C_NAMES = {
-    dtypes.float16: "c10::Half", dtypes.bfloat16: "c10::BFloat16", dtypes.float32: "float", dtypes.float64: "double",
-    dtypes.int64: "long", dtypes.int32: "int", dtypes.int16: "short", dtypes.int8: "signed char",
-    dtypes.uint8: "unsigned char", dtypes.bool_: "bool",
-}  # fmt: skip
 
 
 def refuse_shared(written, read):
@@ -68,7 +64,7 @@ def takes_out(function, over_input=False, any_dtype=False):
             return function(*args, **kwargs)
         read = list(tensors_in((*args, *kwargs.values())))
         if not any_dtype and read and read[0].dtype is not out.dtype:
-            wanted, given = _C_NAMES[read[0].dtype], _C_NAMES[out.dtype]
+            wanted, given = C_NAMES[read[0].dtype.name], C_NAMES[out.dtype.name]
             raise RuntimeError(f"Expected out tensor to have dtype {wanted}, but got {given} instead")
         refuse_repeated(out)
         refuse_shared(out, read[over_input:])

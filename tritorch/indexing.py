@@ -18,6 +18,7 @@ from tritorch.functional.conversion import number_for
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.index.indexing import Index, IndexPut, numpy_key, out_of_bounds, pick, picks_nothing, write_picked
 from tritorch.ops.layout import broadcast_shape
+from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.shape.views import Expand, Select, Slice, Unsqueeze
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import CPU
@@ -330,7 +331,7 @@ def puttable(value, tensor, shape):
     """The value without superfluous leading dimensions, or the error that it cannot be written at the positions."""
     own = value.array.shape
     if value.array.dtype != tensor.array.dtype:
-        names = [_LEGACY_NAMES.get(each.dtype.name, each.dtype.name) for each in (tensor, value)]
+        names = [KIND_NAMES.get(each.dtype.name, each.dtype.name) for each in (tensor, value)]
         raise RuntimeError(
             f"Index put requires the source and destination dtypes match, got {names[0]} for the destination and "
             f"{names[1]} for the source."
@@ -345,12 +346,6 @@ def puttable(value, tensor, shape):
             f"{list(shape)}"
         )
     return value
-
-
-_LEGACY_NAMES = {
-    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-    "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
-}  # fmt: skip
 
 
 def _put(tensor, basic, advanced, value, recorded):

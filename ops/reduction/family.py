@@ -10,6 +10,7 @@ import numpy as np
 from tritorch.autotune import kernel
 from tritorch.ops.base import Op
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
+from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.reduction.kernel import as_dims, combiner, computed_in, launch_reduce, reduced_shape, widen
 from tritorch.ops.rowwise.host import sums_of_rows
 from tritorch.runtime import dtypes, views
@@ -17,10 +18,6 @@ from tritorch.runtime import dtypes, views
 _LARGE = 1 << 16  # elements
 _ROW = 1 << 10  # elements up to which a row is added without rounding more than in pairs would by much
 PLAIN = frozenset(map(np.dtype, (np.float32, np.float64)))
-SCALAR_NAMES = {  # how PyTorch's errors call what is not floating point
-    dtypes.bool_: "Bool", dtypes.uint8: "Byte", dtypes.int8: "Char", dtypes.int16: "Short", dtypes.int32: "Int",
-    dtypes.int64: "Long",
-}  # fmt: skip
 _add = np.add.reduce
 
 
@@ -38,6 +35,12 @@ def dims_of(op, input, dim):
         return tuple(sorted(wrap_dims(dim, ndim))) or None if ndim else wrap_dims(dim, ndim) and ()
     dim = wrap_dim(dim, ndim)
     return dim if ndim else ()
+
+
+def dim_of(op, input, dim):
+    """One dimension, counted from the front; a tensor without dimensions has one, 0."""
+    dims_of(op, input, None)  # a tensor at all
+    return wrap_dim(dim, input.array.ndim)
 
 
 def sum_dtype(dtype, given):
@@ -276,7 +279,7 @@ class Mean(Reduction):
         if isinstance(kind, dtypes.dtype) and not kind.is_floating_point:
             raise RuntimeError(
                 f"mean(): could not infer output dtype. {'Input' if dtype is None else 'Optional'} dtype must be "
-                f"either a floating point or complex dtype. Got: {SCALAR_NAMES[kind]}"
+                f"either a floating point or complex dtype. Got: {KIND_NAMES[kind.name]}"
             )
         return super().call(input, dim, keepdim, dtype=dtype, axis=axis)
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from tritorch.ops.base import Op, export
 from tritorch.ops.dimensions import wrap_dim
-from tritorch.ops.reduction.family import PLAIN, SCALAR_NAMES
+from tritorch.ops.promotion import KIND_NAMES
+from tritorch.ops.reduction.family import PLAIN
 from tritorch.ops.rowwise.host import (
     are_rows,
     log_softmax_gradient_of_rows,
@@ -59,7 +60,7 @@ class RowWise(Op, abstract=True):
     @classmethod
     def call(cls, input, dim, dtype=None):
         if dtype is None and input.array.dtype.kind not in "fV":
-            kind = SCALAR_NAMES[input.dtype]
+            kind = KIND_NAMES[input.dtype.name]
             raise NotImplementedError(f"\"{cls.op_name}_lastdim_kernel_impl\" not implemented for '{kind}'")
         ndim = input.array.ndim
         dim = wrap_dim(dim, ndim)

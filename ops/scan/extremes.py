@@ -13,9 +13,10 @@ from tritorch.ops.base import Op
 from tritorch.ops.index.gathering import key_along
 from tritorch.ops.layout import as_contiguous
 from tritorch.ops.parallel import by_items
+from tritorch.ops.reduction.family import dim_of
 from tritorch.ops.reduction.kernel import computed_in
 from tritorch.ops.reduction.select_kernel import highest, lowest
-from tritorch.ops.scan.family import Scan, scan_dim
+from tritorch.ops.scan.family import Scan
 from tritorch.ops.scan.kernel import launch_run_sums, launch_scan, scanner
 from tritorch.runtime import tl
 
@@ -123,7 +124,7 @@ class RunningExtreme(Scan, abstract=True):
 
     @classmethod
     def call(cls, input, dim):
-        return cls.result(*cls.apply(input, scan_dim(cls.op_name, input, dim)))
+        return cls.result(*cls.apply(input, dim_of(cls.op_name, input, dim)))
 
     def forward(self, input, dim):
         """One launch of the family's kernel, or three where rows are few and long."""

@@ -5,14 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.base import Op
-from tritorch.ops.dimensions import wrap_dim
-from tritorch.ops.reduction.family import dims_of
-
-
-def scan_dim(op, input, dim):
-    """`dim` counted from the front; a tensor without dimensions has one, 0."""
-    dims_of(op, input, None)  # a tensor at all
-    return wrap_dim(dim, input.array.ndim)
 
 
 class Scan(Op, abstract=True):

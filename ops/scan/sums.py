@@ -9,9 +9,9 @@ import numpy as np
 
 from tritorch.ops.base import TABLE
 from tritorch.ops.promotion import KIND_NAMES
-from tritorch.ops.reduction.family import sum_dtype
+from tritorch.ops.reduction.family import dim_of, sum_dtype
 from tritorch.ops.reduction.kernel import computed_in
-from tritorch.ops.scan.family import Scan, along, scan_dim, scan_samples
+from tritorch.ops.scan.family import Scan, along, scan_samples
 from tritorch.ops.scan.kernel import launch_scan, scanner
 from tritorch.runtime import dtypes, tl
 from tritorch.runtime.language import libdevice
@@ -59,7 +59,7 @@ class RunningTotal(Scan, abstract=True):
         dim = dim if axis is None else axis
         if dim is None:
             raise TypeError(f'{cls.op_name}() missing 1 required positional arguments: "dim"')
-        dim = scan_dim(cls.op_name, input, dim)
+        dim = dim_of(cls.op_name, input, dim)
         if dtype is not None:
             dtype = dtypes.as_dtype(dtype, cls.op_name).numpy
             if dtype == np.bool_:
@@ -199,7 +199,7 @@ class Logcumsumexp(Scan):
 
     @classmethod
     def call(cls, input, dim):
-        dim = scan_dim(cls.op_name, input, dim)
+        dim = dim_of(cls.op_name, input, dim)
         if not input.is_floating_point():
             raise NotImplementedError(f"\"logcumsumexp_out_cpu\" not implemented for '{KIND_NAMES[input.dtype.name]}'")
         return cls.apply(input, dim, False)

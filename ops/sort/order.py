@@ -7,9 +7,8 @@ from collections import namedtuple
 import numpy as np
 
 from tritorch.ops.base import Op
-from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.index.gathering import Scatter
-from tritorch.ops.reduction.family import dims_of
+from tritorch.ops.reduction.family import dim_of
 from tritorch.ops.sort.host import first, first_along, order_along
 from tritorch.ops.sort.kernel import sort_along
 
@@ -43,7 +42,7 @@ class Sort(Ordering):
 
     @classmethod
     def call(cls, input, dim=-1, descending=False, stable=False):
-        dim = ordered_dim(cls.op_name, input, dim)
+        dim = dim_of(cls.op_name, input, dim)
         return cls.result(*with_a_dimension(lambda rows: cls.apply(rows, dim, bool(descending)), input))
 
     def forward(self, input, dim, descending):
@@ -88,7 +87,7 @@ class Topk(Ordering):
 
     @classmethod
     def call(cls, input, k, dim=-1, largest=True, sorted=True):
-        dim = ordered_dim(cls.op_name, input, dim)
+        dim = dim_of(cls.op_name, input, dim)
         k = int(k)
         if not 0 <= k <= (input.array.shape[dim] if input.array.ndim else 1):
             raise RuntimeError("selected index k out of range")
@@ -118,12 +117,6 @@ class Topk(Ordering):
     def errors(draw):
         yield (draw(3, 4), 5), {}, RuntimeError, "selected index k out of range"
         yield (draw.booleans(3), 1), {}, RuntimeError, "topk does not support bool dtypes on CPU"
-
-
-def ordered_dim(op, input, dim):
-    """`dim` counted from the front, of a tensor that has an order."""
-    dims_of(op, input, None)  # a tensor at all
-    return wrap_dim(dim, input.array.ndim)
 
 
 def with_a_dimension(function, input):

@@ -13,10 +13,10 @@ from tritorch.ops.layout import as_contiguous
 from tritorch.ops.pointwise.kernel import launch_pointwise
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.reduction.extremes import Extreme, Selection
+from tritorch.ops.reduction.family import dim_of
 from tritorch.ops.reduction.kernel import reduced_shape
 from tritorch.ops.sort.host import narrowed, order_along, packed
 from tritorch.ops.sort.kernel import sort_along
-from tritorch.ops.sort.order import ordered_dim
 from tritorch.runtime import dtypes
 
 
@@ -50,7 +50,7 @@ class Kthvalue(Selection):
 
     @classmethod
     def call(cls, input, k, dim=-1, keepdim=False, *, out=None):
-        dim = ordered_dim(cls.op_name, input, dim)
+        dim = dim_of(cls.op_name, input, dim)
         without_bools(cls.op_name, input)
         shape = input.array.shape or (1,)
         if input.array.size == 0 and shape[dim] == 0:

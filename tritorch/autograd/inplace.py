@@ -16,6 +16,7 @@ from tritorch.autograd.grad_mode import state
 from tritorch.autograd.variable import Variable, next_sequence
 from tritorch.ops.base import Node
 from tritorch.ops.layout import element_strides
+from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.shape.strided_views import AsStrided, LaidOut
 from tritorch.runtime import dtypes
 
@@ -73,15 +74,8 @@ def _check_fits(tensor, result, name):
             f" (in {name})"
         )
     if dtypes.of(result.array.dtype).category > dtypes.of(tensor.array.dtype).category:
-        kinds = [_KIND_NAMES[dtypes.of(each.array.dtype).name] for each in (result, tensor)]
+        kinds = [KIND_NAMES[dtypes.of(each.array.dtype).name] for each in (result, tensor)]
         raise RuntimeError(f"result type {kinds[0]} can't be cast to the desired output type {kinds[1]}")
-
-
-_KIND_NAMES = {
-    "bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int", "int64": "Long",
-    "float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double",
-    "float8_e4m3fn": "Float8_e4m3fn", "float8_e5m2": "Float8_e5m2",
-}  # fmt: skip
 
 
 def write(destination, source):

@@ -10,7 +10,7 @@ import numpy as np
 from tritorch import creation
 from tritorch.autograd.variable import Variable
 from tritorch.ops.base import EXPORTS, TABLE, export
-from tritorch.ops.promotion import KIND_NAMES
+from tritorch.ops.promotion import C_NAMES, KIND_NAMES
 from tritorch.ops.random.draws import blocks
 from tritorch.ops.random.permutation import BLOCKS as PERMUTATION_BLOCKS
 from tritorch.random import generator_of
@@ -19,9 +19,6 @@ from tritorch.runtime import dtypes
 
 Uniform, Normal, Integers = TABLE["uniform"], TABLE["normal"], TABLE["random_integers"]
 Permutation, Bernoulli = TABLE["random_permutation"], TABLE["bernoulli"]
-_C_TYPES = {"uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int", "int64": "long",
-            "bool": "bool", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float",
-            "float64": "double"}  # fmt: skip
 
 
 def draw_uniform(size, low, high, dtype, device, generator):
@@ -43,7 +40,7 @@ def draw_integers(size, low, high, dtype, device, generator):
     least, most = _limits(dtype)
     for name, value in (("from", low), ("to - 1", high - 1)):
         if not least <= value <= most:
-            raise RuntimeError(f"{name} is out of bounds for {_C_TYPES[dtype.name]}")
+            raise RuntimeError(f"{name} is out of bounds for {C_NAMES[dtype.name]}")
     seed, offset = generator.take(Integers.blocks(math.prod(size), high - low))
     return Integers.apply(size, low, high, dtype.numpy, seed, offset, device)
 
@@ -247,7 +244,7 @@ def cauchy_(self, median=0.0, sigma=1.0, *, generator=None):
     if not self.is_floating_point():
         raise RuntimeError(
             "Cauchy distribution is a continuous probability distribution. dtype must be a floating point but you "
-            f"specified {_C_TYPES[self.dtype.name]} int"
+            f"specified {C_NAMES[self.dtype.name]} int"
         )
     u = _uniform_like(self, generator_of("cauchy_", generator))
     return self.copy_(((u - 0.5) * math.pi).tan() * sigma + median)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from tritorch.ops.base import TABLE, export
-from tritorch.ops.reduction.family import SCALAR_NAMES
+from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import dtypes
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -101,7 +101,7 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
             "Please ensure they have the same size."
         )
     if input.array.dtype != target.array.dtype:
-        raise RuntimeError(f"Found dtype {_scalar_name(target.dtype)} but expected {_scalar_name(input.dtype)}")
+        raise RuntimeError(f"Found dtype {KIND_NAMES[target.dtype.name]} but expected {KIND_NAMES[input.dtype.name]}")
     if not input.is_cuda and input.array.size and not (input.array.min() >= 0 and input.array.max() <= 1):
         raise RuntimeError("all elements of input should be between 0 and 1")
     loss = TABLE["binary_cross_entropy"].apply(input, target)
@@ -160,7 +160,7 @@ def check_classes(input, target, weight):
     if len(shape) > 1 and own and shape[0] != own[0]:
         raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({own[0]}).")
     if target.dtype not in (dtypes.int64, dtypes.uint8):
-        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {_scalar_name(target.dtype)}")
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {KIND_NAMES[target.dtype.name]}")
     expected = (*shape[:1], *shape[2:]) if len(shape) > 1 else ()
     if own != expected:
         if len(shape) <= 2:
@@ -173,12 +173,9 @@ def check_classes(input, target, weight):
             f"shape: {list(weight.array.shape)}"
         )
     if weight is not None and weight.dtype is not input.dtype:
-        raise RuntimeError(f"expected scalar type {_scalar_name(input.dtype)} but found {_scalar_name(weight.dtype)}")
-
-
-def _scalar_name(dtype):
-    floats = {dtypes.float32: "Float", dtypes.float64: "Double", dtypes.float16: "Half", dtypes.bfloat16: "BFloat16"}
-    return SCALAR_NAMES.get(dtype) or floats.get(dtype, dtype.name)
+        raise RuntimeError(
+            f"expected scalar type {KIND_NAMES[input.dtype.name]} but found {KIND_NAMES[weight.dtype.name]}"
+        )
 
 
 @export("nn.functional.cross_entropy")
@@ -207,7 +204,7 @@ def cross_entropy(
 def _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, axis):
     if not target.is_floating_point():
         raise RuntimeError(
-            f"Expected floating point type for target with class probabilities, got {_scalar_name(target.dtype)}"
+            f"Expected floating point type for target with class probabilities, got {KIND_NAMES[target.dtype.name]}"
         )
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / target.array.shape[axis]

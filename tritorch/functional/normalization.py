@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import ml_dtypes
 
 from tritorch.autograd.inplace import bump
@@ -9,7 +11,7 @@ from tritorch.ops.base import EXPORTS, TABLE, export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.normalization.layout import over_batch, over_groups, over_last
-from tritorch.ops.reduction.family import SCALAR_NAMES
+from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import dtypes
 
 
@@ -17,7 +19,7 @@ def _check_types(op, input, *parameters):
     """Parameters have the input's dtype, or are float32 beside a half type; integers are refused."""
     kind = input.dtype
     if not kind.is_floating_point:
-        raise NotImplementedError(f"\"{op}\" not implemented for '{SCALAR_NAMES[kind]}'")
+        raise NotImplementedError(f"\"{op}\" not implemented for '{KIND_NAMES[kind.name]}'")
     for each in parameters:
         if each is None or each.dtype is kind:
             continue
@@ -93,7 +95,7 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
     need_tensors("rms_norm", input=input)
     dims = _normalized_dims("rms_norm", input, normalized_shape, "", weight=weight)
     if not input.is_floating_point():
-        raise NotImplementedError(f"\"rms_norm\" not implemented for '{SCALAR_NAMES[input.dtype]}'")
+        raise NotImplementedError(f"\"rms_norm\" not implemented for '{KIND_NAMES[input.dtype.name]}'")
     eps = float(ml_dtypes.finfo(input.array.dtype).eps) if eps is None else eps
     return TABLE["rms_norm"].apply(input, weight, None, over_last(tuple(input.array.shape), dims), eps)[0]
 
@@ -139,15 +141,8 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-05):
 
 def _check_count(shape, shown=None):
     """Refuse to take statistics of one element."""
-    if shape[0] * _product(shape[2:]) == 1:
+    if shape[0] * math.prod(shape[2:]) == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {shown or list(shape)}")
-
-
-def _product(sizes):
-    count = 1
-    for size in sizes:
-        count *= size
-    return count
 
 
 @export("native_group_norm")
@@ -268,7 +263,7 @@ def instance_norm_of_root(
     out, mean, variance = TABLE["group_norm"].apply(input, weight, bias, over_groups(shape, channels), eps)
     if running_mean is not None and input.array.size:
         means = [each.detach().reshape(batch, channels).mean(0) for each in (mean, variance)]
-        _update_running(running_mean, running_var, *means, momentum, _product(shape[2:]))
+        _update_running(running_mean, running_var, *means, momentum, math.prod(shape[2:]))
     return out
 
 
@@ -281,7 +276,7 @@ def instance_norm(
     Source: Ulyanov, Vedaldi and Lempitsky, "Instance normalization", 2016.
     """
     need_tensors("instance_norm", input=input)
-    if use_input_stats and _product(input.array.shape[2:]) == 1:
+    if use_input_stats and math.prod(input.array.shape[2:]) == 1:
         raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}")
     return instance_norm_of_root(
         input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, True

@@ -11,9 +11,10 @@ from tritorch.functional.shapes import movedim
 from tritorch.ops.base import TABLE, export, write_out
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.index.gathering import Gather
+from tritorch.ops.reduction.family import dim_of
 from tritorch.ops.scan.extremes import Cummax
 from tritorch.ops.shape.joining import Cat
-from tritorch.ops.sort.order import Sort, ordered_dim, with_a_dimension
+from tritorch.ops.sort.order import Sort, with_a_dimension
 from tritorch.ops.sort.selection import MedianOfAll, without_bools
 from tritorch.runtime import dtypes
 
@@ -76,7 +77,7 @@ def _lower_middle_of_numbers(nans, size):
 
 def _along(op, input, dim, keepdim, place):
     """The element of each row whose place in the order `place` says, and its index."""
-    dim = ordered_dim(op, input, dim)
+    dim = dim_of(op, input, dim)
     if input.array.ndim and input.array.shape[dim] == 0:
         raise IndexError(f"{op}(): Expected reduction dim {dim} to have non-zero size.")
 
@@ -102,7 +103,7 @@ def run_starts(values, dim):
 @export("mode", "Tensor.mode")
 def mode(input, dim=-1, keepdim=False, *, out=None):
     """The most frequent element along `dim`, the smallest of several, and the last index it is at."""
-    dim = ordered_dim("mode", input, dim)
+    dim = dim_of("mode", input, dim)
     if input.array.ndim and input.array.shape[dim] == 0:
         raise IndexError(f"mode(): Expected reduction dim {dim} to have non-zero size.")
 
@@ -138,7 +139,7 @@ def _quantile(op, input, q, dim, keepdim, interpolation, out, skips):
     if dim is None:
         rows, at = input.reshape(-1), 0
     else:
-        at = ordered_dim(op, input, dim)
+        at = dim_of(op, input, dim)
         rows = movedim(input, at, -1) if ndim else input.reshape(1)
     if not rows.array.size:
         raise RuntimeError(f"{op}() input tensor must be non-empty")

@@ -7,8 +7,8 @@ our tensors are of the layout `strided`.
 from __future__ import annotations
 
 
-class memory_format:
-    """One of PyTorch's memory formats."""
+class _Named:
+    """Something that is only its name, of which there is one each."""
 
     __slots__ = ("name",)
 
@@ -20,6 +20,12 @@ class memory_format:
 
     def __reduce__(self):
         return self.name
+
+
+class memory_format(_Named):
+    """One of PyTorch's memory formats."""
+
+    __slots__ = ()
 
 
 contiguous_format = memory_format("contiguous_format")
@@ -28,19 +34,10 @@ channels_last = memory_format("channels_last")
 channels_last_3d = memory_format("channels_last_3d")
 
 
-class layout:
+class layout(_Named):
     """One of PyTorch's layouts."""
 
-    __slots__ = ("name",)
-
-    def __init__(self, name):
-        self.name = name
-
-    def __repr__(self):
-        return f"torch.{self.name}"
-
-    def __reduce__(self):
-        return self.name
+    __slots__ = ()
 
 
 strided = layout("strided")
