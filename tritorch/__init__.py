@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib as _importlib
+from importlib.util import find_spec as _find_spec
+from pkgutil import iter_modules as _iter_modules
 
 __version__ = "0.1.0"
 
@@ -45,18 +47,19 @@ bind_tensor(Tensor)
 globals().update(exported(""))
 globals().update(_dtypes.NAMES)
 
-# Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short.
-_ROOMS = frozenset({"cuda", "linalg", "masked", "nn", "optim", "serialization", "signal", "special", "utils"})
+# Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short. These names of
+# PyTorch's root live in such rooms.
 _FROM_ROOMS = {"save": "serialization", "load": "serialization"}
 
 
 def __getattr__(name):
-    if name in _ROOMS:
-        return _importlib.import_module(f"tritorch.{name}")
     if name in _FROM_ROOMS:
         return getattr(_importlib.import_module(f"tritorch.{_FROM_ROOMS[name]}"), name)
+    if not name.startswith("_") and _find_spec(f"tritorch.{name}"):
+        return _importlib.import_module(f"tritorch.{name}")
     raise AttributeError(f"module 'tritorch' has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *_ROOMS, *_FROM_ROOMS})
+    rooms = (room.name for room in _iter_modules(__path__) if not room.name.startswith("_"))
+    return sorted({*globals(), *rooms, *_FROM_ROOMS})

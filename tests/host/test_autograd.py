@@ -363,3 +363,28 @@ def test_once_differentiable_runs_unrecorded():
     x = leaf(1.0)
     (found,) = torch.autograd.grad(Double.apply(x), x, create_graph=True)
     assert found.item() == 2 and not found.requires_grad
+
+
+def test_interceptors_see_calls_innermost_first_and_are_out_of_the_way_meanwhile():
+    from tritorch.autograd.intercept import Interceptor
+
+    seen = []
+
+    class Watch(Interceptor):
+        def __init__(self, name):
+            self.name = name
+
+        def intercept(self, cls, args):
+            seen.append((self.name, cls.op_name))
+            return cls.apply(*args)
+
+    x = torch.tensor([2.0], requires_grad=True)
+    with Watch("outer"), Watch("inner"):
+        y = x * x
+    assert seen == [("inner", "mul"), ("outer", "mul")]
+    y.backward()
+    assert x.grad.item() == 4.0 and len(seen) == 2
+    with pytest.raises(ZeroDivisionError), Watch("broken"):
+        raise ZeroDivisionError
+    _ = x * x
+    assert len(seen) == 2

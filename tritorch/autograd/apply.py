@@ -9,6 +9,7 @@ from numpy import ndarray as _ndarray
 from tritorch.autograd.anomaly import remember
 from tritorch.autograd.anomaly import state as anomaly
 from tritorch.autograd.grad_mode import state
+from tritorch.autograd.intercept import intercepted
 from tritorch.autograd.variable import Variable, View, next_sequence
 from tritorch.ops.base import Op
 from tritorch.runtime.device import CPU
@@ -20,6 +21,8 @@ def apply(cls, *args):
 
     Tensors must share a device, except that zero-dimensional CPU tensors go anywhere, as numbers do.
     """
+    if state.interceptors:
+        return intercepted(cls, args)
     arrays, device, record = [], None, False
     for arg in args:
         if isinstance(arg, Variable):

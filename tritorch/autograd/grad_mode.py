@@ -10,6 +10,7 @@ import threading
 class _State(threading.local):
     recording = True
     inference = False
+    interceptors: tuple = ()  # see intercept.py
 
 
 state = _State()

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from tritorch.nn import functional as F
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
+
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "HuberLoss",
+    "L1Loss",
+    "MSELoss",
+    "NLLLoss",
+    "SmoothL1Loss",
+]
 
 
 def _reduction(reduction, size_average, reduce):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tritorch.nn import functional as F
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
+
+__all__ = ["AdaptiveAvgPool2d", "AvgPool2d", "MaxPool2d"]
 
 
 class MaxPool2d(Module):

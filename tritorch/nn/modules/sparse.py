@@ -7,8 +7,10 @@ from tritorch.autograd.grad_mode import no_grad
 from tritorch.functional.embedding import refuse_sparse
 from tritorch.nn import functional as F
 from tritorch.nn import init
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
+
+__all__ = ["Embedding"]
 
 
 class Embedding(Module):

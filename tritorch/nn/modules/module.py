@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from tritorch.nn import hooks
-from tritorch.nn.conversion import ModuleConversion
-from tritorch.nn.hooks import ModuleHooks
+from tritorch.nn.modules import hooks
+from tritorch.nn.modules.conversion import ModuleConversion
+from tritorch.nn.modules.hooks import ModuleHooks
+from tritorch.nn.modules.state import ModuleState
+from tritorch.nn.modules.tree import ModuleTree
 from tritorch.nn.parameter import Parameter
-from tritorch.nn.state import ModuleState
-from tritorch.nn.tree import ModuleTree
 from tritorch.tensor import Tensor
+
+__all__ = ["Module"]
 
 _ROOMS = ("_parameters", "_buffers", "_modules")
 _HOOKS = (

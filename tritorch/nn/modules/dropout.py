@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tritorch.nn import functional as F
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
+
+__all__ = ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d"]
 
 
 class _Dropout(Module):

@@ -7,9 +7,11 @@ import math
 from tritorch import creation
 from tritorch.nn import functional as F
 from tritorch.nn import init
-from tritorch.nn.linear import reset_bias
-from tritorch.nn.module import Module
+from tritorch.nn.modules.linear import reset_bias
+from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
+
+__all__ = ["Conv2d"]
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 

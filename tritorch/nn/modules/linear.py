@@ -7,8 +7,10 @@ import math
 from tritorch import creation
 from tritorch.nn import functional as F
 from tritorch.nn import init
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
+
+__all__ = ["Flatten", "Identity", "Linear", "Unflatten"]
 
 
 class Identity(Module):

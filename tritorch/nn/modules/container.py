@@ -6,9 +6,11 @@ import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
 from tritorch.tensor import Tensor
+
+__all__ = ["ModuleDict", "ModuleList", "ParameterList", "Sequential"]
 
 
 class _Numbered(Module):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tritorch.nn import functional as F
-from tritorch.nn.module import Module
+from tritorch.nn.modules.module import Module
+
+__all__ = ["CosineSimilarity", "LinearCrossEntropyOptions", "PairwiseDistance"]
 
 
 class PairwiseDistance(Module):

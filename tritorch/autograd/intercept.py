@@ -1,0 +1,36 @@
+"""Interceptors: what stands between the callers of ops and `apply`, for a while.
+
+A profiler, `autocast`, `vmap` and an exporter all want to see every op call and to decide what becomes of it. Each is
+an Interceptor, entered like any context manager; the innermost sees a call first. While it handles a call it is itself
+out of the way, so the ops it calls go to the next one out, and at last to the device.
+"""
+
+from __future__ import annotations
+
+from tritorch.autograd.grad_mode import state
+
+
+class Interceptor:
+    """Inside `with self:`, every op call of this thread becomes `self.intercept(cls, args)`."""
+
+    def intercept(self, cls, args):
+        """What becomes of the call of op class `cls`; `cls.apply(*args)` lets it go on."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what becomes of a call")
+
+    def __enter__(self):
+        self._outer = state.interceptors
+        state.interceptors = (*self._outer, self)
+        return self
+
+    def __exit__(self, *_):
+        state.interceptors = self._outer
+
+
+def intercepted(cls, args):
+    """Hand a call to the innermost interceptor, with only those further out in place meanwhile."""
+    before = state.interceptors
+    state.interceptors = before[:-1]
+    try:
+        return before[-1].intercept(cls, args)
+    finally:
+        state.interceptors = before

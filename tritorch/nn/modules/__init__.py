@@ -1,0 +1,14 @@
+"""The layers, a file a family, under the names that PyTorch's files have."""
+
+from __future__ import annotations
+
+from tritorch.nn.modules.activation import *
+from tritorch.nn.modules.container import *
+from tritorch.nn.modules.conv import *
+from tritorch.nn.modules.distance import *
+from tritorch.nn.modules.dropout import *
+from tritorch.nn.modules.linear import *
+from tritorch.nn.modules.loss import *
+from tritorch.nn.modules.module import *
+from tritorch.nn.modules.pooling import *
+from tritorch.nn.modules.sparse import *
