@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tritorch.namespaces import rooms_of
 from tritorch.runtime.cuda import driver
 from tritorch.runtime.cuda.driver import device_count as device_count
 from tritorch.runtime.cuda.driver import is_available as is_available
@@ -79,3 +80,5 @@ def manual_seed(seed):
 
 
 manual_seed_all = manual_seed
+
+__getattr__ = rooms_of(__name__)  # cuda.amp, cuda.nvtx and the like are imported when first asked for
