@@ -6,6 +6,6 @@ exactly float32 matrix products are computed.
 
 from __future__ import annotations
 
-from tritorch.namespaces import rooms_of
+from tritorch.rooms import found_when_asked
 
-__getattr__ = rooms_of(__name__)
+__getattr__ = found_when_asked(__name__)

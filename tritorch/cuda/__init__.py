@@ -29,7 +29,7 @@ from tritorch.cuda.random import seed_all as seed_all
 from tritorch.cuda.random import set_rng_state as set_rng_state
 from tritorch.cuda.random import set_rng_state_all as set_rng_state_all
 from tritorch.functional.tensor_types import CUDA_TYPES
-from tritorch.namespaces import rooms_of
+from tritorch.rooms import found_when_asked
 from tritorch.runtime.cuda import driver
 from tritorch.runtime.cuda import stream as streams
 from tritorch.runtime.cuda.driver import CudaError as CudaError
@@ -42,7 +42,7 @@ from tritorch.runtime.cuda.stream import stream as stream
 from tritorch.runtime.cuda.stream import synchronize as synchronize
 
 globals().update(CUDA_TYPES)  # cuda.FloatTensor and the like
-__getattr__ = rooms_of(__name__)  # cuda.amp, cuda.nvtx and the like are imported when first asked for
+__getattr__ = found_when_asked(__name__)  # cuda.amp, cuda.nvtx and the like are imported when first asked for
 
 AcceleratorError = CudaError
 has_half = True

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tritorch.namespaces import rooms_of
+from tritorch.rooms import found_when_asked
 
-__getattr__ = rooms_of(__name__)
+__getattr__ = found_when_asked(__name__)
