@@ -8,8 +8,6 @@ where the op's result may be written over its first argument, and an arithmetic 
 from __future__ import annotations
 
 import functools
-import importlib
-from importlib.util import find_spec
 
 from tritorch.autograd.inplace import apply_inplace
 from tritorch.ops.base import EXPORTS
@@ -55,14 +53,3 @@ def exported(room):
         if place == room:
             found[last] = function
     return found
-
-
-def rooms_of(package):
-    """A `__getattr__` for a package that imports its modules when they are first asked for, as `package.NAME`."""
-
-    def find(name):
-        if not name.startswith("_") and find_spec(f"{package}.{name}"):
-            return importlib.import_module(f"{package}.{name}")
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
-
-    return find
