@@ -52,6 +52,16 @@ globals().update(_dtypes.NAMES)
 _room = found_when_asked(__name__)
 _FROM_ROOMS = {
     "save": "serialization", "load": "serialization", "OutOfMemoryError": "cuda", "AcceleratorError": "cuda",
+    "autocast": "amp", "GradScaler": "amp",
+    **dict.fromkeys((
+        "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache", "get_autocast_dtype",
+        "is_autocast_cache_enabled", "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_dtype",
+        "set_autocast_enabled",
+    ), "amp.autocast_mode"),
+    **dict.fromkeys((
+        "get_autocast_cpu_dtype", "get_autocast_gpu_dtype", "is_autocast_cpu_enabled", "set_autocast_cpu_dtype",
+        "set_autocast_cpu_enabled", "set_autocast_gpu_dtype",
+    ), "amp.old_names"),
 }  # fmt: skip
 
 

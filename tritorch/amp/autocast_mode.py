@@ -151,11 +151,7 @@ class autocast:
                 stacklevel=3,
             )
             return False
-        if (
-            self.device == "cuda"
-            and self.fast_dtype is dtypes.bfloat16
-            and driver.properties().capability < (8, 0)
-        ):
+        if self.device == "cuda" and self.fast_dtype is dtypes.bfloat16 and driver.properties().capability < (8, 0):
             raise RuntimeError("Current CUDA Device does not support bfloat16. Please switch dtype to float16.")
         return True
 

@@ -54,9 +54,7 @@ class GradScaler:
     ):
         self._device, self._enabled = device, enabled
         if enabled and device == "cuda" and not driver.is_available():
-            warnings.warn(
-                "torch.cuda.amp.GradScaler is enabled, but CUDA is not available.  Disabling.", stacklevel=2
-            )
+            warnings.warn("torch.cuda.amp.GradScaler is enabled, but CUDA is not available.  Disabling.", stacklevel=2)
             self._enabled = False
         if not self._enabled:
             return

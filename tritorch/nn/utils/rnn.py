@@ -15,7 +15,7 @@ from tritorch.tensor import Tensor
 PackedSequence_ = namedtuple(
     "PackedSequence_", ["data", "batch_sizes", "sorted_indices", "unsorted_indices"], defaults=[None, None, None]
 )
-PackedSequence_.__annotations__ = {name: Tensor for name in PackedSequence_._fields}
+PackedSequence_.__annotations__ = dict.fromkeys(PackedSequence_._fields, Tensor)
 
 
 class PackedSequence(PackedSequence_):
