@@ -50,7 +50,7 @@ globals().update(_dtypes.NAMES)
 # Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short. These names of
 # PyTorch's root live in such rooms.
 _room = found_when_asked(__name__)
-_FROM_ROOMS = {"save": "serialization", "load": "serialization"}
+_FROM_ROOMS = {"save": "serialization", "load": "serialization", "summary": "utils.summary"}
 
 
 def __getattr__(name):
