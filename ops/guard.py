@@ -12,15 +12,22 @@ import inspect
 import linecache
 import re
 
+from tritorch.ops.autocast import state as autocast
+
 ACCIDENTS = (TypeError, AttributeError, ValueError, IndexError, KeyError, StopIteration)
 _ABOUT_CALLS = re.compile(r"\w+\(\) (missing|got|takes) (.*)$")
 
 
-def guarded(function, name, keep_out=None):
-    """`function` with errors in a user's words; with `keep_out`, a way to write results to `out=`."""
+def guarded(function, name, keep_out=None, policy=None):
+    """`function` with errors in a user's words; with `keep_out`, a way to write results to `out=`.
+
+    `policy` says what becomes of its arguments where autocast is on.
+    """
 
     def call(*args, **kwargs):
         try:
+            if policy is not None and autocast.active is not None:
+                return policy.call(autocast.active, call, args, kwargs)
             if not kwargs or keep_out is None:
                 return function(*args, **kwargs)
             out = kwargs.pop("out", None)
