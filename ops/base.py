@@ -150,6 +150,11 @@ class Op(Node):
         """Invalid inputs: yields (args, kwargs, exception class, part of the message)."""
         return ()
 
+    @staticmethod
+    def multiplications(output, *arguments):
+        """How many pairs of numbers a call multiplies and sums; 0 for an op that is bound by memory."""
+        return 0
+
     @classmethod
     def saved_where(cls, edges):
         """The positions of what `backward` reads where only some arguments, whose edges are there, want a gradient."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tritorch.ops.attention import host
@@ -123,6 +125,10 @@ class Attention(Op):
         return AttentionBackward.apply(
             grad, grad_log_sum, query, key, value, attn_mask, output, log_sum, dropout_p, is_causal, scale, seed, offset
         )  # fmt: skip
+
+    @staticmethod
+    def multiplications(output, query, key, value, *settings):
+        return math.prod(query.shape[:3]) * key.shape[2] * (query.shape[3] + value.shape[3])
 
     @staticmethod
     def samples(draw):
@@ -250,6 +256,10 @@ class AttentionBackward(Op):
                 *strides, element_strides(by_key), element_strides(by_value), *numbers, **constants, **config,
             )  # fmt: skip
         return by_query, by_key, by_value
+
+    @staticmethod
+    def multiplications(output, grad, grad_log_sum, query, key, value, *settings):
+        return math.prod(query.shape[:3]) * key.shape[2] * (3 * query.shape[3] + 2 * value.shape[3])
 
     @staticmethod
     def samples(draw):

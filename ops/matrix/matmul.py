@@ -117,6 +117,10 @@ class Matmul(Op):
         return first, second
 
     @staticmethod
+    def multiplications(output, input, other, transpose_input, transpose_other):
+        return math.prod(output.shape) * input.shape[-2 if transpose_input else -1]
+
+    @staticmethod
     def samples(draw):
         yield draw(5, 7), draw(7, 3), False, False
         yield draw(7, 5), draw(3, 7), True, True
@@ -232,6 +236,10 @@ class Linear(Op):
         if self.edges[1] is not None:
             second = Matmul.apply(rows_of(grad), rows_of(input), True, False)
         return first, second, grad  # the engine sums what broadcasts
+
+    @staticmethod
+    def multiplications(output, input, weight, bias):
+        return math.prod(output.shape) * weight.shape[-1]
 
     @staticmethod
     def samples(draw):

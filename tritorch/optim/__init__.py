@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tritorch.optim import lr_scheduler as lr_scheduler
 from tritorch.optim.adam import Adam as Adam
 from tritorch.optim.adam import AdamW as AdamW
 from tritorch.optim.optimizer import Optimizer as Optimizer
