@@ -335,7 +335,7 @@ def test_hooks_on_nodes_and_the_graph_they_stand_in():
     y = x * 2
     z = y.exp().sum()
     assert z.grad_fn.next_functions[0][0].next_functions[0][0] is y.grad_fn
-    assert y.grad_fn.next_functions[0][0] is x
+    assert y.grad_fn.next_functions[0][0].variable is x
     seen = []
     handle = y.grad_fn.register_hook(lambda inputs, outputs: seen.append((inputs[0].tolist(), outputs[0].tolist())))
     z.backward(retain_graph=True)

@@ -6,6 +6,7 @@ import functools
 
 from tritorch.autograd.engine import FREED
 from tritorch.autograd.grad_mode import no_grad, state
+from tritorch.autograd.saved import PACKED, active_hooks
 from tritorch.autograd.variable import Variable, next_sequence
 from tritorch.ops.base import Node
 from tritorch.ops.creation import Full
@@ -46,6 +47,8 @@ class FunctionContext(Node):
                 "Trying to backward through the graph a second time (or directly access saved tensors after they have "
                 "already been freed). Specify retain_graph=True if you need to access them again."
             )
+        if self.results is PACKED:
+            self.packed.unpack(self)
         return tuple([_unpacked(each, self) for each in self.inputs])
 
     def backward(self, *grads):
@@ -154,6 +157,9 @@ def _record(ctx, args, outputs):
     for each in results:
         each.slot = next(slot for slot, output in enumerate(outputs) if output.array is each.array)
     ctx.inputs, ctx.versions, ctx.results = tuple(saved), versions or None, tuple(results)
+    hooks = active_hooks()
+    if hooks is not None:
+        hooks.pack(ctx)
 
 
 def _zeros(shape, dtype, device):
