@@ -11,7 +11,7 @@ import heapq
 import sys
 import threading
 
-from tritorch.autograd import anomaly
+from tritorch.autograd import anomaly_mode
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import run_backward
 from tritorch.autograd.variable import Variable, graphs
@@ -91,14 +91,15 @@ def _run_node(node, received, pending, heap, targets, needed, retain_graph, crea
             accumulate(node, received[0], create_graph)
         return
     if len(received) == 1 and 0 in received:
-        gradients = _call(node, create_graph, received[0])
+        arguments = (received[0],)
     else:
-        last = max(received)
-        gradients = _call(node, create_graph, *(received.get(slot) for slot in range(last + 1)))
+        arguments = tuple([received.get(slot) for slot in range(max(received) + 1)])
+    if anomaly_mode.state.enabled:
+        gradients = anomaly_mode.watched(_call, node, create_graph, arguments)
+    else:
+        gradients = _call(node, create_graph, *arguments)
     if type(gradients) is not tuple:
         gradients = (gradients,)
-    if anomaly.state.enabled:
-        anomaly.check(node, gradients)
     if node.hooks:
         gradients = _run_post_hooks(node, gradients, received)
     for edge, gradient in zip(node.edges, gradients, strict=False):

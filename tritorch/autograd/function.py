@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 
+from tritorch.autograd.anomaly_mode import remember
+from tritorch.autograd.anomaly_mode import state as anomaly
 from tritorch.autograd.engine import FREED
 from tritorch.autograd.grad_mode import no_grad, state
 from tritorch.autograd.saved import PACKED, active_hooks
@@ -132,6 +134,8 @@ def _record(ctx, args, outputs):
         edge = (*arg.gradient_edge(), arg.array.shape, arg.array.dtype) if needed else None
         ctx.edges.append(edge)
     ctx.sequence = next_sequence()
+    if anomaly.enabled:
+        remember(ctx)
     # Sizes and not the outputs themselves, which hold this node.
     ctx.zeros = tuple(
         functools.partial(_zeros, each.array.shape, each.array.dtype, each.device)
