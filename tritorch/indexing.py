@@ -254,7 +254,7 @@ def assign(tensor, key, value):
         basic, advanced = (key,), None
     else:
         basic, advanced = parse(tensor, key)
-    if not recorded and tensor.device is CPU:
+    if not recorded and tensor.device is CPU and not state.interceptors:
         _write_on_host(tensor, basic, advanced, value)
         bump(tensor)
     elif not advanced:
@@ -361,7 +361,7 @@ def _put(tensor, basic, advanced, value, recorded):
     dims, indices = resolve(viewed, advanced)
     found = pick(viewed.array, dims, [index.array for index in indices])
     value = puttable(value, tensor, found.shape)
-    if recorded:
+    if recorded or state.interceptors:
         apply_inplace(IndexPut.apply, "index_put_", viewed, value, False, dims, *indices)
     else:
         check_apart(viewed.array, "__setitem__")

@@ -36,6 +36,8 @@ def apply_inplace(function, name, tensor, *args, **kwargs):
     bump(tensor)
     if result.requires and recorded:
         rebase(tensor, before, result)
+    for interceptor in state.interceptors:
+        interceptor.written(tensor, result)
     return tensor
 
 
