@@ -20,5 +20,9 @@ from tritorch.nn.modules.normalization import *
 from tritorch.nn.modules.padding import *
 from tritorch.nn.modules.pixelshuffle import *
 from tritorch.nn.modules.pooling import *
+from tritorch.nn.modules.rnn import *
 from tritorch.nn.modules.sparse import *
+from tritorch.nn.modules.transformer import *
 from tritorch.nn.modules.upsampling import *
+
+__all__ = [name for name, value in globals().items() if isinstance(value, type)]  # the layers, not the files
