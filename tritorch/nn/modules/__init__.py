@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tritorch.nn.modules.activation import *
+from tritorch.nn.modules.adaptive import *
 from tritorch.nn.modules.batchnorm import *
 from tritorch.nn.modules.channelshuffle import *
 from tritorch.nn.modules.container import *
@@ -14,6 +15,7 @@ from tritorch.nn.modules.fold import *
 from tritorch.nn.modules.instancenorm import *
 from tritorch.nn.modules.lazy import *
 from tritorch.nn.modules.linear import *
+from tritorch.nn.modules.linear_cross_entropy_options import *
 from tritorch.nn.modules.loss import *
 from tritorch.nn.modules.module import *
 from tritorch.nn.modules.normalization import *

@@ -192,7 +192,8 @@ def _check_sizes(input_size, hidden_size, num_layers, bias, batch_first, dropout
             f"greater than 1, but got dropout={dropout} and num_layers={num_layers}",
             stacklevel=4,
         )
-    wanted = {"input_size": (input_size, int), "hidden_size": (hidden_size, int), "bias": (bias, bool)}
+    wanted = {"input_size": (input_size, int), "hidden_size": (hidden_size, int), "bias": (bias, bool),
+              "batch_first": (batch_first, bool)}  # fmt: skip
     for name, (value, kind) in wanted.items():
         if not isinstance(value, kind):
             raise TypeError(f"{name} should be of type {kind.__name__}, got: {type(value).__name__}")
