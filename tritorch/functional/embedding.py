@@ -112,8 +112,8 @@ def embedding_bag(
 ):  # fmt: skip
     """The sum, mean or maximum of the rows of `weight` that each bag of `input` numbers.
 
-    A bag is a row of a matrix, or begins in a vector where `offsets` says; row `padding_idx` does not count. `sparse` is
-    as in `embedding`.
+    A bag is a row of a matrix, or begins in a vector where `offsets` says; row `padding_idx` does not count. `sparse`
+    is as in `embedding`.
     """
     need_tensors("embedding_bag", input=input, weight=weight)
     if weight.dtype is dtypes.int64 and input.is_floating_point():

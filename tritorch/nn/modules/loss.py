@@ -162,6 +162,8 @@ class LinearCrossEntropyLoss(_WeightedLoss):
         self.num_classes, self.out_features = num_classes, tuple(out_features)
         if weight is not None and tuple(weight.shape) != (num_classes,):
             raise RuntimeError(f"expected weight shape to be {(num_classes,)}, got {tuple(weight.shape)}")
+        if not 0 <= label_smoothing <= 1:
+            raise RuntimeError(f"expected label_smoothing to be in range [0, 1], got {label_smoothing}")
         self.linear = Linear(in_features, num_classes * math.prod(self.out_features), bias, device, dtype)
         self.ignore_index, self.label_smoothing, self.options = ignore_index, label_smoothing, options
 
