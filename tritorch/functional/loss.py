@@ -128,7 +128,8 @@ def binary_cross_entropy_with_logits(
 def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
     """The mean of target (log target - input), where input holds logarithms; "batchmean" divides by the rows."""
     if reduction == "batchmean" and size_average is None and reduce is None:
-        return kl_div(input, target, reduction="sum", log_target=log_target) / input.array.shape[0]
+        rows = input.array.shape[0] if input.array.ndim else 1
+        return kl_div(input, target, reduction="sum", log_target=log_target) / rows
     reduction = reduction_of(size_average, reduce, reduction)
     if reduction == "mean":
         warnings.warn(
@@ -139,9 +140,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
         )
     if log_target:
         return reduced(target.exp() * (target - input), reduction)
-    positive = target > 0
-    entropy = target * TABLE["where"].apply(positive, target, 1.0).log()
-    return reduced(entropy - target * input, reduction)
+    return reduced(TABLE["xlogy"].apply(target, target) - target * input, reduction)
 
 
 @export("nll_loss", "nn.functional.nll_loss")
