@@ -1,21 +1,22 @@
 """Autocast: the dtype that an op runs in where `torch.autocast` is on.
 
-Every op or composition says for itself what becomes of its floating-point tensors: `autocast = LOWER` in the class of an
-op, or of its family, and `@export(..., autocast=LOWER)` for a composition. Where autocast is off, nobody looks. Float64
-is never touched. What happens inside a call whose arguments were cast is left alone, as in PyTorch.
+Every op or composition says for itself what becomes of its floating-point tensors: `autocast = LOWER` in the class of
+an op, or of its family, and `@export(..., autocast=LOWER)` for a composition. Where autocast is off, nobody looks.
+Float64 is never touched. What happens inside a call whose arguments were cast is left alone, as in PyTorch.
 
 PyTorch's lists for CPUs and for GPUs differ; the interpreter device stands for a GPU.
 """
 
 from __future__ import annotations
 
+import functools
 import threading
 
 from tritorch.runtime import dtypes
 
 
 class _State(threading.local):
-    """Of this thread: the lower dtype for each device type for which autocast is on, or None where it is on for none."""
+    """Of this thread: the lower dtype of each device type that autocast is on for, or None where it is on for none."""
 
     active: dict | None = None
     cache: dict | None = None  # casts of parameters, so that one used twice is cast once
@@ -36,34 +37,49 @@ def float32(lowest, found):
 
 def widest(lowest, found):
     """The widest of what is there."""
-    return lowest if found == {lowest} else dtypes.float32
+    return dtypes.float32 if dtypes.float32 in found else lowest
+
+
+def untouched(lowest, found):
+    """None: nothing is cast, nor inside the call."""
+
+
+def like_first(lowest, found):
+    """The dtype of the first."""
+    return found[0]
 
 
 class Policy:
     """What becomes of the floating-point tensors among the arguments of a call, on CPUs and on GPUs.
 
-    Each is None, for nothing, or a function of the dtype of autocast and the set of the tensors' dtypes that gives the
-    dtype they are cast to.
+    Each is None, where only what is called inside decides, or a function of the dtype of autocast and those of the
+    tensors, in order, that gives the dtype they are cast to.
     """
 
     def __init__(self, cpu=None, gpu=None):
         self.choices = {"cpu": cpu, "cuda": gpu, "interpreter": gpu}
 
-    def cast(self, active, args):
-        """`args` with the tensors cast, and those in lists and tuples; the same object where nothing is to do."""
+    def cast(self, args):
+        """`args` with the tensors cast, and those in lists and tuples; None where this device has no rule."""
+        active = state.active
         tensors = [each for each in _tensors(args) if each.device.type in active]
         choose = self.choices[tensors[0].device.type] if tensors else None
         if choose is None:
-            return args
-        dtype = choose(active[tensors[0].device.type], {each.dtype for each in tensors})
-        chosen = {id(each) for each in tensors if each.dtype is not dtype}
+            return None
+        dtype = choose(active[tensors[0].device.type], [each.dtype for each in tensors])
+        chosen = {id(each) for each in tensors if dtype not in (None, each.dtype)}
         return _replaced(args, chosen, dtype) if chosen else args
 
-    def call(self, active, function, args, kwargs):
-        """`function` on the arguments cast, its inside left alone; a caller who names a dtype gets that."""
-        values = (*args, *kwargs.values())
-        if not any(isinstance(each, dtypes.dtype) for each in values):
-            values = self.cast(active, values)
+    def around(self, function):
+        """`function`, called on the arguments cast, its inside left alone."""
+        return functools.partial(self._call, function)
+
+    def _call(self, function, *args, **kwargs):
+        values, active = (*args, *kwargs.values()), state.active
+        if not any(isinstance(each, dtypes.dtype) for each in values):  # who names a dtype gets it
+            values = self.cast(values)
+            if values is None:
+                return function(*args, **kwargs)
         state.active = None
         try:
             return function(*values[: len(args)], **dict(zip(kwargs, values[len(args) :], strict=True)))
@@ -112,5 +128,6 @@ FLOAT32 = Policy(float32, float32)  # sums and steep functions, where digits or 
 FLOAT32_ON_CPUS = Policy(cpu=float32)
 FLOAT32_ON_GPUS = Policy(gpu=float32)
 LOWER_ON_GPUS = Policy(gpu=lower)
+LOWER_OR_FIRST = Policy(cpu=like_first, gpu=lower)
 WIDEST_ON_CPUS = Policy(cpu=widest)  # arguments of one dtype are wanted
 WIDEST_ON_GPUS = Policy(gpu=widest)

@@ -26,12 +26,11 @@ def guarded(function, name, keep_out=None, policy=None):
 
     def call(*args, **kwargs):
         try:
-            if policy is not None and autocast.active is not None:
-                return policy.call(autocast.active, call, args, kwargs)
+            run = function if policy is None or autocast.active is None else policy.around(function)
             if not kwargs or keep_out is None:
-                return function(*args, **kwargs)
+                return run(*args, **kwargs)
             out = kwargs.pop("out", None)
-            result = function(*args, **kwargs)
+            result = run(*args, **kwargs)
         except ACCIDENTS as error:
             better = explained(name, function, args, kwargs, error)
             if better is error:

@@ -9,6 +9,7 @@ import numpy as np
 from tritorch.ops.attention import host
 from tritorch.ops.attention.backward_kernels import key_gradient_kernel, query_gradient_kernel
 from tritorch.ops.attention.kernels import attention_kernel, settings_of, tiles_of
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import TABLE, Op
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
@@ -68,6 +69,7 @@ class Attention(Op):
     of weights starts at a block of its own.
     """
 
+    autocast = LOWER
     saves = ("query", "key", "value", "attn_mask", "output")
 
     @staticmethod

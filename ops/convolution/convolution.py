@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import Op
 from tritorch.ops.convolution import host as on_host
 from tritorch.ops.convolution.arguments import out_size
@@ -28,6 +29,7 @@ class Convolution(Op):
     y[n, o, p] = bias[o] + sum over c and taps t of weight[o, c, t] * x[n, c, p * stride + t * dilation - padding].
     """
 
+    autocast = LOWER
     saves = ("input", "weight")
     widens = True
 

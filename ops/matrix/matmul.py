@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import Op, widened_host
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
@@ -59,6 +60,7 @@ class Matmul(Op):
     """The matrix product of the last two dimensions, over broadcast batch dimensions; vectors as in PyTorch."""
 
     exports = ("matmul", "Tensor.matmul", "Tensor.__matmul__")
+    autocast = LOWER
     saves = ("input", "other")
     widens = True
 
@@ -179,6 +181,7 @@ class Linear(Op):
     """input @ weight^T + bias, over the last dimension of `input`; `bias` may be None."""
 
     exports = ("nn.functional.linear",)
+    autocast = LOWER
     saves = ("input", "weight")
     widens = True
 

@@ -1,7 +1,7 @@
 """autocast: inside, products run in half precision, and what would lose digits or overflow in float32.
 
-Which op does which is said by each op; see ops/autocast.py. Backward passes run each gradient in the dtype that autocast
-chose for its op, as the casts are recorded; they need not stand inside.
+Which op does which is said by each op; see ops/autocast.py. Backward passes run each gradient in the dtype that
+autocast chose for its op, as the casts are recorded; they need not stand inside.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class _Caster(Interceptor):
     def intercept(self, cls, args):
         """The call with its arguments cast."""
         if current.active is not None and cls.autocast is not None:
-            args = cls.autocast.cast(current.active, args)
+            cast = cls.autocast.cast(args)
+            args = args if cast is None else cast
         return cls.apply(*args)
 
 
@@ -159,7 +160,8 @@ class autocast:
         kind = self.device
         self._before.append((_settings.enabled[kind], _settings.dtypes[kind], _settings.caches))
         _settings.enabled[kind], _settings.dtypes[kind] = bool(self._enabled), self.fast_dtype
-        set_autocast_cache_enabled(self._cache_enabled) if self._cache_enabled != _settings.caches else None
+        if self._cache_enabled != _settings.caches:
+            set_autocast_cache_enabled(self._cache_enabled)
         autocast_increment_nesting()
         _update()
         return self

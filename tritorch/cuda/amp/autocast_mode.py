@@ -13,7 +13,8 @@ class autocast(amp.autocast):
 
     def __init__(self, enabled=True, dtype=dtypes.float16, cache_enabled=True):
         warnings.warn(
-            "`torch.cuda.amp.autocast(args...)` is deprecated. Please use `torch.amp.autocast('cuda', args...)` instead.",
+            "`torch.cuda.amp.autocast(args...)` is deprecated. "
+            "Please use `torch.amp.autocast('cuda', args...)` instead.",
             FutureWarning,
             stacklevel=2,
         )
