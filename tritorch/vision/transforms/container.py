@@ -104,3 +104,23 @@ class RandomChoice(RandomTransforms):
 
     def __repr__(self):
         return f"{super().__repr__()}(p={self.p})"
+
+
+class Randomly(Module):
+    """Base of what changes an image with probability p, and else leaves it alone."""
+
+    settings = ()  # the attributes that the printed form shows
+
+    def __init__(self, p=0.5):
+        super().__init__()
+        self.p = p
+
+    def forward(self, img):
+        return self.change(img) if draw.chance(self.p) else img
+
+    def change(self, img):
+        """The image changed; every subclass writes its own."""
+        raise NotImplementedError
+
+    def __repr__(self):
+        return f"{type(self).__name__}({','.join(f'{name}={getattr(self, name)}' for name in (*self.settings, 'p'))})"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tritorch.nn import Module
 from tritorch.vision.transforms import draw
 from tritorch.vision.transforms import functional as F
+from tritorch.vision.transforms.container import Randomly
 from tritorch.vision.transforms.functional.images import InterpolationMode, interpolation_mode
 
 __all__ = [
@@ -18,14 +19,14 @@ __all__ = [
 ]  # fmt: skip
 
 
-def size_of(size):
+def size_of(size, message="Please provide only two dimensions (h, w) for size."):
     """(height, width) from one number, a sequence of one, or of two."""
     if isinstance(size, numbers.Number):
         return int(size), int(size)
     if isinstance(size, Sequence) and len(size) == 1:
         return size[0], size[0]
     if len(size) != 2:
-        raise ValueError("Please provide only two dimensions (h, w) for size.")
+        raise ValueError(message)
     return size
 
 
@@ -122,32 +123,18 @@ class RandomCrop(Module):
         return f"{type(self).__name__}(size={self.size}, padding={self.padding})"
 
 
-class RandomHorizontalFlip(Module):
+class RandomHorizontalFlip(Randomly):
     """Left and right exchanged with probability p."""
 
-    def __init__(self, p=0.5):
-        super().__init__()
-        self.p = p
-
-    def forward(self, img):
-        return F.hflip(img) if draw.chance(self.p) else img
-
-    def __repr__(self):
-        return f"{type(self).__name__}(p={self.p})"
+    def change(self, img):
+        return F.hflip(img)
 
 
-class RandomVerticalFlip(Module):
+class RandomVerticalFlip(Randomly):
     """Top and bottom exchanged with probability p."""
 
-    def __init__(self, p=0.5):
-        super().__init__()
-        self.p = p
-
-    def forward(self, img):
-        return F.vflip(img) if draw.chance(self.p) else img
-
-    def __repr__(self):
-        return f"{type(self).__name__}(p={self.p})"
+    def change(self, img):
+        return F.vflip(img)
 
 
 class RandomResizedCrop(Module):

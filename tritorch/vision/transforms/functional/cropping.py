@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numbers
 
+import numpy as np
+
 import tritorch
 from tritorch.vision.pillow import pillow
-from tritorch.vision.transforms.functional.images import get_dimensions, is_tensor, need_image
+from tritorch.vision.transforms.functional.images import get_dimensions, is_tensor, need_image, picture_fill
 
 _PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 
@@ -149,34 +151,14 @@ def _padded_tensor(img, margins, fill, mode):
 def _padded_picture(img, margins, fill, mode):
     operations = pillow().ImageOps
     if mode == "constant":
-        found = operations.expand(img, border=margins, fill=_picture_fill(img, fill))
+        found = operations.expand(img, border=margins, fill=picture_fill(img, fill))
         if img.mode == "P":
             found.putpalette(img.getpalette())
         return found
     left, top, right, bottom = margins
     rows = _mirrored(img.height, top, bottom, mode)
     columns = _mirrored(img.width, left, right, mode)
-    import numpy as np
-
     found = pillow().Image.fromarray(np.ascontiguousarray(np.asarray(img)[rows][:, columns]))
     if img.mode == "P":
         found.putpalette(img.getpalette())
     return found
-
-
-def _picture_fill(img, fill, name="fill"):
-    """A fill in the form that Pillow takes for a picture of this mode."""
-    bands = len(img.getbands())
-    if fill is None:
-        fill = 0
-    if isinstance(fill, (int, float)) and bands > 1:
-        return (fill if "f" in img.mode.lower() else int(fill),) * bands
-    if isinstance(fill, (list, tuple)):
-        if len(fill) == 1:
-            fill = tuple(fill) * bands
-        elif len(fill) != bands:
-            raise ValueError(f"The number of elements in '{name}' does not match the number of channels of the image "
-                             f"({len(fill)} != {bands})")  # fmt: skip
-        fill = tuple(fill)
-        return fill[0] if bands == 1 else fill
-    return fill

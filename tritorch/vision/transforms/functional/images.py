@@ -115,3 +115,21 @@ def warn_antialias(mode, antialias):
     if not antialias and mode in (InterpolationMode.BILINEAR, InterpolationMode.BICUBIC):
         warnings.warn("Anti-alias option is always applied for PIL Image input. Argument antialias is ignored.",
                       stacklevel=3)  # fmt: skip
+
+
+def picture_fill(img, fill):
+    """A fill in the form that Pillow takes for a picture of this mode."""
+    bands = len(img.getbands())
+    if fill is None:
+        fill = 0
+    if isinstance(fill, (int, float)) and bands > 1:
+        return (fill if "f" in img.mode.lower() else int(fill),) * bands
+    if isinstance(fill, (list, tuple)):
+        if len(fill) == 1:
+            fill = tuple(fill) * bands
+        elif len(fill) != bands:
+            raise ValueError(f"The number of elements in 'fill' does not match the number of channels of the image "
+                             f"({len(fill)} != {bands})")  # fmt: skip
+        fill = tuple(fill)
+        return fill[0] if bands == 1 else fill
+    return fill
