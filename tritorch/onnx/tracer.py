@@ -70,6 +70,8 @@ class Tracer(Interceptor):
                 made = cls.value.fn(*args)
         except (TypeError, ValueError) as error:  # the formula calls what only kernels have
             raise _untranslated(cls) from error
+        if not isinstance(made, Variable):
+            raise _untranslated(cls)
         found = self.graph.cast(self.value(made), outputs.array.dtype)
         self.know(outputs, Value(self.graph, found.name, outputs.array.shape, outputs.array.dtype))
         return outputs
