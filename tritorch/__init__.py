@@ -49,7 +49,7 @@ globals().update(_dtypes.NAMES)
 
 # Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short. These names of
 # PyTorch's root live in such rooms.
-_FROM_ROOMS = {"save": "serialization", "load": "serialization"}
+_FROM_ROOMS = {"save": "serialization", "load": "serialization", "vmap": "func"}
 
 
 def __getattr__(name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.base import Op
+from tritorch.ops.normalization import batched
 from tritorch.ops.normalization.host import norm_backward_on_host, norm_on_host
 from tritorch.ops.normalization.layout import over_groups, over_last
 from tritorch.ops.normalization.norm import Norm, mean_of, normalised, wide
@@ -13,6 +14,8 @@ from tritorch.ops.normalization.rows_kernel import launch_norm, launch_norm_back
 
 class RowNorm(Norm, abstract=True):
     """A normalisation of rows."""
+
+    batch = batched.rows
 
     @classmethod
     def fast(cls, input, weight, bias, layout, eps):
@@ -27,6 +30,8 @@ class RowNorm(Norm, abstract=True):
 
 class RowNormBackward(Op, abstract=True):
     """The gradient of a normalisation of rows by its input; weight and mean may be None."""
+
+    batch = batched.rows_backward
 
     @staticmethod
     def reference(grad, input, weight, mean, variance, layout, eps):
@@ -134,6 +139,8 @@ class GroupNorm(RowNorm):
     Source: Wu and He, "Group normalization", 2018.
     """
 
+    batch = batched.groups
+
     @staticmethod
     def samples(draw):
         yield _grouped(draw, 2, 6, 5, groups=3)
@@ -148,6 +155,8 @@ class GroupNorm(RowNorm):
 
 class GroupNormBackward(RowNormBackward):
     """The gradient of group_norm by its input."""
+
+    batch = batched.groups_backward
 
     of = GroupNorm
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import Op, device_of
+from tritorch.ops.batching import folded
 from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
@@ -72,6 +73,8 @@ class Resample(Op):
     The gradient is the same op with the maps transposed, which sums for each element the places that read it, in
     their order. Integers are only read, by maps of one tap and weight 1.
     """
+
+    batch = folded
 
     widens = True
 
