@@ -102,7 +102,7 @@ def _only_tensors(api, tree):
 def vjp(func, *primals, has_aux=False):
     """func(*primals), and a function that multiplies a cotangent with its Jacobian: (value, vjp_fn[, aux]).
 
-    `vjp_fn` takes cotangents in the structure of the value and gives gradients as a tuple, or of one primal its own.
+    `vjp_fn` takes cotangents in the structure of the value and gives the gradients of the primals, as a tuple.
     """
     run, output, aux = _run(func, primals, has_aux, "vjp(f, *primals)")
     outputs, spec = _only_tensors("vjp(f, *primals)", output)
@@ -119,8 +119,7 @@ def vjp(func, *primals, has_aux=False):
             _check_seed(at, seed, each)
         record = state.recording if create_graph is None else create_graph
         with recording(record):
-            found = tree_unflatten(run.pull(outputs, seeds, retain_graph), of_primals)
-        return found[0] if len(primals) == 1 else found
+            return tree_unflatten(run.pull(outputs, seeds, retain_graph), of_primals)
 
     value = run.handed_on(output)
     return (value, wrapper, run.handed_on(aux)) if has_aux else (value, wrapper)
