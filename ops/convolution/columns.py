@@ -127,7 +127,6 @@ class Im2Col(Op):
     """Each window of the images as a column: (N, C, H, W) or (C, H, W) to (N, C * taps, places)."""
 
     batch = folded
-
     exports = ("nn.functional.unfold",)
 
     @classmethod
@@ -201,7 +200,6 @@ class Col2Im(Op):
     """The sums of columns where their windows reach: (N, C * taps, places) to (N, C, *output_size), or without N."""
 
     batch = folded
-
     exports = ("nn.functional.fold",)
     widens = True
 

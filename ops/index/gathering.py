@@ -84,7 +84,6 @@ class Gather(Op):
     """out[i][j] = input[index[i][j]][j] for dim 0, and alike for others."""
 
     batch = shifted("dim")
-
     exports = ("gather", "Tensor.gather")
     saves = ("index",)
 

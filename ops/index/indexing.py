@@ -210,7 +210,6 @@ class Index(Op):
     """input[..., indices, ...]: the elements at the given positions of the dimensions `dims`."""
 
     batch = picked
-
     saves = ("indices",)
 
     @staticmethod
@@ -260,7 +259,6 @@ class IndexPut(Op):
     """
 
     batch = put
-
     saves = ("indices",)
     widens = True
 

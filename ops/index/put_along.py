@@ -44,7 +44,6 @@ class PutAlong(Op):
     """Zeros of `size` along `dim`, but `input` at `index`: the gradient of choosing one element."""
 
     batch = shifted("dim")
-
     saves = ("index",)
 
     @staticmethod

@@ -22,7 +22,6 @@ class ScatterReduction(Op, abstract=True):
     """input combined with `src` at `index` along `dim`; a member says how: in the kernel, and by NumPy."""
 
     batch = shifted("dim")
-
     saves = ("input", "index", "src", "output")
     widens = True
     combine = None

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import Op
 from tritorch.ops.layout import broadcast_strides, element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.loss.batched import by_class, spread_gradient
@@ -164,7 +165,7 @@ class NllLoss(Op):
     """
 
     batch = by_class
-
+    autocast = FLOAT32
     saves = ("target", "weight", "output")
 
     @staticmethod

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from tritorch.autotune import cdiv, kernel, next_power_of_2
+from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, broadcast_strides, element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.loss.batched import by_class, spread_gradient
@@ -157,7 +158,7 @@ class CrossEntropy(Op):
     """nll_loss of log_softmax(input) for class indices; the sum of weights, and log sum exp of each row."""
 
     batch = by_class
-
+    autocast = FLOAT32
     saves = ("input", "target", "weight", "output")
     saved_results = (1, 2)
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import Op
 from tritorch.ops.batching import broadcast, broadcast_whole
 from tritorch.ops.formula import absolute, formula, maximum, sign, sqrt, where
@@ -99,7 +100,7 @@ class Cdist(Op):
     """(sum |x1[i] - x2[j]|^p)^(1/p) for all rows i and j; the largest for p = inf, how many differ for 0."""
 
     batch = broadcast
-
+    autocast = FLOAT32
     saves = ("x1", "x2", "output")
     widens = True
 
@@ -166,7 +167,6 @@ class CdistBackward(Op):
     """The gradient of cdist by x1, from the gradient and value of its result."""
 
     batch = broadcast_whole
-
     widens = True
 
     @staticmethod

@@ -48,7 +48,6 @@ class BatchNorm(Norm):
     """
 
     batch = batched.channels
-
     fast = staticmethod(batch_norm_on_host)
     slope_needs_sums = True
 
@@ -118,7 +117,6 @@ class BatchNormInference(Op):
     """
 
     batch = batched.inference
-
     saves = ("input", "weight", "mean", "variance")
 
     @staticmethod

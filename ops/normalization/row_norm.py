@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op
 from tritorch.ops.normalization import batched
 from tritorch.ops.normalization.host import norm_backward_on_host, norm_on_host
@@ -71,6 +72,8 @@ class LayerNorm(RowNorm):
     Source: Ba, Kiros and Hinton, "Layer normalization", 2016.
     """
 
+    autocast = FLOAT32_ON_GPUS
+
     @staticmethod
     def samples(draw):
         yield _last(draw, 5, 7)
@@ -101,6 +104,7 @@ class RmsNorm(RowNorm):
     Source: Zhang and Sennrich, "Root mean square layer normalization", 2019.
     """
 
+    autocast = FLOAT32_ON_GPUS
     saved_results = (1,)
     centred = False
 
@@ -140,6 +144,7 @@ class GroupNorm(RowNorm):
     """
 
     batch = batched.groups
+    autocast = FLOAT32_ON_GPUS
 
     @staticmethod
     def samples(draw):
@@ -157,7 +162,6 @@ class GroupNormBackward(RowNormBackward):
     """The gradient of group_norm by its input."""
 
     batch = batched.groups_backward
-
     of = GroupNorm
 
 

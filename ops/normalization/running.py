@@ -49,7 +49,6 @@ class UpdateRunning(Op):
     """running (1 - momentum) + momentum new, in place, for a mean and, with `factor` times the new, a variance."""
 
     batch = batched.running
-
     in_place = True
 
     @staticmethod

@@ -71,7 +71,6 @@ class Cast(Op):
     """The elements in another dtype (a NumPy dtype): floats lose their fraction as integers; bool is "not zero"."""
 
     batch = leading
-
     reference = staticmethod(_cast_on_host)
 
     def forward(self, x, dtype):

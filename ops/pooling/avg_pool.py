@@ -123,7 +123,6 @@ class AvgPool(Op):
     """The sum over each window, divided by how many elements it holds, or by `divisor`; integers towards zero."""
 
     batch = folded
-
     widens = True
 
     @staticmethod
@@ -237,7 +236,6 @@ class AvgPoolBackward(Op):
     """The gradient of AvgPool by images of `size`: to each element the shares of the windows that cover it."""
 
     batch = folded
-
     widens = True
 
     @staticmethod

@@ -111,7 +111,6 @@ class MaxPool(Op):
     """The largest element of each window, the first of equals, NaN before all; and where in its plane it is."""
 
     batch = folded
-
     widens = True
 
     @staticmethod
@@ -231,7 +230,6 @@ class MaxPoolBackward(Op):
     """The gradient of MaxPool: each window's gradient goes to its largest element; the same bits at every call."""
 
     batch = folded
-
     saves = ("indices",)
     widens = True
 

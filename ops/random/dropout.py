@@ -43,7 +43,6 @@ class Dropout(Op):
     """x keep / (1 - p), where keep is 0 with probability p and else 1, by the Philox words of (seed, offset)."""
 
     batch = leading
-
     widens = True
 
     @staticmethod

@@ -117,7 +117,6 @@ class Selection(Op, abstract=True):
     """The largest or smallest element along one dimension, with its index."""
 
     batch = shifted("dim")
-
     saves = ("output",)
     choose = first_larger
     limit = staticmethod(lowest)

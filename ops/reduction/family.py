@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.autotune import kernel
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
@@ -55,7 +56,6 @@ class Reduction(Op, abstract=True):
     """An op that combines the elements along dimensions into one; a member gives how two are combined."""
 
     batch = shifted("dim", scalars=True)
-
     combine = None
     identity = 0
     prepare = widen
@@ -116,6 +116,7 @@ class Sum(Reduction):
     """The sum along `dim`; integers and bools are summed in int64."""
 
     exports = ("sum", "Tensor.sum")
+    autocast = FLOAT32_ON_GPUS
     combine = add
 
     @staticmethod

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tritorch.autotune import kernel
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import TABLE, Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.layout import empty_like
@@ -42,7 +43,7 @@ class LinalgVectorNorm(Op):
     """(sum |input|^ord)^(1/ord) along `dim`; the largest |input| for inf, the smallest for -inf, how many for 0."""
 
     batch = shifted("dim", scalars=True)
-
+    autocast = FLOAT32_ON_GPUS
     saves = ("input", "output")
     widens = True
 

@@ -76,7 +76,6 @@ class GridSample(Op):
     """
 
     batch = folded
-
     saves = ("input", "grid")
     widens = True
 
@@ -183,7 +182,6 @@ class GridSampleGridGradient(Op):
     """The gradient of GridSample by the grid: how the weights of what is read change with each coordinate."""
 
     batch = folded
-
     widens = True
 
     @staticmethod

@@ -75,7 +75,6 @@ class Resample(Op):
     """
 
     batch = folded
-
     widens = True
 
     @staticmethod

@@ -68,7 +68,6 @@ class RunSums(Op):
     """
 
     batch = shifted("dim")
-
     saves = ("index",)
     widens = True
 

@@ -132,7 +132,6 @@ class Stack(Op):
     """The tensors, all of one size, along a new dimension `dim`."""
 
     batch = shifted("dim", scalars=True)
-
     exports = ("stack",)
 
     @staticmethod

@@ -18,7 +18,6 @@ class Flip(Op):
     """The tensor with the order of the dimensions `dims` reversed, as a copy."""
 
     batch = shifted("dims", scalars=True)
-
     exports = ("flip", "Tensor.flip")
 
     @staticmethod
@@ -60,7 +59,6 @@ class Roll(Op):
     """The indices of the dimensions `dims` shifted, those that fall off the end coming back at the start."""
 
     batch = shifted("dims")
-
     exports = ("roll", "Tensor.roll")
 
     @staticmethod

@@ -25,7 +25,6 @@ class Diagonal(ViewOp):
     """The elements [..., i, ..., i + offset, ...] of two dimensions, as the last dimension."""
 
     batch = shifted("dim1", "dim2")
-
     exports = ("diagonal", "Tensor.diagonal")
 
     @staticmethod
@@ -70,7 +69,6 @@ class Unfold(ViewOp):
     """All windows of `size` elements of a dimension, `step` apart, with the window as a new last dimension."""
 
     batch = shifted("dimension")
-
     exports = ("Tensor.unfold",)
 
     @staticmethod

@@ -42,7 +42,6 @@ class Triangle(Op, abstract=True):
     """The elements of matrices on one side of a diagonal, that included, and zero elsewhere."""
 
     batch = leading
-
     upper = False
 
     @classmethod

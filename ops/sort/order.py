@@ -18,7 +18,6 @@ class Ordering(Op, abstract=True):
     """Elements in order along `dim`, which is there, and their indices; the gradient goes back to the indices."""
 
     batch = shifted("dim")
-
     saves = ("output",)
     widens = True
 

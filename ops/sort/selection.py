@@ -103,7 +103,6 @@ class MedianOfAll(Extreme):
     """The lower median of all elements, NaN where one is; equal ones share its gradient evenly."""
 
     batch = Op.batch  # the batch is no part of what is ordered
-
     widens = True
 
     @staticmethod

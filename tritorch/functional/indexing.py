@@ -139,9 +139,9 @@ def one_hot(tensor, num_classes=-1):
     if tensor.dtype is not dtypes.int64:
         raise RuntimeError(f"one_hot is only applicable to index tensor of type LongTensor, got {tensor.dtype.name}.")
     if tensor.array.size:
-        if int(tensor.min().item()) < 0:
+        if int(tensor.on_host().min()) < 0:
             raise RuntimeError("Class values must be non-negative.")
-        largest = int(tensor.max().item())
+        largest = int(tensor.on_host().max())
         if num_classes >= 0 and largest >= num_classes:
             raise RuntimeError("Class values must be smaller than num_classes.")
     elif num_classes <= 0:
