@@ -156,6 +156,10 @@ class Op(Node):
         return 0
 
     @classmethod
+    def batch(cls, call):
+        """The op on a batch of examples, an Examples (batching.py); None where it has to run on each by itself."""
+
+    @classmethod
     def saved_where(cls, edges):
         """The positions of what `backward` reads where only some arguments, whose edges are there, want a gradient."""
         return cls.saved_arguments
