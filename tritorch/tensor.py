@@ -46,7 +46,7 @@ class Tensor(Variable):
 
     def __new__(cls, *args, **kwargs):
         if args or kwargs:
-            return creation.legacy_tensor(cls, *args, **kwargs)
+            return creation.legacy_tensor(dtypes.get_default_dtype(), kwargs.pop("device", None), args, **kwargs)
         return object.__new__(cls)
 
     def __init__(self, *args, **kwargs):
@@ -391,4 +391,4 @@ def _rebuild(cls, array, device, requires):
     return tensor if device == "cpu" else tensor.to(device)
 
 
-Variable.made_as = Tensor
+Variable.made_as, Variable.size_type = Tensor, Size

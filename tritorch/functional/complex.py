@@ -31,6 +31,9 @@ def imag(input):
     raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
 
 
+export("Tensor.imag")(property(imag, doc=imag.__doc__))
+
+
 @export("isreal", "Tensor.isreal")
 def isreal(input):
     """True for each element: all are real numbers."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from tritorch import creation
-from tritorch.autograd.variable import Variable
 from tritorch.ops.base import export
-from tritorch.ops.dimensions import as_sizes
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import element_strides
 from tritorch.ops.shape.reordered import Flip
@@ -68,17 +65,6 @@ def can_cast(from_, to):
 def reverse(self):
     """The slices along dimension 0, the last one first."""
     return Flip.apply(self, (0,)) if self.array.ndim else self
-
-
-@export("Tensor.new")
-def new(self, *args, device=None):
-    """A tensor of this one's dtype: of sizes, without set elements, or with a copy of data."""
-    device = self.device if device is None else device
-    if len(args) == 1 and not isinstance(args[0], int):
-        if isinstance(args[0], Variable):
-            return args[0].detach()
-        return creation.tensor(args[0], dtype=self.dtype, device=device)
-    return creation.empty(as_sizes((args or (0,),)), dtype=self.dtype, device=device)
 
 
 @export("Tensor.fill_diagonal_")
