@@ -66,6 +66,8 @@ class LayerNorm(RowNorm):
     Source: Ba, Kiros and Hinton, "Layer normalization", 2016.
     """
 
+    shown_as = "NativeLayerNorm"
+
     @staticmethod
     def samples(draw):
         yield _last(draw, 5, 7)

@@ -108,6 +108,7 @@ class Mul(Binary):
 class TrueDivide(Binary):
     """input / other, in floating point."""
 
+    shown_as = "Div"
     reference = staticmethod(np.true_divide)
     types = staticmethod(floating)
     quick_gradient_input = staticmethod(np.true_divide)
@@ -208,6 +209,7 @@ class Reciprocal(Unary):
 class Square(Unary):
     """input * input."""
 
+    shown_as = "Pow"
     exports = ("square", "Tensor.square")
     reference = staticmethod(np.square)
 

@@ -69,6 +69,7 @@ def _cast_on_host(x, dtype):
 class Cast(Op):
     """The elements in another dtype (a NumPy dtype): floats lose their fraction as integers; bool is "not zero"."""
 
+    shown_as = "ToCopy"
     reference = staticmethod(_cast_on_host)
 
     def forward(self, x, dtype):
