@@ -110,9 +110,9 @@ def test_options():
     assert_close(torch.ones(2, 3), torch.ones(3, 2).t())
     with pytest.raises(AssertionError, match=r"'stride\(\)' do not match: \(3, 1\) != \(1, 2\)"):
         assert_close(torch.ones(2, 3), torch.ones(3, 2).t(), check_stride=True)
-    with pytest.raises(AssertionError, match="^mine$"):
+    with pytest.raises(AssertionError, match=r"^mine$"):
         assert_close(one, one + 1, msg="mine")
-    with pytest.raises(AssertionError, match="^here: Tensor-likes"):
+    with pytest.raises(AssertionError, match=r"^here: Tensor-likes"):
         assert_close(one, one + 1, msg=lambda text: f"here: {text}")
     with pytest.raises(ValueError, match="but got no atol"):
         assert_close(one, one, rtol=0.1)
