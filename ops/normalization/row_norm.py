@@ -72,7 +72,11 @@ class LayerNorm(RowNorm):
     Source: Ba, Kiros and Hinton, "Layer normalization", 2016.
     """
 
+<<<<<<< HEAD
     autocast = FLOAT32_ON_GPUS
+=======
+    shown_as = "NativeLayerNorm"
+>>>>>>> compat
 
     @staticmethod
     def samples(draw):
