@@ -11,6 +11,7 @@ from tritorch.autograd.variable import Variable
 from tritorch.ops.base import TABLE, export
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes, transfer, views
+from tritorch.runtime.memory_format import strided as strided
 
 
 def wrap(array, device, requires_grad=False):
@@ -327,10 +328,19 @@ def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devi
     return made.requires_grad_() if requires_grad else made
 
 
-def legacy_tensor(cls, *args, device=None):
-    """`Tensor(sizes)` or `Tensor(data)`: the old constructor, float32."""
-    if all(isinstance(each, numbers.Integral) for each in args):
-        return empty(*args, device=device)
-    if len(args) == 1 and isinstance(args[0], Variable):
-        return args[0].detach()
-    return tensor(args[0], dtype=dtypes.get_default_dtype(), device=device)
+def legacy_tensor(dtype, device, args, wanted=None):
+    """What the old constructors make of sizes, or of a sequence, array or tensor; a tensor must be `wanted` already."""
+    if not args:
+        return empty_of("new", (0,), 0, dtype, device)
+    first = args[0]
+    if len(args) > 1 or isinstance(first, numbers.Integral) or type(first) is Variable.size_type:
+        return empty_of("new", size_of("new", args), 0, dtype, device)
+    if isinstance(first, Variable):
+        if wanted is not None and first.array.dtype != dtype.numpy:
+            raise TypeError(f"new(): expected a tensor of {dtype!r}, got one of {first.dtype!r}")
+        return first.detach()
+    if isinstance(first, str):
+        raise TypeError("new(): invalid data type 'str'")
+    if isinstance(first, dict) or not hasattr(first, "__getitem__") or isinstance(first, np.generic):
+        raise TypeError(f"new(): data must be a sequence (got {type(first).__name__})")
+    return tensor(first, dtype=dtype, device=device)

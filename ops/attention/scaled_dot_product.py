@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tritorch.ops.attention import host
 from tritorch.ops.attention.backward_kernels import key_gradient_kernel, query_gradient_kernel
 from tritorch.ops.attention.kernels import attention_kernel, settings_of, tiles_of
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import TABLE, Op
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
@@ -66,6 +69,7 @@ class Attention(Op):
     of weights starts at a block of its own.
     """
 
+    autocast = LOWER
     saves = ("query", "key", "value", "attn_mask", "output")
 
     @staticmethod
@@ -121,6 +125,10 @@ class Attention(Op):
         return AttentionBackward.apply(
             grad, grad_log_sum, query, key, value, attn_mask, output, log_sum, dropout_p, is_causal, scale, seed, offset
         )  # fmt: skip
+
+    @staticmethod
+    def multiplications(output, query, key, value, *settings):
+        return math.prod(query.shape[:3]) * key.shape[2] * (query.shape[3] + value.shape[3])
 
     @staticmethod
     def samples(draw):
@@ -248,6 +256,10 @@ class AttentionBackward(Op):
                 *strides, element_strides(by_key), element_strides(by_value), *numbers, **constants, **config,
             )  # fmt: skip
         return by_query, by_key, by_value
+
+    @staticmethod
+    def multiplications(output, grad, grad_log_sum, query, key, value, *settings):
+        return math.prod(query.shape[:3]) * key.shape[2] * (3 * query.shape[3] + 2 * value.shape[3])
 
     @staticmethod
     def samples(draw):

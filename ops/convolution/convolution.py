@@ -7,8 +7,11 @@ A convolution y = x * w is linear in x and in w, so its gradient by x takes (gra
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import Op
 from tritorch.ops.convolution import host as on_host
 from tritorch.ops.convolution.arguments import out_size
@@ -26,6 +29,7 @@ class Convolution(Op):
     y[n, o, p] = bias[o] + sum over c and taps t of weight[o, c, t] * x[n, c, p * stride + t * dilation - padding].
     """
 
+    autocast = LOWER
     saves = ("input", "weight")
     widens = True
 
@@ -61,6 +65,10 @@ class Convolution(Op):
         if self.edges[2] is not None:
             third = grad.sum((0, *range(2, grad.array.ndim)))
         return first, second, third
+
+    @staticmethod
+    def multiplications(output, input, weight, *settings):
+        return math.prod(output.shape) * math.prod(weight.shape[1:])
 
     @staticmethod
     def samples(draw):
@@ -150,6 +158,10 @@ class ConvolutionInputGradient(Op):
         return first, second
 
     @staticmethod
+    def multiplications(output, grad, weight, *settings):
+        return math.prod(grad.shape) * math.prod(weight.shape[1:])
+
+    @staticmethod
     def samples(draw):
         for shape, weight, rest in convolutions():
             yield draw(*_out_of(shape, weight, rest)), draw(*weight), shape[2:], *rest
@@ -190,6 +202,10 @@ class ConvolutionWeightGradient(Op):
         if self.edges[1] is not None:
             second = ConvolutionInputGradient.apply(before, grad, self.edges[1][2][2:], *rest)
         return first, second
+
+    @staticmethod
+    def multiplications(output, grad, input, *settings):
+        return math.prod(grad.shape) * math.prod(output.shape[1:])
 
     @staticmethod
     def samples(draw):

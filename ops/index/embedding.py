@@ -16,7 +16,8 @@ from tritorch.runtime import dtypes
 class Embedding(Op):
     """weight[indices], row by row; row `padding_idx` gets no gradient.
 
-    With `scale_grad_by_freq` the gradient of a row is divided by how often it is named.
+    With `scale_grad_by_freq` the gradient of a row is divided by how often it is named. `sparse=True` is taken, so that
+    scripts train that ask for it; the gradient is dense all the same.
     """
 
     saves = ("indices",)
@@ -27,8 +28,6 @@ class Embedding(Op):
 
     @classmethod
     def call(cls, weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
-        if sparse:
-            raise NotImplementedError("embedding(): sparse=True is not supported; it takes False")
         check_numbers("embedding", "indices", indices)
         if weight.array.ndim != 2:
             raise RuntimeError("'weight' must be 2-D")

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import Op
 from tritorch.ops.layout import broadcast_strides, element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.pointwise.family import offsets_of, pointwise_default, triton_dtype
@@ -162,6 +163,7 @@ class NllLoss(Op):
     Classes lie along dimension 1, or 0 of a one-dimensional input. Rows whose target is `ignore_index` do not count.
     """
 
+    autocast = FLOAT32
     saves = ("target", "weight", "output")
 
     @staticmethod

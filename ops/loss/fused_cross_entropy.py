@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from tritorch.autotune import cdiv, kernel, next_power_of_2
+from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, broadcast_strides, element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.loss.cross_entropy import NllLoss, NllLossBackward, all_within, nll_finish
@@ -155,6 +156,7 @@ def log_sum_exp_on_host(input, axis):
 class CrossEntropy(Op):
     """nll_loss of log_softmax(input) for class indices; the sum of weights, and log sum exp of each row."""
 
+    autocast = FLOAT32
     saves = ("input", "target", "weight", "output")
     saved_results = (1, 2)
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import Op
 from tritorch.ops.formula import absolute, formula, maximum, sign, sqrt, where
 from tritorch.ops.layout import broadcast_shape
@@ -97,6 +98,7 @@ def kind_of_distance(p):
 class Cdist(Op):
     """(sum |x1[i] - x2[j]|^p)^(1/p) for all rows i and j; the largest for p = inf, how many differ for 0."""
 
+    autocast = FLOAT32
     saves = ("x1", "x2", "output")
     widens = True
 

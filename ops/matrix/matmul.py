@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import Op, widened_host
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
@@ -59,6 +60,7 @@ class Matmul(Op):
     """The matrix product of the last two dimensions, over broadcast batch dimensions; vectors as in PyTorch."""
 
     exports = ("matmul", "Tensor.matmul", "Tensor.__matmul__")
+    autocast = LOWER
     saves = ("input", "other")
     widens = True
 
@@ -113,6 +115,10 @@ class Matmul(Op):
                 a, grad = rows_of(a), rows_of(grad)
             second = Matmul.apply(grad, a, True, turned_a) if turned_b else Matmul.apply(a, grad, not turned_a, False)
         return first, second
+
+    @staticmethod
+    def multiplications(output, input, other, transpose_input, transpose_other):
+        return math.prod(output.shape) * input.shape[-2 if transpose_input else -1]
 
     @staticmethod
     def samples(draw):
@@ -175,6 +181,7 @@ class Linear(Op):
     """input @ weight^T + bias, over the last dimension of `input`; `bias` may be None."""
 
     exports = ("nn.functional.linear",)
+    autocast = LOWER
     saves = ("input", "weight")
     widens = True
 
@@ -229,6 +236,10 @@ class Linear(Op):
         if self.edges[1] is not None:
             second = Matmul.apply(rows_of(grad), rows_of(input), True, False)
         return first, second, grad  # the engine sums what broadcasts
+
+    @staticmethod
+    def multiplications(output, input, weight, bias):
+        return math.prod(output.shape) * weight.shape[-1]
 
     @staticmethod
     def samples(draw):

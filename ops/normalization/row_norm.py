@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op
 from tritorch.ops.normalization.host import norm_backward_on_host, norm_on_host
 from tritorch.ops.normalization.layout import over_groups, over_last
@@ -66,6 +67,8 @@ class LayerNorm(RowNorm):
     Source: Ba, Kiros and Hinton, "Layer normalization", 2016.
     """
 
+    autocast = FLOAT32_ON_GPUS
+
     @staticmethod
     def samples(draw):
         yield _last(draw, 5, 7)
@@ -96,6 +99,7 @@ class RmsNorm(RowNorm):
     Source: Zhang and Sennrich, "Root mean square layer normalization", 2019.
     """
 
+    autocast = FLOAT32_ON_GPUS
     saved_results = (1,)
     centred = False
 
@@ -133,6 +137,8 @@ class GroupNorm(RowNorm):
 
     Source: Wu and He, "Group normalization", 2018.
     """
+
+    autocast = FLOAT32_ON_GPUS
 
     @staticmethod
     def samples(draw):

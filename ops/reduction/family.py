@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.autotune import kernel
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.ops.promotion import KIND_NAMES
@@ -113,6 +114,7 @@ class Sum(Reduction):
     """The sum along `dim`; integers and bools are summed in int64."""
 
     exports = ("sum", "Tensor.sum")
+    autocast = FLOAT32_ON_GPUS
     combine = add
 
     @staticmethod

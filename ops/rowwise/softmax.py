@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op, export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.promotion import KIND_NAMES
@@ -106,6 +107,7 @@ class Softmax(RowWise):
     """exp(x - max x) / sum exp(x - max x) along `dim`."""
 
     exports = ("softmax", "Tensor.softmax")
+    autocast = FLOAT32_ON_GPUS
     compute = staticmethod(softmax_on_host)
     finish = normalised
 
@@ -128,6 +130,7 @@ class LogSoftmax(RowWise):
     """x - max x - log sum exp(x - max x) along `dim`."""
 
     exports = ("log_softmax", "Tensor.log_softmax")
+    autocast = FLOAT32_ON_GPUS
     compute = staticmethod(log_softmax_on_host)
     finish = log_normalised
 

@@ -20,6 +20,9 @@ from tritorch.autograd.grad_mode import set_grad_enabled as set_grad_enabled
 from tritorch.autograd.gradcheck import gradcheck as gradcheck
 from tritorch.autograd.gradcheck import gradgradcheck as gradgradcheck
 from tritorch.autograd.variable import Variable
+from tritorch.rooms import found_when_asked
+
+__getattr__ = found_when_asked(__name__)
 
 
 def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None):

@@ -6,6 +6,7 @@ Attributes that most tensors leave alone are class attributes, so that making a 
 from __future__ import annotations
 
 import itertools
+import warnings
 
 from tritorch.autograd.grad_mode import state
 
@@ -31,10 +32,22 @@ class Variable:
     hooks = None
     retains = False
     made_as: type
+    size_type: type
     # A leaf is a node of the graph itself: the last one, with a number given when a graph first uses it.
     sequence = 0
     graph = -1
     edges = ()
+
+    def __new__(cls, data=None, requires_grad=False, volatile=None):
+        """The old `Variable(tensor)`: a tensor on the memory of `data`, without its history."""
+        if data is None:
+            data = cls.made_as()
+        if not isinstance(data, Variable):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(data).__name__}")
+        if volatile:
+            text = "volatile was removed and now has no effect. Use `with torch.no_grad():` instead."
+            warnings.warn(text, UserWarning, stacklevel=2)
+        return data.detach().requires_grad_(requires_grad)
 
     def counter(self):
         """The version counter, made on first need."""

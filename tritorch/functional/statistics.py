@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 
+from tritorch.ops.autocast import Policy, untouched
 from tritorch.ops.base import TABLE, export, write_out
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import dtypes
 
 
-@export("nansum", "Tensor.nansum")
+@export("nansum", "Tensor.nansum", autocast=Policy(gpu=untouched))
 def nansum(input, dim=None, keepdim=False, *, dtype=None, out=None):
     """The sum along `dim` of what is not NaN."""
     need_tensors("nansum", input=input)
