@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 from collections import OrderedDict
 
@@ -151,18 +150,6 @@ def test_spoilt_files_are_refused_by_name(tmp_path, spoil):
     path.write_bytes(spoil(data))
     with pytest.raises(RuntimeError, match=r"load\(\): .*net\.safetensors: "):
         torch.load(path)
-
-
-def test_a_pickle_is_not_run(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "ran"),)
-
-    path = tmp_path / "evil.pt"
-    path.write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(RuntimeError, match=r"pickle of PyTorch.*refused"):
-        torch.load(path, weights_only=False)
-    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("fails", ["write", "fsync", "replace"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import tempfile
 from collections import OrderedDict
 
@@ -18,6 +19,14 @@ from tritorch import creation
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes, transfer
 from tritorch.runtime.device import CPU, Device
+from tritorch.serialization.errors import Corrupt, Refused
+from tritorch.serialization.safe import add_safe_globals as add_safe_globals
+from tritorch.serialization.safe import clear_safe_globals as clear_safe_globals
+from tritorch.serialization.safe import get_safe_globals as get_safe_globals
+from tritorch.serialization.safe import safe_globals as safe_globals
+from tritorch.serialization.source import opened
+from tritorch.serialization.torch_files import read_archive
+from tritorch.serialization.torch_legacy import read_legacy, read_tar
 from tritorch.tensor import Size, Tensor
 
 KEY = "tritorch"  # the metadata entry with the structure
@@ -153,43 +162,47 @@ def _code(dtype):
 
 
 def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=None, **pickle_load_args):
-    """Read what `save` wrote, or any safetensors file, from a path or a binary file object.
+    """Read what `save` wrote, any safetensors file, or a checkpoint of PyTorch, from a path or a binary file object.
 
-    `map_location` says where tensors go: a device, a dict from saved to wanted devices, or a function of (tensor, name
+    `map_location` says where tensors go: a device, a dict from saved to wanted devices, or a function of (storage, name
     of the saved device). Without it they return to the device they were saved from.
     """
-    if hasattr(f, "read"):
-        name, data = getattr(f, "name", None) or f"<{type(f).__name__}>", f.read()
-    else:
-        name = os.fspath(f)
-        with open(f, "rb") as file:
-            data = file.read()
-    try:
-        unpacker = _Unpacker(*_read(data))
-        made = unpacker.object()
-    except _Corrupt as error:
-        raise RuntimeError(f"load(): {name}: {error}") from None
-    unpacker.place(map_location)
+    weights_only = True if weights_only is None else weights_only
+    with opened(f, bool(mmap)) as source:
+        try:
+            made, place = _read_any(source, not weights_only, pickle_load_args.get("encoding", "utf-8"))
+        except Corrupt as error:
+            raise RuntimeError(f"load(): {source.name}: {error}") from None
+        except Refused as error:
+            raise pickle.UnpicklingError(f"load(): {source.name}: {error}") from None
+    place(map_location)
     return made
 
 
-class _Corrupt(Exception):
-    """What is wrong with a file."""
+def _read_any(source, trust, encoding):
+    """The object in a file, whatever its format, and the function that puts its tensors where they belong."""
+    start = source.bytes(0, 512)
+    if start[8:9] != b"{" and start[:4] == b"PK\x03\x04":
+        made, assembly = read_archive(source, trust, encoding)
+        return made, assembly.place
+    if start[8:9] != b"{" and start[:1] == b"\x80":
+        made, assembly = read_legacy(source.bytes(0, source.size), trust, encoding)
+        return made, assembly.place
+    if start[257:262] == b"ustar":
+        made, assembly = read_tar(source.bytes(0, source.size), trust, encoding)
+        return made, assembly.place
+    unpacker = _Unpacker(*_read(source.bytes(0, source.size)))
+    return unpacker.object(), unpacker.place
 
 
 def _read(data):
     """The arrays of a safetensors file by name and the structure around them, None in a file of another program."""
-    if data[8:9] != b"{" and (data[:4] == b"PK\x03\x04" or data[:1] == b"\x80"):
-        raise _Corrupt(
-            "this is a pickle of PyTorch, which can run any code when it is read: refused. "
-            "Convert it to safetensors where it comes from"
-        )
     from safetensors import SafetensorError, deserialize
 
     try:
         found = deserialize(bytes(data))  # checks that offsets, shapes and lengths agree
     except (SafetensorError, ValueError) as error:
-        raise _Corrupt(f"not a whole safetensors file ({error}); it is truncated or corrupt") from None
+        raise Corrupt(f"not a whole safetensors file ({error}); it is truncated or corrupt") from None
     arrays = {name: _array(name, each) for name, each in found}
     length = int.from_bytes(data[:8], "little")
     metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
@@ -198,13 +211,13 @@ def _read(data):
     try:
         return arrays, json.loads(metadata[KEY])
     except (ValueError, RecursionError) as error:
-        raise _Corrupt(f"the structure in its metadata is corrupt ({error})") from None
+        raise Corrupt(f"the structure in its metadata is corrupt ({error})") from None
 
 
 def _array(name, found):
     code = found["dtype"]
     if code not in _NAMES and code not in _UNSIGNED:
-        raise _Corrupt(f"tensor {name!r} has dtype {code}, which is not supported")
+        raise Corrupt(f"tensor {name!r} has dtype {code}, which is not supported")
     kind = _UNSIGNED.get(code) or dtypes.NAMES[_NAMES[code]].numpy
     return np.frombuffer(bytearray(found["data"]), kind).reshape(found["shape"])
 
@@ -238,11 +251,11 @@ class _Unpacker:
         kind = next(iter(value), None)
         rule = getattr(self, f"_{kind}", None) if isinstance(kind, str) and kind in _KINDS else None
         if rule is None:
-            raise _Corrupt(f"the structure in its metadata has an entry of unknown kind {kind!r}")
+            raise Corrupt(f"the structure in its metadata has an entry of unknown kind {kind!r}")
         try:
             return rule(value[kind], value)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise _Corrupt(f"the structure in its metadata is corrupt ({type(error).__name__}: {error})") from None
+            raise Corrupt(f"the structure in its metadata is corrupt ({type(error).__name__}: {error})") from None
 
     def _tensor(self, name, entry):
         kind, index = entry["device"]
