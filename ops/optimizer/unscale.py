@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import cdiv, kernel
+from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous
-from tritorch.ops.optimizer.steps import AT_ONCE, STEP, _chosen, _place, step_default
+from tritorch.ops.optimizer.family import AT_ONCE, _chosen, _place, step_default
 from tritorch.runtime import dtypes, tl, transfer
 
 
-@kernel(space=STEP, default=step_default)
+@kernel(space=Space(BLOCK=powers(512, 4096), num_warps=choices(4, 8)), default=step_default)
 def _unscale(
     gradients,  # N gradients, each contiguous: (counts[i],)
     found,  # (1,); becomes 1 where an element of a gradient is infinite or NaN

@@ -44,7 +44,7 @@ def _variance_like(input, var):
     raise ValueError("var is of incorrect size")
 
 
-@export("poisson_nll_loss", "nn.functional.poisson_nll_loss", autocast=FLOAT32)
+@export("nn.functional.poisson_nll_loss", autocast=FLOAT32)
 def poisson_nll_loss(
     input, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"
 ):  # fmt: skip

@@ -113,7 +113,7 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
         )
     if input.array.dtype != target.array.dtype:
         raise RuntimeError(f"Found dtype {KIND_NAMES[target.dtype.name]} but expected {KIND_NAMES[input.dtype.name]}")
-    if not input.is_cuda and input.array.size and not (input.array.min() >= 0 and input.array.max() <= 1):
+    if not input.is_cuda and input.array.size and not (input.on_host().min() >= 0 and input.on_host().max() <= 1):
         raise RuntimeError("all elements of input should be between 0 and 1")
     loss = TABLE["binary_cross_entropy"].apply(input, target)
     return reduced(loss if weight is None else loss * weight, reduction)
@@ -139,7 +139,8 @@ def binary_cross_entropy_with_logits(
 def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
     """The mean of target (log target - input), where input holds logarithms; "batchmean" divides by the rows."""
     if reduction == "batchmean" and size_average is None and reduce is None:
-        return kl_div(input, target, reduction="sum", log_target=log_target) / input.array.shape[0]
+        rows = input.array.shape[0] if input.array.ndim else 1
+        return kl_div(input, target, reduction="sum", log_target=log_target) / rows
     reduction = reduction_of(size_average, reduce, reduction)
     if reduction == "mean":
         warnings.warn(
@@ -150,9 +151,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
         )
     if log_target:
         return reduced(target.exp() * (target - input), reduction)
-    positive = target > 0
-    entropy = target * TABLE["where"].apply(positive, target, 1.0).log()
-    return reduced(entropy - target * input, reduction)
+    return reduced(TABLE["xlogy"].apply(target, target) - target * input, reduction)
 
 
 @export("nll_loss", "nn.functional.nll_loss", autocast=FLOAT32)

@@ -19,7 +19,7 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
     return reduced(-TABLE["log_sigmoid"].apply(target * input), reduction)
 
 
-@export("margin_ranking_loss", "nn.functional.margin_ranking_loss", autocast=FLOAT32)
+@export("nn.functional.margin_ranking_loss", autocast=FLOAT32)
 def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """The mean of max(0, -target * (input1 - input2) + margin): target 1 ranks input1 higher, -1 input2."""
     need_tensors("margin_ranking_loss", input1=input1, input2=input2, target=target)
@@ -32,7 +32,7 @@ def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, red
     return reduced((-target * (input1 - input2) + margin).clamp_min(0), reduction)
 
 
-@export("hinge_embedding_loss", "nn.functional.hinge_embedding_loss", autocast=FLOAT32)
+@export("nn.functional.hinge_embedding_loss", autocast=FLOAT32)
 def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=None, reduction="mean"):
     """The mean of input where target is 1, of max(0, margin - input) where it is -1."""
     need_tensors("hinge_embedding_loss", input=input, target=target)
@@ -42,7 +42,7 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     return reduced(apart + where(target != -1, input, 0.0), reduction)
 
 
-@export("cosine_embedding_loss", "nn.functional.cosine_embedding_loss", autocast=FLOAT32)
+@export("nn.functional.cosine_embedding_loss", autocast=FLOAT32)
 def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """The mean of 1 - cos(input1, input2) where target is 1, of max(0, cos - margin) where it is -1."""
     need_tensors("cosine_embedding_loss", input1=input1, input2=input2, target=target)
@@ -89,7 +89,8 @@ def _wrong_size(shape, given, expected):
 
 def _check_places(target, least, classes, message):
     """Refuse class indices that are out of range, where looking at them does not wait for a device."""
-    if target.device.is_host and target.array.size and not least <= target.array.min() <= target.array.max() < classes:
+    known = target.on_host() if target.device.is_host and target.array.size else None
+    if known is not None and not least <= known.min() <= known.max() < classes:
         raise RuntimeError(message)
 
 
@@ -164,7 +165,7 @@ def _check_triplet(anchor, positive, negative, margin):
         )
 
 
-@export("triplet_margin_loss", "nn.functional.triplet_margin_loss", autocast=FLOAT32)
+@export("nn.functional.triplet_margin_loss", autocast=FLOAT32)
 def triplet_margin_loss(
     anchor, positive, negative, margin=1.0, p=2, eps=1e-6, swap=False, size_average=None, reduce=None,
     reduction="mean",

@@ -35,6 +35,49 @@ def is_complex(input):
     return False
 
 
+def _never(*names):
+    """A question whose answer is False for every tensor."""
+    for name in names:
+
+        def answer(input, name=name):
+            need_tensors(name, input=input)
+            return False
+
+        answer.__doc__ = "Always False: tritorch has no such tensors."
+        export(name, f"Tensor.{name}")(answer)
+
+
+_never("is_conj", "is_neg", "is_distributed")
+
+
+@export("is_inference", "Tensor.is_inference")
+def is_inference(input):
+    """Always False: tensors made in inference mode can be used everywhere."""
+    need_tensors("is_inference", input=input)
+    return False
+
+
+@export("Tensor.dim_order")
+def dim_order(self, ambiguity_check=False):
+    """The dimensions by how they lie in memory, outermost first."""
+    steps = element_strides(self.array)
+    return tuple(sorted(range(len(steps)), key=lambda dim: -steps[dim]))
+
+
+@export("Tensor.const_data_ptr")
+def const_data_ptr(self):
+    """The address of the first element."""
+    return transfer.pointer(self.array)
+
+
+@export("Tensor.record_stream")
+def record_stream(self, stream):
+    """Let a GPU tensor's memory live until the work that is now queued on `stream` is done."""
+    if not self.is_cuda:
+        raise NotImplementedError(f"record_stream(): only for tensors on a GPU, this one is on {self.device}")
+    self.array.record_stream(stream)
+
+
 @export("is_signed", "Tensor.is_signed")
 def is_signed(input):
     """Whether the dtype has negative numbers."""

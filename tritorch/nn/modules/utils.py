@@ -29,6 +29,17 @@ def listed(module, names):
     return ", ".join(f"{name}={getattr(module, name)}" for name in names)
 
 
+def pairs_of(name, items):
+    """(key, value) for each of `items`, or PyTorch's error of a dict module's update."""
+    for at, item in enumerate(items):
+        if not isinstance(item, Iterable):
+            raise TypeError(f"{name} update sequence element #{at} should be Iterable; is {type(item).__name__}")
+        pair = tuple(item)
+        if len(pair) != 2:
+            raise ValueError(f"{name} update sequence element #{at} has length {len(pair)}; 2 is required")
+        yield pair
+
+
 def consume_prefix_in_state_dict_if_present(state_dict, prefix):
     """Take `prefix` off the names of a state dict, in place: what DataParallel saved then loads into the model."""
     for key in list(state_dict):
