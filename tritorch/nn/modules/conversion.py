@@ -121,7 +121,10 @@ class ModuleConversion:
                 parameter._grad.zero_()
 
     def share_memory(self):
-        """Nothing to do: worker processes get copies."""
+        """Nothing to do, since worker processes get copies; what has no shape yet is refused, as in PyTorch."""
+        for each in (*self.parameters(), *self.buffers()):
+            if is_lazy(each):
+                each.share_memory_()
         return self
 
 
