@@ -90,7 +90,7 @@ _SMALL = 4096  # elements, up to which NumPy's own `where` is the faster one
 def where_on_host(condition, x, y):
     """np.where; large arrays without its branch an element, of which random masks make half mispredicted."""
     like = x if isinstance(x, np.ndarray) else y
-    if getattr(condition, "size", 0) <= _SMALL or like.shape != condition.shape or condition.dtype != np.bool_:
+    if getattr(condition, "size", 0) <= _SMALL or condition.dtype != np.bool_ or np.shape(like) != condition.shape:
         return np.where(condition, x, y)
     bits = _BITS.get(like.dtype)
     if bits is None or any(isinstance(each, np.ndarray) and each.dtype != like.dtype for each in (x, y)):

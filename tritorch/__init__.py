@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib as _importlib
-from importlib.util import find_spec as _find_spec
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
 from pkgutil import iter_modules as _iter_modules
 
 __version__ = "0.1.0"
@@ -20,9 +23,10 @@ from tritorch.autograd import is_grad_enabled as is_grad_enabled
 from tritorch.autograd import is_inference_mode_enabled as is_inference_mode_enabled
 from tritorch.autograd import no_grad as no_grad
 from tritorch.autograd import set_grad_enabled as set_grad_enabled
-from tritorch.namespaces import bind_tensor, exported
+from tritorch.namespaces import bind_tensor, exported, in_place_functions
 from tritorch.random import Generator as Generator
 from tritorch.random import default_generator as default_generator
+from tritorch.rooms import found_when_asked
 from tritorch.runtime import dtypes as _dtypes
 from tritorch.runtime.device import Device as device  # noqa: F401, PyTorch's name for it
 from tritorch.runtime.device import get_default_device as get_default_device
@@ -45,19 +49,37 @@ from tritorch.tensor import Tensor as Tensor
 
 bind_tensor(Tensor)
 globals().update(exported(""))
+globals().update(in_place_functions(Tensor))
 globals().update(_dtypes.NAMES)
+newaxis = None
 
 # Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short. These names of
 # PyTorch's root live in such rooms.
-_FROM_ROOMS = {"save": "serialization", "load": "serialization"}
+_FROM_ROOMS = {"save": "serialization", "load": "serialization", "vmap": "func"}
+_room = found_when_asked(__name__)
+_NAMES_IN_ROOMS = {
+    "amp": ("GradScaler", "autocast"),
+    "amp.autocast_mode": (
+        "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache", "get_autocast_dtype",
+        "is_autocast_cache_enabled", "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_dtype",
+        "set_autocast_enabled",
+    ),
+    "amp.old_names": (
+        "get_autocast_cpu_dtype", "get_autocast_gpu_dtype", "is_autocast_cpu_enabled", "set_autocast_cpu_dtype",
+        "set_autocast_cpu_enabled", "set_autocast_gpu_dtype",
+    ),
+    "cuda": ("AcceleratorError", "Event", "OutOfMemoryError", "Stream"),
+    "serialization": ("load", "save"),
+    "storage": ("TypedStorage", "UntypedStorage"),
+    "utils.summary": ("summary",),
+}  # fmt: skip
+_FROM_ROOMS = {name: room for room, names in _NAMES_IN_ROOMS.items() for name in names}
 
 
 def __getattr__(name):
     if name in _FROM_ROOMS:
         return getattr(_importlib.import_module(f"tritorch.{_FROM_ROOMS[name]}"), name)
-    if not name.startswith("_") and _find_spec(f"tritorch.{name}"):
-        return _importlib.import_module(f"tritorch.{name}")
-    raise AttributeError(f"module 'tritorch' has no attribute {name!r}")
+    return _room(name)
 
 
 def __dir__():

@@ -11,6 +11,7 @@ from tritorch.autograd.variable import Variable
 from tritorch.ops.base import TABLE, export
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes, transfer, views
+from tritorch.runtime.memory_format import strided as strided
 
 
 def wrap(array, device, requires_grad=False):
@@ -239,7 +240,8 @@ def like(op, input, value, dtype, device, requires_grad, make=full_of):
     """A tensor filled with `value`, of the size, dtype and device of `input` unless told otherwise."""
     if not isinstance(input, Variable):
         raise TypeError(f"{op}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-    return make(op, input.array.shape, value, dtype or input.dtype, device or input.device, requires_grad)
+    made = make(op, input.array.shape, value, dtype or input.dtype, device or input.device, requires_grad)
+    return input.made_alike(made)
 
 
 @export("zeros_like")
@@ -269,7 +271,7 @@ def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requir
 def _new(op, text, make, value):
     def create(self, *size, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False, **named):
         size = size_of(op, size or (named.pop("size"),))
-        return make(op, size, value, dtype or self.dtype, device or self.device, requires_grad)
+        return self.made_alike(make(op, size, value, dtype or self.dtype, device or self.device, requires_grad))
 
     create.__name__ = op
     create.__doc__ = f"A tensor of the given size and this one's dtype and device, {text}."
@@ -291,8 +293,9 @@ def new_empty_strided(self, size, stride, dtype=None, layout=None, device=None, 
 @export("Tensor.new_full")
 def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False):
     """A tensor of `size`, filled, with this one's dtype and device."""
-    return full_of("new_full", size_of("new_full", (size,)), fill_value, dtype or self.dtype, device or self.device,
+    made = full_of("new_full", size_of("new_full", (size,)), fill_value, dtype or self.dtype, device or self.device,
                    requires_grad)  # fmt: skip
+    return self.made_alike(made)
 
 
 @export("Tensor.new_tensor")
@@ -327,10 +330,19 @@ def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devi
     return made.requires_grad_() if requires_grad else made
 
 
-def legacy_tensor(cls, *args, device=None):
-    """`Tensor(sizes)` or `Tensor(data)`: the old constructor, float32."""
-    if all(isinstance(each, numbers.Integral) for each in args):
-        return empty(*args, device=device)
-    if len(args) == 1 and isinstance(args[0], Variable):
-        return args[0].detach()
-    return tensor(args[0], dtype=dtypes.get_default_dtype(), device=device)
+def legacy_tensor(dtype, device, args, wanted=None):
+    """What the old constructors make of sizes, or of a sequence, array or tensor; a tensor must be `wanted` already."""
+    if not args:
+        return empty_of("new", (0,), 0, dtype, device)
+    first = args[0]
+    if len(args) > 1 or isinstance(first, numbers.Integral) or type(first) is Variable.size_type:
+        return empty_of("new", size_of("new", args), 0, dtype, device)
+    if isinstance(first, Variable):
+        if wanted is not None and first.array.dtype != dtype.numpy:
+            raise TypeError(f"new(): expected a tensor of {dtype!r}, got one of {first.dtype!r}")
+        return first.detach()
+    if isinstance(first, str):
+        raise TypeError("new(): invalid data type 'str'")
+    if isinstance(first, dict) or not hasattr(first, "__getitem__") or isinstance(first, np.generic):
+        raise TypeError(f"new(): data must be a sequence (got {type(first).__name__})")
+    return tensor(first, dtype=dtype, device=device)

@@ -17,6 +17,15 @@ IN_PLACE_OPERATORS = (
     "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift",
 )  # fmt: skip
 
+# Methods whose in-place form PyTorch's root has as a function too, as `exp_(x)`.
+IN_PLACE_FUNCTIONS = (
+    "abs", "acos", "acosh", "addmv", "alpha_dropout", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh",
+    "asin", "asinh", "atan", "atanh", "ceil", "clamp", "clamp_max", "clamp_min", "clip", "conj_physical", "cos", "cosh",
+    "deg2rad", "detach", "erf", "erfc", "exp", "exp2", "expm1", "fix", "floor", "frac", "gcd", "i0", "lcm", "ldexp",
+    "log", "log10", "log1p", "log2", "logit", "neg", "negative", "rad2deg", "reciprocal", "round", "rsqrt", "sigmoid",
+    "sin", "sinc", "sinh", "sqrt", "square", "tan", "tanh", "trunc", "xlogy",
+)  # fmt: skip
+
 
 def bind_tensor(cls):
     """Give the Tensor class its methods, in-place methods and operators."""
@@ -33,6 +42,11 @@ def bind_tensor(cls):
         function = EXPORTS.get(f"Tensor.__{operator}__")
         if function is not None:
             setattr(cls, f"__i{operator}__", _in_place(f"__i{operator}__", function))
+
+
+def in_place_functions(cls):
+    """The functions of PyTorch's root that are in-place methods of the Tensor class, by name."""
+    return {f"{name}_": getattr(cls, f"{name}_") for name in IN_PLACE_FUNCTIONS if hasattr(cls, f"{name}_")}
 
 
 def _in_place(name, function):

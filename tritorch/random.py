@@ -7,6 +7,7 @@ serves all devices, its state is two numbers, and setting them back repeats ever
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -34,6 +35,8 @@ class Generator:
 
     def manual_seed(self, seed):
         """Start again from `seed`; a negative one counts back from 2^64."""
+        if not isinstance(seed, (int, np.integer)):
+            raise RuntimeError(f"manual_seed expected a long, but got {type(seed).__name__}")
         seed = int(seed)
         if not -(_WORD >> 1) <= seed < _WORD:
             raise ValueError(f"manual_seed(): Overflow when unpacking long long: {seed} does not fit 64 bits")
@@ -64,6 +67,16 @@ class Generator:
             raise RuntimeError(f"Expected a state of size 16 but found the input RNG state size to be {state.size}")
         self._seed, self._offset = (int(each) for each in np.ascontiguousarray(state).reshape(-1).view("<u8"))
         return self
+
+    def get_offset(self):
+        """How many Philox blocks were used since the seed."""
+        return self._offset
+
+    def set_offset(self, offset):
+        """Go to another place after the same seed."""
+        self._offset = int(offset) % _WORD
+
+    graphsafe_get_state, graphsafe_set_state = get_state, set_state
 
     def clone_state(self):
         """Another generator in the same state."""
@@ -97,7 +110,7 @@ def generator_of(op, generator):
 @export("manual_seed")
 def manual_seed(seed):
     """Start the default generator from `seed`, for all devices; returns the generator."""
-    return default_generator.manual_seed(seed)
+    return default_generator.manual_seed(int(seed))
 
 
 @export("seed")
@@ -124,15 +137,17 @@ def set_rng_state(new_state):
     default_generator.set_state(new_state)
 
 
-class fork_rng:
-    """What is drawn inside leaves the default generator where it was."""
+@contextmanager
+def fork_rng(devices=None, enabled=True, device_type="cuda"):
+    """What is drawn inside leaves the default generator, which is that of all devices, where it was."""
+    state = get_rng_state()
+    try:
+        yield
+    finally:
+        if enabled:
+            set_rng_state(state)
 
-    def __init__(self, devices=None, enabled=True):
-        self.enabled = enabled
 
-    def __enter__(self):
-        self.state = get_rng_state()
-
-    def __exit__(self, *_):
-        if self.enabled:
-            set_rng_state(self.state)
+@export("thread_safe_generator")
+def thread_safe_generator():
+    """The generator of a DataLoader's worker thread: None, workers are processes."""

@@ -10,43 +10,27 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.autograd import backward as run_backward
+from tritorch.autograd.grad_mode import state
 from tritorch.autograd.inplace import apply_inplace, check_writable
 from tritorch.autograd.variable import Variable
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes, transfer
-
-
-class Size(tuple):
-    """The sizes of a tensor's dimensions: a tuple that prints as torch.Size."""
-
-    __slots__ = ()
-
-    def __repr__(self):
-        return f"torch.Size({list(self)})"
-
-    def numel(self):
-        """The number of elements of a tensor of this size."""
-        count = 1
-        for size in self:
-            count *= size
-        return count
-
-    def __getitem__(self, key):
-        found = tuple.__getitem__(self, key)
-        return Size(found) if isinstance(key, slice) else found
+from tritorch.runtime.memory_format import strided
+from tritorch.size import Size as Size
 
 
 class Tensor(Variable):
     """A multi-dimensional array of one dtype on one device, whose gradient can be asked for."""
 
     __array_priority__ = 1000  # NumPy arrays leave mixed arithmetic to us
-    is_sparse = is_quantized = is_complex_tensor = is_xpu = is_mps = is_meta = False
-    layout = "torch.strided"
+    is_sparse = is_sparse_csr = is_quantized = is_complex_tensor = is_nested = is_mkldnn = False
+    is_xpu = is_mps = is_meta = is_ipu = is_xla = is_vulkan = is_maia = is_mtia = False  # devices there are none of
+    layout = strided
     names = None
 
     def __new__(cls, *args, **kwargs):
         if args or kwargs:
-            return creation.legacy_tensor(cls, *args, **kwargs)
+            return creation.legacy_tensor(dtypes.get_default_dtype(), kwargs.pop("device", None), args, **kwargs)
         return object.__new__(cls)
 
     def __init__(self, *args, **kwargs):
@@ -57,7 +41,7 @@ class Tensor(Variable):
 
     @property
     def shape(self):
-        return Size(self.array.shape)
+        return tuple.__new__(Size, self.array.shape)
 
     @property
     def dtype(self):
@@ -86,7 +70,7 @@ class Tensor(Variable):
     def size(self, dim=None):
         """The sizes of all dimensions, or of dimension `dim`."""
         if dim is None:
-            return Size(self.array.shape)
+            return tuple.__new__(Size, self.array.shape)
         if not -self.array.ndim <= dim < self.array.ndim:
             low, high = (-self.array.ndim, self.array.ndim - 1) if self.array.ndim else (-1, 0)
             raise IndexError(f"Dimension out of range (expected to be in range of [{low}, {high}], but got {dim})")
@@ -99,8 +83,8 @@ class Tensor(Variable):
 
     def storage_offset(self):
         """The number of elements before this tensor's first in the memory it views."""
-        root = self.view_of.root if self.view_of is not None else self
-        return (transfer.pointer(self.array) - transfer.pointer(root.array)) // self.array.itemsize
+        memory = transfer.memory_of(self.array)
+        return (transfer.pointer(self.array) - transfer.pointer(memory)) // self.array.itemsize
 
     def dim(self):
         """The number of dimensions."""
@@ -156,6 +140,13 @@ class Tensor(Variable):
 
     def requires_grad_(self, requires_grad=True):
         """Say whether gradients of this leaf are wanted."""
+        if state.transforms:
+            raise RuntimeError(
+                "You are attempting to call Tensor.requires_grad_() (or perhaps using torch.autograd.functional.* APIs)"
+                " inside of a function being transformed by a functorch transform. This is unsupported, please attempt "
+                "to use the functorch transforms (e.g. grad, vjp, jacrev, jacfwd, hessian) or call requires_grad_() "
+                "outside of a function being transformed instead."
+            )
         if requires_grad and not self.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if not requires_grad and not self.is_leaf:
@@ -335,13 +326,13 @@ class Tensor(Variable):
 
     __hash__ = object.__hash__  # equality is by element, identity is by hash
 
-    def __repr__(self):
+    def __repr__(self, *, tensor_contents=None):
         from tritorch.printing import tensor_text
 
-        return tensor_text(self)
+        return tensor_text(self, tensor_contents)
 
     def __format__(self, spec):
-        if self.array.ndim == 0 and not self.requires:
+        if self.array.ndim == 0 and type(self) is Tensor:
             return format(self.item(), spec)
         return format(repr(self), spec) if not spec else object.__format__(self, spec)
 
@@ -391,4 +382,4 @@ def _rebuild(cls, array, device, requires):
     return tensor if device == "cpu" else tensor.to(device)
 
 
-Variable.made_as = Tensor
+Variable.made_as, Variable.size_type = Tensor, Size

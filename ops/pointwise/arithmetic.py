@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import export
 from tritorch.ops.formula import absolute, divide, formula, sign
 from tritorch.ops.guard import need_tensors
@@ -108,6 +109,7 @@ class Mul(Binary):
 class TrueDivide(Binary):
     """input / other, in floating point."""
 
+    shown_as = "Div"
     reference = staticmethod(np.true_divide)
     types = staticmethod(floating)
     quick_gradient_input = staticmethod(np.true_divide)
@@ -154,7 +156,7 @@ def true_divide(input, other):
     return TrueDivide.apply(input, other)
 
 
-@export("Tensor.__rtruediv__", "Tensor.__rdiv__")
+@export("Tensor.__rtruediv__", "Tensor.__rdiv__", autocast=FLOAT32_ON_GPUS)
 def reverse_divide(self, other):
     """other / self."""
     if not hasattr(self, "array"):
@@ -187,6 +189,7 @@ class Reciprocal(Unary):
     """1 / input, in floating point."""
 
     exports = ("reciprocal", "Tensor.reciprocal")
+    autocast = FLOAT32_ON_GPUS
     types = staticmethod(floating)
     reference = staticmethod(np.reciprocal)
 
@@ -208,7 +211,9 @@ class Reciprocal(Unary):
 class Square(Unary):
     """input * input."""
 
+    shown_as = "Pow"
     exports = ("square", "Tensor.square")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.square)
 
     @staticmethod

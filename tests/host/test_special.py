@@ -161,3 +161,10 @@ def test_windows_refuse():
         windows.exponential(3, center=1.0)
     with pytest.raises(RuntimeError, match="hann_window requires non-negative window_length"):
         torch.hann_window(-1)
+
+
+def test_incomplete_gamma_functions_of_many_elements_are_those_of_few():
+    shape, x = torch.full((5000,), 2.5), torch.full((5000,), 1.5)
+    few = torch.igamma(shape[:7], x[:7])
+    assert torch.equal(torch.igamma(shape, x)[:7], few)
+    assert torch.equal(torch.igammac(shape, x)[:7], torch.igammac(shape[:7], x[:7]))

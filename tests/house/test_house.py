@@ -18,9 +18,10 @@ SOURCES = [*LIBRARY, *ROOT.glob("tests/**/*.py"), *ROOT.glob("examples/**/*.py")
 # From the bottom up: a room imports from itself and from rooms below it.
 LAYERS = ("runtime", "autotune", "ops", "autograd", "tensor", "nn")
 ROOMS = {
-    "runtime": "runtime", "autotune": "autotune", "ops": "ops", "autograd": "autograd",
+    "runtime": "runtime", "rooms": "runtime", "autotune": "autotune", "ops": "ops", "autograd": "autograd",
+    "profiler": "autograd",
     "creation": "tensor", "tensor": "tensor", "functional": "tensor", "indexing": "tensor", "printing": "tensor",
-    "namespaces": "tensor", "random": "tensor",
+    "namespaces": "tensor", "random": "tensor", "size": "tensor",
 }  # fmt: skip
 
 

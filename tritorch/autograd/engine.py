@@ -12,6 +12,7 @@ import sys
 
 from tritorch.autograd import anomaly
 from tritorch.autograd.grad_mode import state
+from tritorch.autograd.intercept import run_backward
 from tritorch.autograd.variable import Variable, graphs
 from tritorch.runtime import dtypes
 
@@ -82,6 +83,8 @@ def _call(node, create_graph, *received):
     if node.versions is not None or node.results:
         _check_saved(node)
     node.recording = create_graph
+    if state.interceptors:
+        return run_backward(node, received)
     return node.backward(*received)
 
 

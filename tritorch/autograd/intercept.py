@@ -7,6 +7,8 @@ out of the way, so the ops it calls go to the next one out, and at last to the d
 
 from __future__ import annotations
 
+from contextlib import ExitStack, nullcontext
+
 from tritorch.autograd.grad_mode import state
 
 
@@ -17,13 +19,21 @@ class Interceptor:
         """What becomes of the call of op class `cls`; `cls.apply(*args)` lets it go on."""
         raise NotImplementedError(f"{type(self).__name__} does not say what becomes of a call")
 
+    def written(self, tensor, result):
+        """Called after `result` was written over `tensor`, in place."""
+
+    def around_backward(self, node):
+        """A context in which the engine runs the gradient of `node`."""
+        return nullcontext()
+
     def __enter__(self):
-        self._outer = state.interceptors
-        state.interceptors = (*self._outer, self)
+        state.interceptors = (*state.interceptors, self)
         return self
 
     def __exit__(self, *_):
-        state.interceptors = self._outer
+        rest = list(state.interceptors)
+        del rest[len(rest) - 1 - rest[::-1].index(self)]  # start() and stop() of two may cross
+        state.interceptors = tuple(rest)
 
 
 def intercepted(cls, args):
@@ -34,3 +44,11 @@ def intercepted(cls, args):
         return before[-1].intercept(cls, args)
     finally:
         state.interceptors = before
+
+
+def run_backward(node, received):
+    """The gradient of `node`, inside whatever the interceptors put around it."""
+    with ExitStack() as contexts:
+        for interceptor in state.interceptors:
+            contexts.enter_context(interceptor.around_backward(node))
+        return node.backward(*received)

@@ -6,8 +6,10 @@ Attributes that most tensors leave alone are class attributes, so that making a 
 from __future__ import annotations
 
 import itertools
+import warnings
 
 from tritorch.autograd.grad_mode import state
+from tritorch.runtime import transfer
 
 
 class Variable:
@@ -30,11 +32,24 @@ class Variable:
     _grad = None
     hooks = None
     retains = False
+    level = None  # of the vmap it is a batch of examples of, see func/batched.py
     made_as: type
+    size_type: type
     # A leaf is a node of the graph itself: the last one, with a number given when a graph first uses it.
     sequence = 0
     graph = -1
     edges = ()
+
+    def __new__(cls, data=None, requires_grad=False, volatile=None):
+        """The old `Variable(tensor)`: a tensor on the memory of `data`, without its history."""
+        if data is None:
+            data = cls.made_as()
+        if not isinstance(data, Variable):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(data).__name__}")
+        if volatile:
+            text = "volatile was removed and now has no effect. Use `with torch.no_grad():` instead."
+            warnings.warn(text, UserWarning, stacklevel=2)
+        return data.detach().requires_grad_(requires_grad)
 
     def counter(self):
         """The version counter, made on first need."""
@@ -63,6 +78,14 @@ class Variable:
         if view is not None and view.generation != view.root.generation_of_views:
             self.refresh_view()
         return self.requires
+
+    def made_alike(self, made):
+        """What stands for `made`, a new tensor like this one: where this is a batch of examples, each has its own."""
+        return made
+
+    def on_host(self):
+        """The elements as a NumPy array; where this is a batch of examples, those of all."""
+        return transfer.to_host(self.array)
 
     generation_of_views = 0
 

@@ -8,6 +8,7 @@ import warnings
 from tritorch import creation
 from tritorch.functional.dropout import dropout
 from tritorch.ops.attention.kernels import LARGEST_WIDTH
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
@@ -20,7 +21,7 @@ from tritorch.runtime.device import CPU
 Attention, Linear, Where, Cat = (TABLE[name] for name in ("attention", "linear", "where", "cat"))
 
 
-@export("nn.functional.scaled_dot_product_attention")
+@export("nn.functional.scaled_dot_product_attention", autocast=LOWER)
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
 ):

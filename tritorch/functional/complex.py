@@ -31,6 +31,21 @@ def imag(input):
     raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
 
 
+export("Tensor.imag")(property(imag, doc=imag.__doc__))
+
+
+def _needs_complex(name):
+    def function(*args, **kwargs):
+        raise NotImplementedError(f"{name}(): tritorch has no complex dtypes; keep real and imaginary parts apart")
+
+    function.__doc__ = "Refused: there are no complex numbers here."
+    return function
+
+
+for _name in ("complex", "polar", "view_as_complex", "view_as_real"):
+    export(_name)(_needs_complex(_name))
+
+
 @export("isreal", "Tensor.isreal")
 def isreal(input):
     """True for each element: all are real numbers."""

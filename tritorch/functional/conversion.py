@@ -96,31 +96,6 @@ for _method, _name in {
     _named(_method, _name)
 
 
-LEGACY_TYPES = {
-    "FloatTensor": dtypes.float32, "DoubleTensor": dtypes.float64, "HalfTensor": dtypes.float16,
-    "BFloat16Tensor": dtypes.bfloat16, "LongTensor": dtypes.int64, "IntTensor": dtypes.int32,
-    "ShortTensor": dtypes.int16, "CharTensor": dtypes.int8, "ByteTensor": dtypes.uint8, "BoolTensor": dtypes.bool_,
-}  # fmt: skip
-_LEGACY_NAMES = {dtype: name for name, dtype in LEGACY_TYPES.items()}
-
-
-@export("Tensor.type")
-def type_(self, dtype=None, non_blocking=False):
-    """The old name of the tensor's type, such as "torch.FloatTensor"; with an argument, the tensor as that type."""
-    if dtype is None:
-        name = _LEGACY_NAMES.get(self.dtype)
-        if name is None:
-            raise TypeError(f"type(): {self.dtype!r} has no tensor type of its own; use .dtype")
-        return f"torch.cuda.{name}" if self.is_cuda else f"torch.{name}"
-    device = None
-    if isinstance(dtype, str):
-        room, _, name = dtype.rpartition(".")
-        if name not in LEGACY_TYPES or room not in ("torch", "torch.cuda"):
-            raise ValueError(f"invalid type: '{dtype}'")
-        device, dtype = Device("cuda") if room == "torch.cuda" else CPU, LEGACY_TYPES[name]
-    return convert(self, device, dtype, non_blocking)
-
-
 @export("Tensor.cpu")
 def cpu(self, memory_format=None):
     """The tensor on the CPU; itself if it is there."""

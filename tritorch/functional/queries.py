@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from tritorch import creation
-from tritorch.autograd.variable import Variable
 from tritorch.ops.base import export
-from tritorch.ops.dimensions import as_sizes
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import element_strides
 from tritorch.ops.shape.reordered import Flip
@@ -38,6 +35,49 @@ def is_complex(input):
     return False
 
 
+def _never(*names):
+    """A question whose answer is False for every tensor."""
+    for name in names:
+
+        def answer(input, name=name):
+            need_tensors(name, input=input)
+            return False
+
+        answer.__doc__ = "Always False: tritorch has no such tensors."
+        export(name, f"Tensor.{name}")(answer)
+
+
+_never("is_conj", "is_neg", "is_distributed")
+
+
+@export("is_inference", "Tensor.is_inference")
+def is_inference(input):
+    """Always False: tensors made in inference mode can be used everywhere."""
+    need_tensors("is_inference", input=input)
+    return False
+
+
+@export("Tensor.dim_order")
+def dim_order(self, ambiguity_check=False):
+    """The dimensions by how they lie in memory, outermost first."""
+    steps = element_strides(self.array)
+    return tuple(sorted(range(len(steps)), key=lambda dim: -steps[dim]))
+
+
+@export("Tensor.const_data_ptr")
+def const_data_ptr(self):
+    """The address of the first element."""
+    return transfer.pointer(self.array)
+
+
+@export("Tensor.record_stream")
+def record_stream(self, stream):
+    """Let a GPU tensor's memory live until the work that is now queued on `stream` is done."""
+    if not self.is_cuda:
+        raise NotImplementedError(f"record_stream(): only for tensors on a GPU, this one is on {self.device}")
+    self.array.record_stream(stream)
+
+
 @export("is_signed", "Tensor.is_signed")
 def is_signed(input):
     """Whether the dtype has negative numbers."""
@@ -68,17 +108,6 @@ def can_cast(from_, to):
 def reverse(self):
     """The slices along dimension 0, the last one first."""
     return Flip.apply(self, (0,)) if self.array.ndim else self
-
-
-@export("Tensor.new")
-def new(self, *args, device=None):
-    """A tensor of this one's dtype: of sizes, without set elements, or with a copy of data."""
-    device = self.device if device is None else device
-    if len(args) == 1 and not isinstance(args[0], int):
-        if isinstance(args[0], Variable):
-            return args[0].detach()
-        return creation.tensor(args[0], dtype=self.dtype, device=device)
-    return creation.empty(as_sizes((args or (0,),)), dtype=self.dtype, device=device)
 
 
 @export("Tensor.fill_diagonal_")

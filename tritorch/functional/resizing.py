@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 from tritorch import creation
 from tritorch.autograd.inplace import bump, write
@@ -42,3 +43,26 @@ def set_(self, source):
     self.array, self.device = source.array, source.device
     bump(self)
     return self
+
+
+def _once_resized(self, name, shape):
+    warnings.warn(f"non-inplace {name} is deprecated", UserWarning, stacklevel=4)
+    if math.prod(shape) != self.array.size:
+        raise RuntimeError(
+            f"requested resize to {'x'.join(map(str, shape))} ({math.prod(shape)} elements in total), but the given "
+            f"tensor has a size of {'x'.join(map(str, self.array.shape))} ({self.array.size} elements). autograd's "
+            "resize can only change the shape of a given tensor, while preserving the number of elements. "
+        )
+    return self.reshape(shape)
+
+
+@export("Tensor.resize")
+def resize(self, *sizes):
+    """The old name of `reshape`, with a warning."""
+    return _once_resized(self, "resize", creation.size_of("resize", sizes))
+
+
+@export("Tensor.resize_as")
+def resize_as(self, tensor):
+    """The old name of `reshape` to another tensor's shape, with a warning."""
+    return _once_resized(self, "resize_as", tensor.array.shape)

@@ -50,3 +50,17 @@ def is_pinned(array):
 def pointer(array):
     """The address of the first element."""
     return array.ctypes.data if isinstance(array, np.ndarray) else array.pointer
+
+
+_BYTE = np.dtype(np.uint8)
+
+
+def memory_of(array, dtype=_BYTE):
+    """All the memory that an array is a view of, as a row of elements of a NumPy dtype."""
+    if not isinstance(array, np.ndarray):
+        return _cuda().memory_of(array, dtype)
+    while (base := getattr(array.base, "array", array.base)) is not None and isinstance(base, np.ndarray):
+        array = base
+    order = sorted(range(array.ndim), key=lambda dim: -array.strides[dim])  # memory may lie in another order
+    memory = array.transpose(order).reshape(-1).view(_BYTE)
+    return memory[: memory.size // dtype.itemsize * dtype.itemsize].view(dtype)

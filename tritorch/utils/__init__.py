@@ -1,3 +1,7 @@
 """Helpers around training: data loading in `tritorch.utils.data`."""
 
 from __future__ import annotations
+
+from tritorch.rooms import found_when_asked
+
+__getattr__ = found_when_asked(__name__)

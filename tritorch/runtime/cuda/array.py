@@ -254,6 +254,12 @@ def as_strided(array, shape, new_strides, offset=0):
     return array._view(start, shape, new_strides)
 
 
+def memory_of(array, dtype):
+    """The whole block that an array is a view of, as a row of elements of a NumPy dtype."""
+    pointer, nbytes = (array.block.pointer, array.block.nbytes) if array.block else (0, 0)
+    return CudaArray(array.block, pointer, (nbytes // dtype.itemsize,), (dtype.itemsize,), dtype, array.device)
+
+
 def ascontiguousarray(array):
     """`array` itself if it is contiguous, else a contiguous copy."""
     return array if array.is_contiguous else array.copy()
