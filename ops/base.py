@@ -45,10 +45,11 @@ class Node:
     results: tuple = ()
     hooks: dict | None = None
     recording = False
+    shown_as: str | None = None  # what PyTorch calls the step, where that is not the class's name
 
     def name(self):
         """The node's name as PyTorch spells it, such as SoftmaxBackward0."""
-        return f"{type(self).__name__}Backward0"
+        return f"{self.shown_as or type(self).__name__}Backward0"
 
     @property
     def next_functions(self):
@@ -154,6 +155,10 @@ class Op(Node):
     def multiplications(output, *arguments):
         """How many pairs of numbers a call multiplies and sums; 0 for an op that is bound by memory."""
         return 0
+
+    @classmethod
+    def batch(cls, call):
+        """The op on a batch of examples, an Examples (batching.py); None where it has to run on each by itself."""
 
     @classmethod
     def saved_where(cls, edges):

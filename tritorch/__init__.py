@@ -55,6 +55,7 @@ newaxis = None
 
 # Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short. These names of
 # PyTorch's root live in such rooms.
+_FROM_ROOMS = {"save": "serialization", "load": "serialization", "vmap": "func"}
 _room = found_when_asked(__name__)
 _NAMES_IN_ROOMS = {
     "amp": ("GradScaler", "autocast"),

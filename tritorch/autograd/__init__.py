@@ -17,6 +17,7 @@ from tritorch.autograd.grad_mode import is_grad_enabled as is_grad_enabled
 from tritorch.autograd.grad_mode import is_inference_mode_enabled as is_inference_mode_enabled
 from tritorch.autograd.grad_mode import no_grad as no_grad
 from tritorch.autograd.grad_mode import set_grad_enabled as set_grad_enabled
+from tritorch.autograd.grad_mode import state
 from tritorch.autograd.gradcheck import gradcheck as gradcheck
 from tritorch.autograd.gradcheck import gradgradcheck as gradgradcheck
 from tritorch.autograd.variable import Variable
@@ -27,6 +28,11 @@ __getattr__ = found_when_asked(__name__)
 
 def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None):
     """Add the gradients of `tensors` to the `.grad` of the leaves, or only of `inputs`."""
+    if state.transforms:
+        raise RuntimeError(
+            "backward() called inside a functorch transform. This is not supported, please use functorch.grad or "
+            "functorch.vjp instead or call backward() outside of functorch transforms."
+        )
     tensors = _as_tuple(tensors)
     seeds = _seeds(tensors, grad_tensors)
     retain = create_graph if retain_graph is None else retain_graph

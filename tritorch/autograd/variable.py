@@ -9,6 +9,7 @@ import itertools
 import warnings
 
 from tritorch.autograd.grad_mode import state
+from tritorch.runtime import transfer
 
 
 class Variable:
@@ -31,6 +32,7 @@ class Variable:
     _grad = None
     hooks = None
     retains = False
+    level = None  # of the vmap it is a batch of examples of, see func/batched.py
     made_as: type
     size_type: type
     # A leaf is a node of the graph itself: the last one, with a number given when a graph first uses it.
@@ -76,6 +78,14 @@ class Variable:
         if view is not None and view.generation != view.root.generation_of_views:
             self.refresh_view()
         return self.requires
+
+    def made_alike(self, made):
+        """What stands for `made`, a new tensor like this one: where this is a batch of examples, each has its own."""
+        return made
+
+    def on_host(self):
+        """The elements as a NumPy array; where this is a batch of examples, those of all."""
+        return transfer.to_host(self.array)
 
     generation_of_views = 0
 

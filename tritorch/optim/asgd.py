@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tritorch.ops.base import TABLE
+from tritorch.optim.checks import check_not_negative, check_rate
 from tritorch.optim.elementwise import Elementwise, number, scalar
-from tritorch.optim.optimizer import check_not_negative, check_rate
 
 
 class ASGD(Elementwise):
@@ -16,6 +16,7 @@ class ASGD(Elementwise):
     """
 
     op = TABLE["asgd_step"]
+    scalars = ("step", "eta", "mu")
 
     def __init__(self, params, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6, weight_decay=0, foreach=None, maximize=False,
                  differentiable=False, capturable=False):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Classes by name, for files that the user trusts: importing the module of one runs its code."""
+"""Classes and functions by their names in files: importing can run code, so the user has to say so."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import argparse
 import datetime
 import importlib
 import pathlib
+import sys
 import types
+
+from tritorch.serialization import safe
 
 PLAIN = {
     f"{each.__module__}.{each.__qualname__}": each
@@ -17,21 +20,70 @@ PLAIN = {
 }  # fmt: skip
 
 
+NAMESPACES = ("tritorch.nn.functional", "tritorch")  # where exported functions are, whatever module wrote them
+
+
+def path_of(value):
+    """The name under which a class or function is found again, "module:name", or None where it is not."""
+    name = getattr(value, "__qualname__", None)
+    for module in (getattr(value, "__module__", None), *NAMESPACES) if name else ():
+        if module in sys.modules and _walk(sys.modules[module], name) is value:
+            return f"{module}:{name}"
+    return None
+
+
+def _walk(module, name):
+    found = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
 def resolve(module, name):
     """What a module holds under a dotted name, imported; PyTorch's modules are ours. None where there is none."""
     if module == "torch" or module.startswith("torch."):
         module = f"tri{module}"
     try:
-        found = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError):
+        return _walk(importlib.import_module(module), name)
+    except ImportError:
         return None
-    return found
+
+
+def find(path, trust):
+    """What a file of ours means by a path; None where it is not found, or not allowed."""
+    module, _, name = path.partition(":")
+    known = safe.allowed(f"{module}.{name}")
+    if known is not None:
+        return known.value
+    if trust:
+        return resolve(module, name)
+    # The types of our own results, such as PackedSequence: making one runs nothing.
+    found = resolve(module, name) if module.startswith("tritorch.") and "__main__" not in module else None
+    return found if isinstance(found, type) and issubclass(found, tuple) else None
+
+
+def refusal(path, trust):
+    """Why a path was not followed."""
+    module, _, name = path.partition(":")
+    if trust:
+        return (
+            f"it needs {name} of module {module}, which cannot be found; define or import the class in the script that "
+            "loads it, under the name it had"
+        )
+    return f"{unsupported(f'{module}.{name}', name)} Or load it with weights_only=False, which imports {module}."
+
+
+def unsupported(full, name):
+    """PyTorch's words for a name that is not allowed."""
+    return (
+        f"Unsupported global: GLOBAL {full} was not an allowed global by default. Please use "
+        f"`torch.serialization.add_safe_globals([{name}])` or the `torch.serialization.safe_globals([{name}])` context "
+        "manager to allowlist this global if you trust this class/function."
+    )
 
 
 def find_class(module, name):
-    """A class of modules, or of plain data; None for everything else."""
+    """A class of modules, or of plain data, that a file of PyTorch names; None for everything else."""
     from tritorch.nn import Module
 
     plain = PLAIN.get(f"{module}.{name}")
