@@ -100,8 +100,9 @@ def resample(waveform, orig_freq, new_freq, lowpass_filter_width=6, rolloff=0.99
              resampling_method="sinc_interp_hann", beta=None):  # fmt: skip
     """The sound at another sample rate: each new sample is a sum of old ones weighted by a windowed sinc.
 
-    `lowpass_filter_width` zero crossings of the sinc are kept, whose cut-off is `rolloff` times half the lower rate; the
-    window is Hann's or Kaiser's ("sinc_interp_kaiser", with `beta`). Source: Smith, "Digital audio resampling", 2002.
+    `lowpass_filter_width` zero crossings of the sinc are kept, whose cut-off is `rolloff` times half the lower rate;
+    the window is Hann's or Kaiser's ("sinc_interp_kaiser", with `beta`). Source: Smith, "Digital audio resampling",
+    2002.
     """
     if orig_freq != int(orig_freq) or new_freq != int(new_freq) or min(orig_freq, new_freq) <= 0:
         raise ValueError(f"resample(): frequencies must be positive integers, but got {orig_freq} and {new_freq}")
@@ -109,17 +110,23 @@ def resample(waveform, orig_freq, new_freq, lowpass_filter_width=6, rolloff=0.99
         return waveform
     common = math.gcd(int(orig_freq), int(new_freq))
     old, new = int(orig_freq) // common, int(new_freq) // common
-    kernel, width = _sinc_kernel(old, new, lowpass_filter_width, rolloff, resampling_method, beta)
+    kernel, width = sinc_kernel(old, new, lowpass_filter_width, rolloff, resampling_method, beta)
+    weight = creation.tensor(kernel, dtype=waveform.dtype, device=waveform.device)
+    return resampled(waveform, weight, width, old, new)
+
+
+def resampled(waveform, kernel, width, old, new):
+    """The sound at new / old times its rate, by the kernel that `sinc_kernel` gave and the width it reaches."""
     shape = waveform.shape
     rows = F.pad(waveform.reshape(-1, 1, shape[-1]), (width, width + old))
-    weight = creation.tensor(kernel[:, None], dtype=waveform.dtype, device=waveform.device)
-    found = F.conv1d(rows, weight, stride=old).transpose(1, 2).reshape(rows.shape[0], -1)
+    found = F.conv1d(rows, kernel, stride=old).transpose(1, 2).reshape(rows.shape[0], -1)
     length = math.ceil(new * shape[-1] / old)
     return found[:, :length].reshape(*shape[:-1], length)
 
 
 @functools.lru_cache(maxsize=32)
-def _sinc_kernel(old, new, crossings, rolloff, method, beta):
+def sinc_kernel(old, new, crossings, rolloff, method, beta):
+    """The weights of old samples for each of `new` samples in turn, (new, 1, taps), and how far they reach."""
     if crossings <= 0:
         raise ValueError("Low pass filter width should be positive.")
     cut = min(old, new) * rolloff
@@ -133,7 +140,7 @@ def _sinc_kernel(old, new, crossings, rolloff, method, beta):
         window = np.i0(beta * np.sqrt(1 - (time / crossings) ** 2)) / np.i0(beta)
     else:
         raise ValueError(f"Invalid resampling method: {method}")
-    return np.sinc(time) * window * (cut / old), width
+    return (np.sinc(time) * window * (cut / old))[:, None], width
 
 
 def mu_law_encoding(x, quantization_channels):

@@ -35,8 +35,8 @@ def spectrum(waveform, window, n_fft, hop_length, win_length, center=True, pad_m
     if center:
         if pad_mode == "reflect" and shape[-1] <= n_fft // 2:
             raise RuntimeError(
-                f"spectrogram(): {shape[-1]} samples are too few to reflect {n_fft // 2}; give a longer sound, a smaller "
-                "n_fft, or pad_mode='constant'"
+                f"spectrogram(): {shape[-1]} samples are too few to reflect {n_fft // 2}; give a longer sound, a "
+                "smaller n_fft, or pad_mode='constant'"
             )
         rows = F.pad(rows, (n_fft // 2, n_fft // 2), mode=pad_mode)
     if rows.shape[-1] < n_fft:

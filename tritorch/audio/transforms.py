@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from tritorch import creation, nn
 from tritorch.audio import functional as A
@@ -57,8 +58,9 @@ class MelSpectrogram(nn.Module):
                  pad_mode="reflect", onesided=None, norm=None, mel_scale="htk"):  # fmt: skip
         super().__init__()
         self.sample_rate, self.n_fft, self.n_mels = sample_rate, n_fft, n_mels
-        self.spectrogram = Spectrogram(n_fft, win_length, hop_length, pad, window_fn, power, normalized, wkwargs, center,
-                                       pad_mode)  # fmt: skip
+        self.spectrogram = Spectrogram(
+            n_fft, win_length, hop_length, pad, window_fn, power, normalized, wkwargs, center, pad_mode
+        )
         self.win_length, self.hop_length = self.spectrogram.win_length, self.spectrogram.hop_length
         self.mel_scale = MelScale(n_mels, sample_rate, f_min, f_max, n_fft // 2 + 1, norm, mel_scale)
 
@@ -115,10 +117,18 @@ class Resample(nn.Module):
         super().__init__()
         self.orig_freq, self.new_freq, self.resampling_method = orig_freq, new_freq, resampling_method
         self.lowpass_filter_width, self.rolloff, self.beta = lowpass_filter_width, rolloff, beta
+        common = math.gcd(int(orig_freq), int(new_freq))
+        self.old, self.new = int(orig_freq) // common, int(new_freq) // common
+        if orig_freq != new_freq:
+            kernel, self.width = A.sinc_kernel(
+                self.old, self.new, lowpass_filter_width, rolloff, resampling_method, beta
+            )
+            self.register_buffer("kernel", creation.tensor(kernel, dtype=dtype or creation.empty(0).dtype))
 
     def forward(self, waveform):
-        return A.resample(waveform, self.orig_freq, self.new_freq, self.lowpass_filter_width, self.rolloff,
-                          self.resampling_method, self.beta)  # fmt: skip
+        if self.orig_freq == self.new_freq:
+            return waveform
+        return A.resampled(waveform, self.kernel.to(waveform.dtype), self.width, self.old, self.new)
 
 
 class MuLawEncoding(nn.Module):
@@ -189,7 +199,11 @@ class TimeMasking(_AxisMasking):
 class Vol(nn.Module):
     """Louder or softer: by a factor ("amplitude"), a factor of the power, or decibels ("db"); cut off at -1 and 1."""
 
-    _factors = {"amplitude": lambda gain: gain, "power": math.sqrt, "db": lambda gain: 10 ** (gain / 20)}
+    _factors: ClassVar[dict] = {
+        "amplitude": lambda gain: gain,
+        "power": math.sqrt,
+        "db": lambda gain: 10 ** (gain / 20),
+    }
 
     def __init__(self, gain, gain_type="amplitude"):
         super().__init__()
@@ -206,7 +220,7 @@ class Vol(nn.Module):
 class Fade(nn.Module):
     """Rises over the first `fade_in_len` samples and falls over the last `fade_out_len`."""
 
-    _shapes = {
+    _shapes: ClassVar[dict] = {
         "linear": lambda t: t,
         "exponential": lambda t: 2 ** (t - 1) * t,
         "logarithmic": lambda t: (0.1 + t).log10() + 1,

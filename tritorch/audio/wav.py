@@ -6,7 +6,6 @@ The format: RIFF chunks, of which "fmt " says how samples are written and "data"
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 from tritorch import creation
 from tritorch.runtime.device import get_default_device
 from tritorch.tensor import Tensor
+from tritorch.utils.files import whole_file
 
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _ENCODINGS = {_PCM: "PCM_S", _FLOAT: "PCM_F", _ALAW: "ALAW", _MULAW: "ULAW"}
@@ -155,8 +155,8 @@ def save(uri, src, sample_rate, channels_first=True, format=None, encoding=None,
          buffer_size=4096, backend=None, compression=None):  # fmt: skip
     """Write samples, (channels, frames) or (frames, channels), as a WAV file.
 
-    Floats are written as 32-bit floats, or as integers where encoding="PCM_S" or `bits_per_sample` (8, 16, 32) asks for
-    them, cut off at -1 and 1; integers as they are.
+    Floats are written as floats of 32 bits (float64 as 64), or as integers where encoding="PCM_S" or `bits_per_sample`
+    (8, 16, 32) asks for them, cut off at -1 and 1; integers as they are.
     """
     if not isinstance(src, Tensor) or src.dim() != 2:
         got = f"a tensor of {src.dim()} dimensions" if isinstance(src, Tensor) else type(src).__name__
@@ -169,11 +169,10 @@ def save(uri, src, sample_rate, channels_first=True, format=None, encoding=None,
         shifted = np.clip(np.rint(values.astype(np.float64) * scale), -scale, scale - 1) + (scale if bits == 8 else 0)
         values = shifted.astype(_WRITTEN[bits])
     elif values.dtype.kind in "fV":
-        values = values.astype("<f8" if bits_per_sample == 64 else "<f4")
+        wide = bits_per_sample == 64 or (bits_per_sample is None and values.dtype == np.float64)
+        values = values.astype("<f8" if wide else "<f4")
     elif values.dtype.itemsize > 4 or values.dtype == np.int8:
-        raise ValueError(
-            f"Unsupported dtype for WAV: {src.dtype}; float32, float64, uint8, int16 and int32 can be saved"
-        )
+        raise ValueError(f"Unsupported dtype for WAV: {src.dtype}; floats, uint8, int16 and int32 can be saved")
     _write(uri, values, int(sample_rate))
 
 
@@ -190,5 +189,5 @@ def _write(uri, values, rate):
     if hasattr(uri, "write"):
         uri.write(content)
         return
-    with open(os.fspath(uri), "wb") as file:
+    with whole_file(uri) as file:
         file.write(content)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 _WORDS = re.compile(r" ?[^\W\d_]+| ?\d+| ?[^\w\s]+|_+|\s+(?!\S)|\s+", re.UNICODE)
@@ -46,7 +47,7 @@ class BPETokenizer:
         rows = [(list(word.encode()), count) for word, count in words.items()]
         pairs, where = Counter(), defaultdict(set)
         for at, (row, count) in enumerate(rows):
-            for pair in zip(row, row[1:], strict=False):
+            for pair in pairwise(row):
                 pairs[pair] += count
                 where[pair].add(at)
         merges = []
@@ -62,10 +63,10 @@ class BPETokenizer:
     def _merge_everywhere(best, number, rows, pairs, where):
         for at in where.pop(best):
             row, count = rows[at]
-            for pair in zip(row, row[1:], strict=False):
+            for pair in pairwise(row):
                 pairs[pair] -= count
             merged = _merged(row, best, number)
-            for pair in zip(merged, merged[1:], strict=False):
+            for pair in pairwise(merged):
                 pairs[pair] += count
                 where[pair].add(at)
             rows[at] = merged, count
@@ -90,7 +91,7 @@ class BPETokenizer:
 
     def _word(self, row):
         while len(row) > 1:
-            best = min(zip(row, row[1:], strict=False), key=lambda pair: self.ranks.get(pair, len(self.ranks)))
+            best = min(pairwise(row), key=lambda pair: self.ranks.get(pair, len(self.ranks)))
             if best not in self.ranks:
                 break
             row = _merged(row, best, 256 + self.ranks[best])

@@ -55,7 +55,7 @@ class SPEECHCOMMANDS(Dataset):
         return [line for line in (self._path / _LISTS[name]).read_text().splitlines() if line]
 
     def get_metadata(self, n):
-        """(path below the root of the words, sample rate, word, speaker, number of the utterance), without the sound."""
+        """(path below the root of the words, sample rate, word, speaker, number of the utterance), and no sound."""
         place = self._walker[n]
         word, file = place.split("/")
         speaker, _, number = file.removesuffix(".wav").partition("_nohash_")

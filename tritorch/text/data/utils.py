@@ -48,7 +48,7 @@ _LIBRARIES = {"spacy": (_spacy, "spacy"), "moses": (_moses, "sacremoses"), "tokt
 
 
 def get_tokenizer(tokenizer, language="en"):
-    """A tokeniser by name: None (split at spaces), "basic_english", "spacy", "moses", "toktok"; or any callable itself."""
+    """A tokeniser by name: None (split at spaces), "basic_english", "spacy", "moses", "toktok"; a callable is one."""
     if tokenizer is None:
         return split
     if callable(tokenizer):
