@@ -63,7 +63,7 @@ class Outside:
         raise NoElements(f"{_NO_STORAGE}: it is one example of a batch, or was, and vmap gives no {name!r} of it")
 
     def __array__(self, *args, **kwargs):
-        raise NoElements(_NO_STORAGE)
+        raise NoElements(f"{_NO_STORAGE}: it is one example of a batch, or was")
 
 
 class Batched(Tensor):
