@@ -250,3 +250,91 @@ def test_functional_call_replaces_what_is_given():
 def test_calls_that_are_wrong(call, message):
     with pytest.raises(RuntimeError, match=message):
         call(_of(3))
+
+
+class _Exp(tritorch.autograd.Function):
+    """exp(x) times a number, and the sum of x, with a rule for vmap made from these."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, factor):
+        return x.exp() * factor, x.sum()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(output[0])
+
+    @staticmethod
+    def backward(ctx, grad, grad_sum):
+        (out,) = ctx.saved_tensors
+        return grad * out + grad_sum, None
+
+
+class _Times(tritorch.autograd.Function):
+    """x times y, with a rule of its own."""
+
+    @staticmethod
+    def forward(x, y):
+        return x * y
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved_tensors
+        return grad * y, grad * x
+
+    @staticmethod
+    def vmap(info, in_dims, x, y):
+        assert info.batch_size == 3
+        x, y = (each if dim is not None else each.unsqueeze(0) for each, dim in zip((x, y), in_dims, strict=True))
+        return _Times.apply(x, y.expand(x.shape)), 0
+
+
+class _Without(tritorch.autograd.Function):
+    """A function without a rule."""
+
+    forward = staticmethod(lambda x: x * 2)
+    setup_context = staticmethod(lambda ctx, inputs, output: None)
+    backward = staticmethod(lambda ctx, grad: grad * 2)
+
+
+def test_functions_of_users():
+    x = _of(3, 4)
+    a = x.numpy()
+    close(vmap(lambda x: _Exp.apply(x, 2.0)[0])(x), 2 * np.exp(a))
+    close(vmap(grad(lambda x: _Exp.apply(x, 2.0)[0].sum() + 3 * _Exp.apply(x, 2.0)[1]))(x), 2 * np.exp(a) + 3)
+    second = vmap(grad(lambda x: grad(lambda x: _Exp.apply(x, 2.0)[0].sum())(x).sum()))(x)
+    close(second, 2 * np.exp(a), gradient=True)
+    close(jacrev(lambda x: _Exp.apply(x, 2.0)[0])(x[0]), np.diag(2 * np.exp(a[0])), gradient=True)
+    close(vmap(_Times.apply, in_dims=(0, None))(x, x[0]), a * a[0])
+    by_both = vmap(grad(lambda x, y: _Times.apply(x, y).sum(), argnums=(0, 1)), in_dims=(0, None))(x, x[0])
+    close(by_both[1], a)
+    close(grad(lambda x: _Without.apply(x).sum())(x), np.full((3, 4), 2.0))
+    with pytest.raises(RuntimeError, match="vmap over _Without, but it does not have vmap support"):
+        vmap(_Without.apply)(x)
+
+
+def test_forward_mode():
+    from tritorch.autograd import forward_ad
+
+    x, move = _of(3), _of(3, seed=1)
+    a, v = x.numpy(), move.numpy()
+    with tritorch.no_grad(), forward_ad.dual_level():
+        dual = forward_ad.make_dual(x, move)
+        out = forward_ad.unpack_dual(dual.sin() * dual.sum())
+        close(out.primal, np.sin(a) * a.sum())
+        close(out.tangent, np.cos(a) * v * a.sum() + np.sin(a) * v.sum(), gradient=True)
+        close(forward_ad.unpack_dual(dual).tangent, v)
+        assert forward_ad.unpack_dual(x * 2).tangent is None
+    leaf = x.clone().requires_grad_()
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(forward_ad.make_dual(leaf, move).pow(3).sum()).tangent
+    close(tritorch.autograd.grad(tangent, leaf)[0], 6 * a * v, gradient=True)
+    with pytest.raises(RuntimeError, match="no level exists, make sure to enter_dual_level"):
+        forward_ad.make_dual(x, move)
+    with forward_ad.dual_level(), pytest.raises(ValueError, match="Expected primal to be floating point"):
+        forward_ad.make_dual(x.long(), move)

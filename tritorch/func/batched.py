@@ -240,6 +240,12 @@ class Level(Interceptor):
             found = one_by_one(cls, call)
         return self.wrap(found)
 
+    def apply_function(self, function, args):
+        """An autograd.Function with arguments of this level."""
+        from tritorch.func.functions import apply_to_batch
+
+        return apply_to_batch(self, function, args)
+
     def wrap(self, found):
         """Results with the batch first as examples."""
         if type(found) is tuple:
