@@ -326,13 +326,13 @@ class Tensor(Variable):
 
     __hash__ = object.__hash__  # equality is by element, identity is by hash
 
-    def __repr__(self):
+    def __repr__(self, *, tensor_contents=None):
         from tritorch.printing import tensor_text
 
-        return tensor_text(self)
+        return tensor_text(self, tensor_contents)
 
     def __format__(self, spec):
-        if self.array.ndim == 0 and not self.requires:
+        if self.array.ndim == 0 and type(self) is Tensor:
             return format(self.item(), spec)
         return format(repr(self), spec) if not spec else object.__format__(self, spec)
 

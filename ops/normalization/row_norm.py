@@ -73,6 +73,7 @@ class LayerNorm(RowNorm):
     """
 
     autocast = FLOAT32_ON_GPUS
+    shown_as = "NativeLayerNorm"
 
     @staticmethod
     def samples(draw):

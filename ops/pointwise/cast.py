@@ -71,6 +71,7 @@ class Cast(Op):
     """The elements in another dtype (a NumPy dtype): floats lose their fraction as integers; bool is "not zero"."""
 
     batch = leading
+    shown_as = "ToCopy"
     reference = staticmethod(_cast_on_host)
 
     def forward(self, x, dtype):

@@ -152,6 +152,8 @@ class Selection(Op, abstract=True):
 class MaxAlong(Selection):
     """The largest element along `dim` and its index."""
 
+    shown_as = "Max"
+
     @staticmethod
     def reference(input, dim, keepdim):
         if dim == ():
@@ -162,6 +164,7 @@ class MaxAlong(Selection):
 class MinAlong(Selection):
     """The smallest element along `dim` and its index."""
 
+    shown_as = "Min"
     choose = first_smaller
     limit = staticmethod(highest)
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from tritorch.autograd import engine
 from tritorch.autograd import hooks as hooks
-from tritorch.autograd.anomaly import detect_anomaly as detect_anomaly
-from tritorch.autograd.anomaly import is_anomaly_enabled as is_anomaly_enabled
-from tritorch.autograd.anomaly import set_detect_anomaly as set_detect_anomaly
+from tritorch.autograd.anomaly_mode import detect_anomaly as detect_anomaly
+from tritorch.autograd.anomaly_mode import is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled
+from tritorch.autograd.anomaly_mode import is_anomaly_enabled as is_anomaly_enabled
+from tritorch.autograd.anomaly_mode import set_detect_anomaly as set_detect_anomaly
 from tritorch.autograd.apply import apply as apply
 from tritorch.autograd.function import Function as Function
 from tritorch.autograd.grad_mode import enable_grad as enable_grad
