@@ -115,7 +115,9 @@ def main():
                 break
     print("mean of the last rewards at the end:", sum(ends) / len(ends))
     with torch.no_grad():
-        print("worth of going right:", [round(v, 2) for v in policy_net(torch.eye(CELLS, device=device))[:, 1].tolist()])
+        print(
+            "worth of going right:", [round(v, 2) for v in policy_net(torch.eye(CELLS, device=device))[:, 1].tolist()]
+        )
 
 
 if __name__ == "__main__":

@@ -57,7 +57,9 @@ def main():
     loader = DataLoader(kept, batch_size=args.batch_size)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = same_weights(Forecaster()).to(device)
-    optimizer = torch.optim.Adam([{"params": model.lstm.parameters(), "lr": 1e-2}, {"params": model.heads.parameters()}])
+    optimizer = torch.optim.Adam(
+        [{"params": model.lstm.parameters(), "lr": 1e-2}, {"params": model.heads.parameters()}]
+    )
     step = 0
     while step < args.steps:
         for x, y in loader:

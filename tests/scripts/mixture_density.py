@@ -59,4 +59,6 @@ if __name__ == "__main__":
         drawn = sample(*model(at), draw)
         counts = torch.histc(drawn, bins=10, min=-10, max=10)
     print("answers at 0:", counts.int().tolist())
-    print("quartiles:", [round(v, 2) for v in torch.quantile(drawn.flatten(), torch.tensor([0.25, 0.5, 0.75])).tolist()])
+    print(
+        "quartiles:", [round(v, 2) for v in torch.quantile(drawn.flatten(), torch.tensor([0.25, 0.5, 0.75])).tolist()]
+    )
