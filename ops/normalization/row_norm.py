@@ -72,11 +72,8 @@ class LayerNorm(RowNorm):
     Source: Ba, Kiros and Hinton, "Layer normalization", 2016.
     """
 
-<<<<<<< HEAD
     autocast = FLOAT32_ON_GPUS
-=======
     shown_as = "NativeLayerNorm"
->>>>>>> compat
 
     @staticmethod
     def samples(draw):

@@ -70,11 +70,8 @@ def _cast_on_host(x, dtype):
 class Cast(Op):
     """The elements in another dtype (a NumPy dtype): floats lose their fraction as integers; bool is "not zero"."""
 
-<<<<<<< HEAD
     batch = leading
-=======
     shown_as = "ToCopy"
->>>>>>> compat
     reference = staticmethod(_cast_on_host)
 
     def forward(self, x, dtype):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import pickletools
 import resource
 import struct
 import tarfile
@@ -368,3 +369,56 @@ def test_a_whole_module_asks_for_trust():
     assert type(loaded(data, weights_only=False)) is nn.ReLU
     with torch.serialization.safe_globals([nn.ReLU]):
         assert loaded(data).inplace
+
+
+# -------------------------------------------------------------------------------------------- files for PyTorch
+
+
+def test_files_written_for_pytorch_load_here_as_they_were():
+    base = torch.arange(24.0).reshape(4, 6)
+    again = [None, True, -7, 2**40, 2**70, float("inf"), "é"]
+    saved = {
+        "state": nn.Linear(2, 3).state_dict(), "base": base, "view": base.t()[::2],
+        "expanded": torch.ones(1).expand(3, 4), "parameter": nn.Parameter(torch.ones(3)),
+        "wanting": torch.ones(2, requires_grad=True), "empty": torch.empty(0, 3),
+        "small": torch.tensor([1, 2]).to(torch.float8_e4m3fn), "again": [again, again], "bytes": b"a\xff",
+        "set": {1, 2},
+        "size": torch.Size([1, 2]), "device": torch.device("cuda:1"), "dtype": torch.bfloat16, "layout": torch.strided,
+        "default": defaultdict(list, {1: [2]}), "counter": Counter("aab"), "array": np.arange(3, dtype=">i4"),
+        "strings": np.array(["a", "bc"]), "scalar": np.float64(2.5), 1: {(1, "a"): 1 + 2j},
+    }  # fmt: skip
+    stream = io.BytesIO()
+    torch.serialization.save_torch(saved, stream)
+    found = loaded(stream.getvalue())
+    assert list(found) == list(saved) and found["state"]._metadata == saved["state"]._metadata
+    for name, value in saved.items():
+        mine = found[name]
+        assert type(mine) is type(value), name
+        if isinstance(value, torch.Tensor):
+            assert mine.dtype is value.dtype and mine.shape == value.shape and mine.tolist() == value.tolist(), name
+            assert mine.requires_grad == value.requires_grad and (not value.numel() or mine.stride() == value.stride())
+        elif name not in ("state", "array", "strings"):
+            assert mine == value, name
+    assert found["array"].tolist() == [0, 1, 2] and found["strings"].tolist() == ["a", "bc"]
+    assert found["again"][0] is found["again"][1]
+    found["base"].fill_(7)
+    assert (found["view"] == 7).all()
+
+
+def test_what_only_code_could_make_again_is_not_written_for_pytorch(tmp_path):
+    with pytest.raises(TypeError, match=r"save_torch\(\): obj\['a'\]\[1\] is a tritorch.nn.*ReLU, which only running"):
+        torch.serialization.save_torch({"a": [1, nn.ReLU()]}, tmp_path / "x.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_opcodes_written_for_pytorch_are_these():
+    stream = io.BytesIO()
+    torch.serialization.save_torch({"w": torch.ones(2)}, stream)
+    with zipfile.ZipFile(stream) as archive:
+        assert archive.namelist() == ["archive/data.pkl", "archive/byteorder", "archive/data/0", "archive/version"]
+        assert (
+            archive.read("archive/version") == b"3\n" and archive.read("archive/data/0") == np.ones(2, "f4").tobytes()
+        )
+        data = archive.read("archive/data.pkl")
+    names = [argument for code, argument, _ in pickletools.genops(data) if code.name == "GLOBAL"]
+    assert names == ["torch._utils _rebuild_tensor_v2", "torch FloatStorage", "collections OrderedDict"]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 
+from tritorch.autograd.anomaly_mode import remember
+from tritorch.autograd.anomaly_mode import state as anomaly
 from tritorch.autograd.engine import FREED
 from tritorch.autograd.grad_mode import no_grad, state
+from tritorch.autograd.saved import PACKED, active_hooks
 from tritorch.autograd.variable import Variable, next_sequence
 from tritorch.ops.base import Node
 from tritorch.ops.creation import Full
@@ -46,6 +49,8 @@ class FunctionContext(Node):
                 "Trying to backward through the graph a second time (or directly access saved tensors after they have "
                 "already been freed). Specify retain_graph=True if you need to access them again."
             )
+        if self.results is PACKED:
+            self.packed.unpack(self)
         return tuple([_unpacked(each, self) for each in self.inputs])
 
     def backward(self, *grads):
@@ -129,6 +134,8 @@ def _record(ctx, args, outputs):
         edge = (*arg.gradient_edge(), arg.array.shape, arg.array.dtype) if needed else None
         ctx.edges.append(edge)
     ctx.sequence = next_sequence()
+    if anomaly.enabled:
+        remember(ctx)
     # Sizes and not the outputs themselves, which hold this node.
     ctx.zeros = tuple(
         functools.partial(_zeros, each.array.shape, each.array.dtype, each.device)
@@ -154,6 +161,9 @@ def _record(ctx, args, outputs):
     for each in results:
         each.slot = next(slot for slot, output in enumerate(outputs) if output.array is each.array)
     ctx.inputs, ctx.versions, ctx.results = tuple(saved), versions or None, tuple(results)
+    hooks = active_hooks()
+    if hooks is not None:
+        hooks.pack(ctx)
 
 
 def _zeros(shape, dtype, device):

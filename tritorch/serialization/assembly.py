@@ -10,6 +10,7 @@ from tritorch.runtime import device as devices
 from tritorch.runtime import transfer, views
 from tritorch.runtime.device import CPU, Device
 from tritorch.serialization.errors import Corrupt
+from tritorch.tensor import Tensor
 
 NO_CUDA = (
     "Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is False. If you are running on a "
@@ -48,10 +49,18 @@ class Assembly:
 
     def parameter(self, tensor, requires_grad):
         """The Parameter on the memory of a tensor made here."""
-        made = Parameter(tensor, requires_grad)
+        made = self.alias(tensor, Parameter)
+        made.requires = bool(requires_grad)
+        return made
+
+    def alias(self, tensor, kind):
+        """A tensor of another class on the memory of one made here."""
         place = next((record for record in reversed(self.made) if record[0] is tensor), None)
-        if place is not None:
-            self.made.append((made, *place[1:]))
+        if place is None or not issubclass(kind, Tensor):
+            raise Corrupt(f"a {kind.__name__} is to be made of {type(tensor).__name__}")
+        made = object.__new__(kind)
+        made.array, made.device = tensor.array, tensor.device
+        self.made.append((made, *place[1:]))
         return made
 
     def place(self, map_location):

@@ -9,5 +9,13 @@ class Corrupt(Exception):
     """The file is not whole, or says things that cannot be."""
 
 
+class Raised(Exception):
+    """An exception of a user's class, on its way out."""
+
+    def __init__(self, error):
+        super().__init__(error)
+        self.error = error
+
+
 class Refused(pickle.UnpicklingError):
     """The file asks for something that loading does not do."""

@@ -10,6 +10,7 @@ from tritorch.serialization import safe
 from tritorch.serialization.archive import Archive
 from tritorch.serialization.assembly import Assembly, Storage
 from tritorch.serialization.errors import Corrupt, Refused
+from tritorch.serialization.objects import find_global, unsupported
 from tritorch.serialization.opcodes import INSTRUCTIONS
 from tritorch.serialization.torch_names import ALWAYS, UNSUPPORTED, StorageKind, tensor_makers
 from tritorch.serialization.unpickler import Machine
@@ -45,9 +46,9 @@ class Reader:
         if found is None and full in UNSUPPORTED:
             raise Refused(f"it holds {UNSUPPORTED[full]}, which tritorch does not have")
         if found is None and self.trust:
-            found = _trusted(module, name)
+            found = find_global(module, name)
         if found is None:
-            raise Refused(_unsupported(full, name, self.trust))
+            raise Refused(_refusal(full, name, self.trust))
         return found
 
     def persistent(self, identity, read):
@@ -76,16 +77,12 @@ def _text(found):
     return found.decode("ascii") if isinstance(found, bytes) else found
 
 
-def _unsupported(full, name, trusted):
-    if trusted:
-        return (
-            f"it names {full}, which is neither an nn.Module nor plain data. Reading a pickle can run any code, so "
-            f"only what `torch.serialization.add_safe_globals([{name}])` allows is made"
-        )
+def _refusal(full, name, trusted):
+    if not trusted:
+        return unsupported(full, name)
     return (
-        f"Unsupported global: GLOBAL {full} was not an allowed global by default. Please use "
-        f"`torch.serialization.add_safe_globals([{name}])` or the `torch.serialization.safe_globals([{name}])` context "
-        "manager to allowlist this global if you trust this class/function."
+        f"it names {full}, which is neither an nn.Module nor plain data. Reading a pickle can run any code, so only "
+        f"what `torch.serialization.add_safe_globals([{name}])` allows is made"
     )
 
 
@@ -116,14 +113,3 @@ def read_archive(source, trust, encoding):
 def byte_swapped(data, dtype):
     """A vector of bytes with those of each element in the other order."""
     return np.ascontiguousarray(data.reshape(-1, dtype.itemsize)[:, ::-1]).reshape(-1)
-
-
-# -------------------------------------------------------------------------------------------- trusted files
-
-
-def _trusted(module, name):
-    """The Global of a module's class, or of plain data, for files that the user trusts; None for all else."""
-    from tritorch.serialization.objects import find_class
-
-    found = find_class(module, name)
-    return None if found is None else safe.trusted(found)

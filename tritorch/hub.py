@@ -1,0 +1,125 @@
+"""Checkpoints from the network: `load_state_dict_from_url` fetches a file once, checks it, and loads it.
+
+Files are kept where PyTorch keeps them ($TORCH_HOME/hub, else $XDG_CACHE_HOME/torch/hub, else ~/.cache/torch/hub), so
+that what one has fetched the other finds. Models made by code from the network are refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import sys
+import urllib.request
+import zipfile
+from urllib.parse import urlparse
+
+from tritorch.refused import refuse_all
+from tritorch.serialization import load as _load_file
+from tritorch.serialization.writing import write_file
+
+HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")
+READ_DATA_CHUNK = 128 * 1024
+TIMEOUT = 60  # seconds without an answer
+
+globals().update(
+    refuse_all(
+        "hub",
+        ("load", "list", "help"),
+        "it would run code of a repository from the network, written for PyTorch. Fetch the repository, build the "
+        "model with its code under `tritorch run`, and load its weights with hub.load_state_dict_from_url() or load().",
+    )
+)
+_hub_dir: str | None = None
+
+
+def get_dir():
+    """The folder that fetched files are kept in."""
+    if _hub_dir is not None:
+        return _hub_dir
+    cache = os.getenv("XDG_CACHE_HOME", "~/.cache")
+    return os.path.join(os.path.expanduser(os.getenv("TORCH_HOME", os.path.join(cache, "torch"))), "hub")
+
+
+def set_dir(d):
+    """Keep fetched files in the folder `d`."""
+    global _hub_dir
+    _hub_dir = os.path.expanduser(d)
+
+
+def download_url_to_file(url, dst, hash_prefix=None, progress=True):
+    """Fetch a URL to a path, whole or not at all; its SHA-256 must start with `hash_prefix` where that is given.
+
+    Raises RuntimeError where it cannot be reached, with the path to put the file at by hand, or has another hash.
+    """
+    dst = os.path.expanduser(dst)
+    request = urllib.request.Request(url, headers={"User-Agent": "torch.hub"})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            write_file(dst, lambda file: _copy(response, file, hash_prefix, progress))
+    except OSError as error:  # all errors of urllib are of this kind
+        raise RuntimeError(
+            f"download_url_to_file(): {url} could not be fetched ({error}). Without a network, put the file at {dst}"
+        ) from error
+
+
+def _copy(response, file, hash_prefix, progress):
+    length = response.headers.get("Content-Length")
+    digest, done = hashlib.sha256(), 0
+    with _bar(os.path.basename(response.url), int(length) if length else None, progress) as told:
+        while part := response.read(READ_DATA_CHUNK):
+            file.write(part)
+            digest.update(part)
+            done += len(part)
+            told(len(part))
+    if length and done != int(length):
+        raise RuntimeError(f"download_url_to_file(): {response.url} ended after {done} of {length} bytes")
+    if hash_prefix is not None and not digest.hexdigest().startswith(hash_prefix):
+        raise RuntimeError(f'invalid hash value (expected "{hash_prefix}", got "{digest.hexdigest()}")')
+
+
+@contextlib.contextmanager
+def _bar(name, total, wanted):
+    """A function to be told of each piece of bytes, which moves a bar where there is a terminal."""
+    if not wanted or not sys.stderr.isatty():
+        yield lambda size: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda size: bar.advance(task, size)
+
+
+def load_state_dict_from_url(url, model_dir=None, map_location=None, progress=True, check_hash=False, file_name=None,
+                             weights_only=False):  # fmt: skip
+    """What `tritorch.load` reads from the file at a URL, which is fetched where `model_dir` does not have it yet.
+
+    With `check_hash` the name must be such as `resnet18-5c106cde.pth`, of which the digits start the file's SHA-256.
+    """
+    folder = os.path.join(get_dir(), "checkpoints") if model_dir is None else os.path.expanduser(model_dir)
+    os.makedirs(folder, exist_ok=True)
+    name = os.path.basename(urlparse(url).path) if file_name is None else file_name
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        sys.stdout.write(f'Downloading: "{url}" to {path}\n')
+        found = HASH_REGEX.search(name) if check_hash else None
+        download_url_to_file(url, path, found.group(1) if found else None, progress)
+    return _load_file(_unzipped(path), map_location=map_location, weights_only=weights_only)
+
+
+def _unzipped(path):
+    """The file itself, or the only file in it where it is a zip archive made around a checkpoint."""
+    if not zipfile.is_zipfile(path):
+        return path
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+        if len(infos) != 1 or infos[0].filename.endswith(".npy"):
+            return path
+        if infos[0].file_size > 20 * os.path.getsize(path):
+            raise RuntimeError(f"load_state_dict_from_url(): {path} unpacks to {infos[0].file_size} bytes: a zip bomb")
+        return io.BytesIO(archive.read(infos[0]))
