@@ -13,22 +13,33 @@ _numbers = itertools.count()
 
 
 class RemovableHandle:
-    """Takes a hook off again with `remove()`."""
+    """Takes a hook off again with `remove()`, also out of dicts that note something about it."""
 
-    def __init__(self, hooks):
+    def __init__(self, hooks, notes=()):
         self.hooks, self.id = weakref.ref(hooks), next(_numbers)
+        self.notes = tuple(weakref.ref(each) for each in notes)
 
     def remove(self):
         """Take the hook off; a second call does nothing."""
-        hooks = self.hooks()
-        if hooks is not None:
-            hooks.pop(self.id, None)
+        for reference in (self.hooks, *self.notes):
+            hooks = reference()
+            if hooks is not None:
+                hooks.pop(self.id, None)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.remove()
+
+    def __reduce__(self):  # a module that keeps handles is copied with its hooks
+        return _handle_of, (self.hooks(), self.id, tuple(each() for each in self.notes))
+
+
+def _handle_of(hooks, number, notes):
+    handle = RemovableHandle(OrderedDict() if hooks is None else hooks, [each for each in notes if each is not None])
+    handle.id = number
+    return handle
 
 
 def add_hook(hooks, hook):
