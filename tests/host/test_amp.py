@@ -182,6 +182,16 @@ def test_lists_of_a_recurrent_net_are_cast():
     assert output.dtype is torch.bfloat16 and last.dtype is torch.bfloat16
 
 
+@pytest.mark.parametrize("device, gru", [("cpu", torch.float32), ("interpreter", torch.float16)])
+def test_recurrent_layers(device, gru):
+    x, low = torch.ones(3, 1, 2, device=device), LOW[device]
+    with torch.autocast(device):
+        assert torch.nn.LSTM(2, 2, device=device)(x)[0].dtype is low
+        assert torch.nn.GRU(2, 2, device=device)(x)[0].dtype is gru  # in PyTorch too, CPUs run it in its input's dtype
+        assert torch.nn.GRU(2, 2, device=device)(x.to(low))[0].dtype is low
+        assert torch.nn.LSTMCell(2, 2, device=device)(x[0])[0].dtype is gru
+
+
 def test_binary_cross_entropy_is_refused_on_gpus_alone():
     args = [torch.full((2,), 0.5, device="interpreter")] * 2
     with torch.autocast("interpreter"), pytest.raises(RuntimeError, match="unsafe to autocast"):
