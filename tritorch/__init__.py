@@ -55,7 +55,6 @@ newaxis = None
 
 # Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short. These names of
 # PyTorch's root live in such rooms.
-_FROM_ROOMS = {"save": "serialization", "load": "serialization", "vmap": "func"}
 _room = found_when_asked(__name__)
 _NAMES_IN_ROOMS = {
     "amp": ("GradScaler", "autocast"),
@@ -69,6 +68,7 @@ _NAMES_IN_ROOMS = {
         "set_autocast_cpu_enabled", "set_autocast_gpu_dtype",
     ),
     "cuda": ("AcceleratorError", "Event", "OutOfMemoryError", "Stream"),
+    "func": ("vmap",),
     "serialization": ("load", "save"),
     "storage": ("TypedStorage", "UntypedStorage"),
     "utils.summary": ("summary",),

@@ -34,8 +34,8 @@ class ASGD(Elementwise):
 
     def start(self, parameter, state, group):
         """Also the rate, and the share of a new value in the average."""
-        super().start(parameter, state, group)
-        state["eta"], state["mu"] = scalar(float(group["lr"])), scalar(1)
+        state["step"], state["eta"], state["mu"] = scalar(0), scalar(float(group["lr"])), scalar(1)
+        self.add_buffers(parameter, state, group)
 
     def advance(self, state, group):
         """Count the step; gives its rate and share, and works out those of the next one."""

@@ -37,6 +37,10 @@ class Elementwise(Optimizer):
     def start(self, parameter, state, group):
         """Fill the state of a parameter that takes its first step."""
         state["step"] = scalar(0)
+        self.add_buffers(parameter, state, group)
+
+    def add_buffers(self, parameter, state, group):
+        """The buffers, full of zeros."""
         for name in self.buffers(group):
             if name is not None:
                 state[name] = self.filled(parameter, 0)

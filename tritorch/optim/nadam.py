@@ -37,8 +37,8 @@ class NAdam(Elementwise):
 
     def start(self, parameter, state, group):
         """Also the product of the momenta so far."""
-        super().start(parameter, state, group)
-        state["mu_product"] = scalar(1)
+        state["step"], state["mu_product"] = scalar(0), scalar(1)
+        self.add_buffers(parameter, state, group)
 
     def advance(self, state, group):
         """Count the step, and multiply its momentum to the others'."""
