@@ -132,6 +132,14 @@ def test_a_line_search_ends_where_the_conditions_hold(first):
     assert abs(found.slope) <= -0.9 * start.slope and evaluations <= 26
 
 
+def test_a_line_search_takes_a_first_step_that_is_good():
+    def function(t):
+        return Point(t, (t - 2) ** 2, None, 2 * (t - 2))
+
+    found, evaluations = StrongWolfe(function, function(0.0), size=1.0, tolerance=1e-9, most=25).search(1.5)
+    assert found.step == 1.5 and evaluations == 1
+
+
 # ---------------------------------------------------------------- Adafactor
 
 
@@ -184,6 +192,11 @@ def test_errors_of_adafactor():
 def test_orthogonal_matrices_have_singular_values_around_one(shape):
     matrix = torch.tensor(np.random.default_rng(0).standard_normal(shape), dtype=torch.float32)
     found = orthogonal(matrix, (3.4445, -4.775, 2.0315), 5, 1e-7)
+    x = matrix.numpy() / np.linalg.norm(matrix.numpy())
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+    close(found, x, torch.bfloat16, length=4)
     values = np.linalg.svd(found.numpy(), compute_uv=False)
     assert found.shape == shape and values.min() > 0.3 and values.max() < 1.3
     left, _, right = np.linalg.svd(matrix.numpy(), full_matrices=False)
