@@ -123,8 +123,9 @@ class Batched(Tensor):
         level = self.level
 
         def on_batch(gradient):
-            found = hook(Batched(gradient, level))
-            return None if found is None else bare(found, level)
+            with level:  # the gradient comes from a pass backward over whole batches
+                found = hook(Batched(gradient, level))
+                return None if found is None else bare(found, level)
 
         return self.value.register_hook(on_batch)
 
