@@ -154,8 +154,10 @@ def test_batch_sampler():
         (lambda: BatchSampler([1], 2, 1), ValueError, "drop_last should be a boolean value, but got drop_last=1"),
         (lambda: WeightedRandomSampler([1.0], 0), ValueError, "num_samples=0"),
         (lambda: WeightedRandomSampler([[1.0]], 1), ValueError, r"weights have shape \(1, 1\)"),
-        (lambda: WeightedRandomSampler([-1.0, 2], 1), ValueError, "not negative"),
-        (lambda: WeightedRandomSampler([0.0, 2], 2, False), ValueError, "num_samples=2 without replacement"),
+        (lambda: iter(WeightedRandomSampler([-1.0, 2], 1)), RuntimeError, "probability tensor contains either `inf`"),
+        (lambda: iter(WeightedRandomSampler([0.0], 1)), RuntimeError, r"sum of probabilities <= 0"),
+        (lambda: iter(WeightedRandomSampler([0.0, 2], 2, False)), RuntimeError, "not enough non-negative category"),
+        (lambda: iter(WeightedRandomSampler([1.0], 2, False)), RuntimeError, "cannot sample n_sample > prob_dist"),
     ],
 )
 def test_sampler_errors(make, error, message):
@@ -187,7 +189,7 @@ def test_collate_numbers_and_arrays(batch, dtype, expected):
 
 def test_collate_nested():
     batch = default_collate([{"x": (torch.tensor([1.0]), "one"), "n": Pair(1, [2, 3])}] * 2)
-    assert batch["x"][0].tolist() == [[1.0], [1.0]] and batch["x"][1] == ["one", "one"]
+    assert batch["x"][0].tolist() == [[1.0], [1.0]] and batch["x"][1] == ("one", "one")
     assert isinstance(batch["x"], list) and isinstance(batch["n"], Pair)
     assert batch["n"].a.tolist() == [1, 1] and values(batch["n"].b) == [[2, 2], [3, 3]]
     assert default_collate(["a", "b"]) == ["a", "b"] and default_collate([b"a"]) == [b"a"]
