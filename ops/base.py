@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class Node:
     inputs    the arguments, without the tensors that `backward` does not read
     versions  (tensor, version when saved) of those that it does read
     results   the saved outputs
+    packed    what hooks made of all that is saved, where there are hooks
     """
 
     edges: list
@@ -43,17 +45,14 @@ class Node:
     inputs: tuple = ()
     versions: list | None = None
     results: tuple = ()
+    packed: Any = None
     hooks: dict | None = None
     recording = False
+    shown_as: str | None = None  # what PyTorch calls the step, where that is not the class's name
 
     def name(self):
         """The node's name as PyTorch spells it, such as SoftmaxBackward0."""
-        return f"{type(self).__name__}Backward0"
-
-    @property
-    def next_functions(self):
-        """The nodes that gradients flow to from here, each with the number of its output; a leaf stands for itself."""
-        return tuple((None, 0) if edge is None else edge[:2] for edge in self.edges)
+        return f"{self.shown_as or type(self).__name__}Backward0"
 
     def __repr__(self):
         return f"<{self.name()}>"
@@ -154,6 +153,10 @@ class Op(Node):
     def multiplications(output, *arguments):
         """How many pairs of numbers a call multiplies and sums; 0 for an op that is bound by memory."""
         return 0
+
+    @classmethod
+    def batch(cls, call):
+        """The op on a batch of examples, an Examples (batching.py); None where it has to run on each by itself."""
 
     @classmethod
     def saved_where(cls, edges):

@@ -68,6 +68,7 @@ _NAMES_IN_ROOMS = {
         "set_autocast_cpu_enabled", "set_autocast_gpu_dtype",
     ),
     "cuda": ("AcceleratorError", "Event", "OutOfMemoryError", "Stream"),
+    "func": ("vmap",),
     "serialization": ("load", "save"),
     "storage": ("TypedStorage", "UntypedStorage"),
     "utils.summary": ("summary",),

@@ -49,12 +49,14 @@ def get_printoptions():
     return dict(vars(_options))
 
 
-def tensor_text(tensor):
-    """The text of `repr(tensor)`: its elements, then what is not as usual about it."""
+def tensor_text(tensor, contents=None):
+    """The text of `repr(tensor)`: its elements, or `contents` for them, then what is not as usual about it."""
     prefix = "tensor("
     shape = tensor.array.shape
     notes = _notes(tensor)
-    if 0 in shape:
+    if contents is not None:
+        body = contents
+    elif 0 in shape:
         body = "[]"
     else:
         summarised = tensor.array.size > _options.threshold
@@ -102,7 +104,7 @@ def element_format(array):
     counted = np.abs(wide[np.isfinite(wide) & (wide != 0)])
     whole = bool((counted == np.ceil(counted)).all())
     low, high = (counted.min(), counted.max()) if counted.size else (1.0, 1.0)
-    scientific = _options.sci_mode
+    scientific = _options.sci_mode if counted.size else False
     if scientific is None:
         scientific = bool(high / low > 1000 or high > 1e8 or (not whole and low < 1e-4))
     if scientific:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.autograd import backward as run_backward
+from tritorch.autograd.grad_mode import state
 from tritorch.autograd.inplace import apply_inplace, check_writable
 from tritorch.autograd.variable import Variable
 from tritorch.runtime import device as devices
@@ -139,6 +140,13 @@ class Tensor(Variable):
 
     def requires_grad_(self, requires_grad=True):
         """Say whether gradients of this leaf are wanted."""
+        if state.transforms:
+            raise RuntimeError(
+                "You are attempting to call Tensor.requires_grad_() (or perhaps using torch.autograd.functional.* APIs)"
+                " inside of a function being transformed by a functorch transform. This is unsupported, please attempt "
+                "to use the functorch transforms (e.g. grad, vjp, jacrev, jacfwd, hessian) or call requires_grad_() "
+                "outside of a function being transformed instead."
+            )
         if requires_grad and not self.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if not requires_grad and not self.is_leaf:
@@ -318,13 +326,13 @@ class Tensor(Variable):
 
     __hash__ = object.__hash__  # equality is by element, identity is by hash
 
-    def __repr__(self):
+    def __repr__(self, *, tensor_contents=None):
         from tritorch.printing import tensor_text
 
-        return tensor_text(self)
+        return tensor_text(self, tensor_contents)
 
     def __format__(self, spec):
-        if self.array.ndim == 0 and not self.requires:
+        if self.array.ndim == 0 and type(self) is Tensor:
             return format(self.item(), spec)
         return format(repr(self), spec) if not spec else object.__format__(self, spec)
 

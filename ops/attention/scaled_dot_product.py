@@ -11,6 +11,7 @@ from tritorch.ops.attention.backward_kernels import key_gradient_kernel, query_g
 from tritorch.ops.attention.kernels import attention_kernel, settings_of, tiles_of
 from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import TABLE, Op
+from tritorch.ops.batching import folded
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.random.dropout import threshold_and_scale
@@ -69,6 +70,7 @@ class Attention(Op):
     of weights starts at a block of its own.
     """
 
+    batch = folded
     autocast = LOWER
     saves = ("query", "key", "value", "attn_mask", "output")
 
@@ -199,6 +201,8 @@ def _summed_over_group(gradient, shared):
 
 class AttentionBackward(Op):
     """The gradients of attention by query, key and value, from those of its two results."""
+
+    batch = folded
 
     @staticmethod
     def reference(

@@ -13,6 +13,7 @@ import numpy as np
 
 from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import Op
+from tritorch.ops.convolution import batched
 from tritorch.ops.convolution import host as on_host
 from tritorch.ops.convolution.arguments import out_size
 from tritorch.ops.convolution.kernels import launch_forward, launch_input_gradient, launch_weight_gradient
@@ -29,6 +30,7 @@ class Convolution(Op):
     y[n, o, p] = bias[o] + sum over c and taps t of weight[o, c, t] * x[n, c, p * stride + t * dilation - padding].
     """
 
+    batch = batched.convolved
     autocast = LOWER
     saves = ("input", "weight")
     widens = True
@@ -124,6 +126,7 @@ def _out_of(shape, weight, rest):
 class ConvolutionInputGradient(Op):
     """The gradient of a convolution by its input, of spatial size `size`: the transposed convolution."""
 
+    batch = batched.input_gradient
     saves = ("grad", "weight")
     widens = True
 
@@ -172,6 +175,7 @@ class ConvolutionInputGradient(Op):
 class ConvolutionWeightGradient(Op):
     """The gradient of a convolution by its weight, of kernel size `size`."""
 
+    batch = batched.weight_gradient
     saves = ("grad", "input")
     widens = True
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import Op, widened_host
+from tritorch.ops.batching import broadcast
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
 from tritorch.ops.matrix.kernel import launch_matmul
@@ -59,6 +60,7 @@ def check_dtypes(input, other):
 class Matmul(Op):
     """The matrix product of the last two dimensions, over broadcast batch dimensions; vectors as in PyTorch."""
 
+    batch = broadcast
     exports = ("matmul", "Tensor.matmul", "Tensor.__matmul__")
     autocast = LOWER
     saves = ("input", "other")
@@ -179,6 +181,20 @@ def _turned(array):
 
 class Linear(Op):
     """input @ weight^T + bias, over the last dimension of `input`; `bias` may be None."""
+
+    @classmethod
+    def batch(cls, call):
+        """Weights that differ between the examples make it a product of stacks of matrices."""
+        input, weight, bias = call.args
+        if not any(call.batched[1:]) and call.rank(0):
+            return cls.apply(input, weight, bias)
+        shape = call.shape(0)
+        count = math.prod(shape[:-1])
+        rows = input.reshape((call.size, count, shape[-1]) if call.batched[0] else (count, shape[-1]))
+        out = Matmul.apply(rows, weight, False, True)
+        if bias is not None:
+            out = out + (call.padded(2, 2) if call.batched[2] else bias)
+        return out.reshape((call.size, *shape[:-1], out.array.shape[-1]))
 
     exports = ("nn.functional.linear",)
     autocast = LOWER

@@ -132,8 +132,8 @@ class Step(Op, abstract=True):
         def reference(*args):
             chosen = args[: len(options)]
             present = cls.plan(*chosen).present
-            rows = zip(*cls.lists(args), strict=True)
-            results = [cls.plain(*chosen, *cls.expanded(row, present)) for row in rows]
+            columns = cls.with_absent(cls.lists(args, present), present)
+            results = [cls.plain(*chosen, *row) for row in zip(*columns, strict=True)]
             kept = [[each for each in result if each is not None] for result in results]
             dtype = args[-1].dtype
             return tuple(np.asarray(each, dtype) for group in zip(*kept, strict=True) for each in group)
@@ -144,23 +144,24 @@ class Step(Op, abstract=True):
         super().register()
 
     @classmethod
-    def lists(cls, args):
+    def lists(cls, args, present):
         """The tensors among `args`, as equally long lists: parameters, gradients and the states there are."""
-        options = len(cls.names)
-        tensors, kinds = args[options:], 2 + sum(cls.plan(*args[:options]).present)
+        tensors, kinds = args[len(cls.names) :], 2 + sum(present)
         size = len(tensors) // kinds
         return [tensors[at * size : (at + 1) * size] for at in range(kinds)]
 
     @staticmethod
-    def expanded(row, present):
-        """A row of tensors with None for each state that is not there."""
-        states = iter(row[2:])
-        return [*row[:2], *[next(states) if there else None for there in present]]
+    def with_absent(lists, present):
+        """The lists with one of None for each state that is not there."""
+        if all(present):
+            return lists
+        states, absent = iter(lists[2:]), [None] * len(lists[0])
+        return [*lists[:2], *[next(states) if there else absent for there in present]]
 
     @staticmethod
-    def written(row):
-        """What is written of a row: all but the gradient."""
-        return [row[0], *row[2:]]
+    def written(lists):
+        """What is written: all but the gradients."""
+        return [lists[0], *lists[2:]]
 
     @classmethod
     def quick(cls, *args):
@@ -173,34 +174,42 @@ class Step(Op, abstract=True):
     @classmethod
     def host(cls, *args):
         """The update in place: each tensor in pieces that stay in the cache."""
-        lists = cls.lists(args)
         numbers, flags, present = cls.plan(*args[: len(cls.names)])
-        for row in zip(*lists, strict=True):
-            cls._update_row(row, present, (*numbers, *flags))
-        return tuple(each for group in cls.written(lists) for each in group)
+        lists, more, dtype = cls.lists(args, present), (*numbers, *flags), args[-1].dtype
+        narrow = dtype != dtypes.COMPUTE[dtype]
+        for row in zip(*cls.with_absent(lists, present), strict=True):
+            if narrow:
+                cls._update_narrow(row, more)
+            elif row[0].ndim and row[0].size <= _PIECE:
+                cls.quick(*row, *more)
+            else:
+                cls._update_in_pieces(row, more)
+        return tuple([each for group in cls.written(lists) for each in group])
 
     @classmethod
-    def _update_row(cls, row, present, more):
-        value = row[0]
-        if value.dtype != dtypes.COMPUTE[value.dtype]:
-            wide = [each.astype(np.float32) for each in row]
-            cls._update_row(wide, present, more)
-            for each, result in zip(cls.written(row), cls.written(wide), strict=True):
+    def _update_narrow(cls, row, more):
+        wide = [each if each is None else each.astype(np.float32) for each in row]
+        results = cls.step.fn(*wide, *more)
+        for each, result in zip(cls.written(row), results, strict=True):
+            if each is not None:
                 each[...] = result
-        elif not value.ndim:  # NumPy computes with arrays without dimensions as with numbers, out of place
-            cls.quick(*cls.expanded([each.reshape(1) for each in row], present), *more)
-        elif value.size <= _PIECE or not all(each.flags.c_contiguous for each in row):
-            cls.quick(*cls.expanded(row, present), *more)
+
+    @classmethod
+    def _update_in_pieces(cls, row, more):
+        if not row[0].ndim:  # NumPy computes with arrays without dimensions as with numbers, out of place
+            cls.quick(*[each if each is None else each.reshape(1) for each in row], *more)
+        elif not all(each is None or each.flags.c_contiguous for each in row):
+            cls.quick(*row, *more)
         else:
-            flat = [each.reshape(-1) for each in row]
-            for start in range(0, value.size, _PIECE):
+            flat = [each if each is None else each.reshape(-1) for each in row]
+            for start in range(0, row[0].size, _PIECE):
                 piece = slice(start, start + _PIECE)
-                cls.quick(*cls.expanded([each[piece] for each in flat], present), *more)
+                cls.quick(*[each if each is None else each[piece] for each in flat], *more)
 
     def forward(self, *args):
         """One launch for each `AT_ONCE` parameters."""
-        lists = self.lists(args)
         plan = self.plan(*args[: len(self.names)])
+        lists = self.lists(args, plan.present)
         for start in range(0, len(lists[0]), AT_ONCE):
             self._launch(plan, [each[start : start + AT_ONCE] for each in lists])
         return tuple(each for group in self.written(lists) for each in group)

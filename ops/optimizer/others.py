@@ -1,4 +1,4 @@
-"""The steps of Rprop, which looks at signs alone, and of averaged gradient descent."""
+"""The steps of Rprop, which looks at signs alone, and of averages: of gradient descent, and of weights."""
 
 from __future__ import annotations
 
@@ -76,3 +76,27 @@ class AsgdStep(Step):
     def samples(draw):
         yield 1e-4, 0.01, 1, 0, False, *tensors_for(draw, 3, 0)
         yield 0.1, 0.1, 0.25, 0.1, True, *tensors_for(draw, 3, 0)
+
+
+class AverageStep(Step):
+    """a + share (p - a): the average a of weights, which is what is updated, moves towards the weights p.
+
+    They stand in the place of the gradients. A share of 1 / (n + 1) weights all alike, a fixed one exponentially.
+    """
+
+    @staticmethod
+    def plan(share):
+        return Plan((share,))
+
+    @staticmethod
+    def plain(share, value, gradient):
+        return ((1 - share) * value + share * gradient,)
+
+    @formula
+    def step(value, gradient, share):
+        return (value + share * (gradient - value),)
+
+    @staticmethod
+    def samples(draw):
+        yield 0.25, *tensors_for(draw, 2, 0)
+        yield 0.001, *tensors_for(draw, 2, 0)

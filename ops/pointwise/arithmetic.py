@@ -109,6 +109,7 @@ class Mul(Binary):
 class TrueDivide(Binary):
     """input / other, in floating point."""
 
+    shown_as = "Div"
     reference = staticmethod(np.true_divide)
     types = staticmethod(floating)
     quick_gradient_input = staticmethod(np.true_divide)
@@ -210,6 +211,7 @@ class Reciprocal(Unary):
 class Square(Unary):
     """input * input."""
 
+    shown_as = "Pow"
     exports = ("square", "Tensor.square")
     autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.square)

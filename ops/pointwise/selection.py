@@ -223,6 +223,7 @@ class ClampMax(Bounded):
 class ClampBoth(Bounded):
     """min(max(input, min), max): max where min is above it."""
 
+    shown_as = "Clamp"
     arguments = ("input", "min", "max")
 
     @staticmethod

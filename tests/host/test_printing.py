@@ -38,6 +38,10 @@ TEXTS = {
     "tensor([   0,    1,    2,  ..., 1998, 1999, 2000])": lambda: torch.arange(2001),
     "tensor([1., 1.], requires_grad=True)": lambda: torch.ones(2, requires_grad=True),
     "tensor([2., 2.], grad_fn=<AddBackward0>)": lambda: torch.ones(2, requires_grad=True) + 1,
+    "tensor([0.5000, 0.5000], grad_fn=<DivBackward0>)": lambda: torch.ones(2, requires_grad=True) / 2,
+    "tensor([1., 1.], dtype=torch.float64, grad_fn=<ToCopyBackward0>)": (
+        lambda: torch.ones(2, requires_grad=True).double()
+    ),
     "tensor([1., 1.], device='interpreter')": lambda: torch.ones(2, device="interpreter"),
 }
 
@@ -70,3 +74,17 @@ def test_options():
     assert repr(torch.arange(9)) == "tensor([0,  ..., 8])"
     with pytest.raises(ValueError, match="default, short, full"):
         torch.set_printoptions(profile="long")
+
+
+def test_zeros_are_never_scientific():
+    torch.set_printoptions(sci_mode=True)
+    assert repr(torch.zeros(2)) == "tensor([0., 0.])"
+
+
+def test_one_number_is_formatted_as_a_number():
+    leaf = torch.tensor(2.5, requires_grad=True)
+    assert f"{leaf:.2f}" == "2.50" and f"{leaf}" == "2.5" and f"{torch.tensor(3):4d}" == "   3"
+    for many in (torch.ones(2), torch.ones(1), torch.nn.Parameter(torch.tensor(2.5))):
+        with pytest.raises(TypeError, match="unsupported format string"):
+            f"{many:.2f}"
+    assert leaf.__repr__(tensor_contents="...") == "tensor(..., requires_grad=True)"

@@ -45,3 +45,10 @@ def test_tensors_are_logged_as_numbers_images_and_histograms(tmp_path):
 def test_values_in_any_nest_become_arrays():
     made = as_arrays({"a": [torch.ones(2, requires_grad=True), (torch.ones(1, dtype=torch.float16), "x")]})
     assert isinstance(made["a"][0], np.ndarray) and made["a"][1][0].dtype == np.float32 and made["a"][1][1] == "x"
+
+
+def test_the_graph_of_a_model_is_logged_by_way_of_onnx(tmp_path):
+    with SummaryWriter(log_dir=tmp_path) as writer:
+        writer.add_graph(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Tanh()), torch.ones(1, 3))
+    graphs = [event.graph_def for event in events(tmp_path) if event.graph_def]
+    assert len(graphs) == 1 and b"Gemm" in graphs[0] and b"Tanh" in graphs[0]

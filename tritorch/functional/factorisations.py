@@ -21,7 +21,6 @@ from tritorch.ops.linalg.parts import adjoint, identity
 from tritorch.ops.linalg.qr import Geqrf, LinalgQr
 from tritorch.ops.linalg.svd import LinalgSvd, SingularValues
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular
-from tritorch.runtime import transfer
 
 _NOT_POSITIVE = (
     "The factorization could not be completed because the input is not positive-definite (the leading minor of order "
@@ -31,7 +30,7 @@ _NOT_POSITIVE = (
 
 def check_info(op, info, text, **options):
     """Raise where a factorisation reported failure; `text` takes the code. Waits for the device."""
-    raise_where(transfer.to_host(info.array), text, op=op, **options)
+    raise_where(info.on_host(), text, op=op, **options)
 
 
 # ---------------------------------------------------------------- Cholesky

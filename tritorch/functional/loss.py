@@ -113,7 +113,7 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
         )
     if input.array.dtype != target.array.dtype:
         raise RuntimeError(f"Found dtype {KIND_NAMES[target.dtype.name]} but expected {KIND_NAMES[input.dtype.name]}")
-    if not input.is_cuda and input.array.size and not (input.array.min() >= 0 and input.array.max() <= 1):
+    if not input.is_cuda and input.array.size and not (input.on_host().min() >= 0 and input.on_host().max() <= 1):
         raise RuntimeError("all elements of input should be between 0 and 1")
     loss = TABLE["binary_cross_entropy"].apply(input, target)
     return reduced(loss if weight is None else loss * weight, reduction)

@@ -89,7 +89,8 @@ def _wrong_size(shape, given, expected):
 
 def _check_places(target, least, classes, message):
     """Refuse class indices that are out of range, where looking at them does not wait for a device."""
-    if target.device.is_host and target.array.size and not least <= target.array.min() <= target.array.max() < classes:
+    known = target.on_host() if target.device.is_host and target.array.size else None
+    if known is not None and not least <= known.min() <= known.max() < classes:
         raise RuntimeError(message)
 
 

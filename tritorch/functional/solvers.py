@@ -29,7 +29,6 @@ from tritorch.ops.linalg.least_squares import LinalgLstsq
 from tritorch.ops.linalg.parts import adjoint, diagonal, identity
 from tritorch.ops.linalg.svd import LinalgPinv, SingularValues
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular
-from tritorch.runtime import transfer
 
 _SINGULAR = (
     "The diagonal element {0} is zero, the inversion could not be completed because the input matrix is singular."
@@ -193,7 +192,7 @@ def cholesky_inverse(L, upper=False):
     """The inverse of L L^T, or of U^T U for the upper triangle."""
     check_square("cholesky_inverse", L)
     lapack_only("cholesky_inverse_out_cpu", L)
-    zeros = transfer.to_host(diagonal(L).array) == 0
+    zeros = diagonal(L).on_host() == 0
     if zeros.any():
         raise_where(np.where(zeros.any(-1), zeros.argmax(-1) + 1, 0), _SINGULAR, op="cholesky_inverse")
     return cholesky_solve(identity(L), L, upper)

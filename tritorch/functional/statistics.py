@@ -94,7 +94,7 @@ def _weights(count, fweights, aweights):
                 f"cov(): expected {name} to have the same numel as there are observations in the input but got "
                 f"{weights.array.size} != {count}"
             )
-        if not weights.device.is_cuda and weights.array.size and weights.array.min() < 0:
+        if not weights.device.is_cuda and weights.array.size and weights.on_host().min() < 0:
             raise RuntimeError(f"cov(): {name} cannot be negative")
     if fweights is None or aweights is None:
         return aweights if fweights is None else fweights

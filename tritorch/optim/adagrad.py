@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tritorch.ops.base import TABLE
+from tritorch.optim.checks import check_not_negative, check_rate, check_ways
 from tritorch.optim.elementwise import Elementwise, number, scalar
-from tritorch.optim.optimizer import check_not_negative, check_rate, check_ways
 
 
 class Adagrad(Elementwise):

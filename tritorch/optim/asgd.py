@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tritorch.ops.base import TABLE
+from tritorch.optim.checks import check_not_negative, check_rate
 from tritorch.optim.elementwise import Elementwise, number, scalar
-from tritorch.optim.optimizer import check_not_negative, check_rate
 
 
 class ASGD(Elementwise):
@@ -16,6 +16,7 @@ class ASGD(Elementwise):
     """
 
     op = TABLE["asgd_step"]
+    scalars = ("step", "eta", "mu")
 
     def __init__(self, params, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6, weight_decay=0, foreach=None, maximize=False,
                  differentiable=False, capturable=False):  # fmt: skip
@@ -33,8 +34,8 @@ class ASGD(Elementwise):
 
     def start(self, parameter, state, group):
         """Also the rate, and the share of a new value in the average."""
-        super().start(parameter, state, group)
-        state["eta"], state["mu"] = scalar(float(group["lr"])), scalar(1)
+        state["step"], state["eta"], state["mu"] = scalar(0), scalar(float(group["lr"])), scalar(1)
+        self.add_buffers(parameter, state, group)
 
     def advance(self, state, group):
         """Count the step; gives its rate and share, and works out those of the next one."""

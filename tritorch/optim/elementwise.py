@@ -21,6 +21,11 @@ class Elementwise(Optimizer):
 
     op: type
 
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        for own in self.state.values():  # old checkpoints have plain numbers
+            own.update((name, scalar(own[name])) for name in self.scalars if isinstance(own.get(name), (int, float)))
+
     def buffers(self, group):
         """The names of the op's states, in its order, None for those that the group's options do without."""
         raise NotImplementedError(f"{type(self).__name__} does not say which buffers it has")
@@ -32,6 +37,10 @@ class Elementwise(Optimizer):
     def start(self, parameter, state, group):
         """Fill the state of a parameter that takes its first step."""
         state["step"] = scalar(0)
+        self.add_buffers(parameter, state, group)
+
+    def add_buffers(self, parameter, state, group):
+        """The buffers, full of zeros."""
         for name in self.buffers(group):
             if name is not None:
                 state[name] = self.filled(parameter, 0)

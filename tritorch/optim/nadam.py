@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tritorch.ops.base import TABLE
+from tritorch.optim.checks import check_betas, check_not_negative, check_rate
 from tritorch.optim.elementwise import Elementwise, number, scalar
-from tritorch.optim.optimizer import check_betas, check_not_negative, check_rate
 
 
 class NAdam(Elementwise):
@@ -15,6 +15,7 @@ class NAdam(Elementwise):
     """
 
     op = TABLE["nadam_step"]
+    scalars = ("step", "mu_product")
 
     def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, momentum_decay=4e-3,
                  decoupled_weight_decay=False, *, foreach=None, maximize=False, capturable=False,
@@ -36,8 +37,8 @@ class NAdam(Elementwise):
 
     def start(self, parameter, state, group):
         """Also the product of the momenta so far."""
-        super().start(parameter, state, group)
-        state["mu_product"] = scalar(1)
+        state["step"], state["mu_product"] = scalar(0), scalar(1)
+        self.add_buffers(parameter, state, group)
 
     def advance(self, state, group):
         """Count the step, and multiply its momentum to the others'."""

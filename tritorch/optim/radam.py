@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tritorch.ops.base import TABLE
+from tritorch.optim.checks import check_betas, check_not_negative, check_rate
 from tritorch.optim.elementwise import Elementwise, number
-from tritorch.optim.optimizer import check_betas, check_not_negative, check_rate
 
 
 class RAdam(Elementwise):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tritorch.optim.optimizer import Optimizer, check_betas, check_one_element
+from tritorch.optim.checks import check_betas, check_one_element
+from tritorch.optim.optimizer import Optimizer
 
 
 class SparseAdam(Optimizer):

@@ -6,18 +6,7 @@ importing this package costs nothing.
 
 from __future__ import annotations
 
-import importlib as _importlib
+from tritorch.rooms import found_when_asked
 
 __version__ = "0.28.0"  # of torchvision: the one whose names and rules these are
-
-_ROOMS = ("datasets", "io", "models", "ops", "transforms", "utils")
-
-
-def __getattr__(name):
-    if name in _ROOMS:
-        return _importlib.import_module(f"tritorch.vision.{name}")
-    raise AttributeError(f"module 'torchvision' has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted({*globals(), *_ROOMS})
+__getattr__ = found_when_asked("tritorch.vision")
