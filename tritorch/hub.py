@@ -54,20 +54,25 @@ def download_url_to_file(url, dst, hash_prefix=None, progress=True):
 
     Raises RuntimeError where it cannot be reached, with the path to put the file at by hand, or has another hash.
     """
+    fetch(url, dst, "sha256", hash_prefix, progress)
+
+
+def fetch(url, dst, algorithm, hash_prefix=None, progress=True):
+    """`download_url_to_file`, of any hash that hashlib knows: datasets were published with MD5 sums."""
     dst = os.path.expanduser(dst)
     request = urllib.request.Request(url, headers={"User-Agent": "torch.hub"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            write_file(dst, lambda file: _copy(response, file, hash_prefix, progress))
+            write_file(dst, lambda file: _copy(response, file, algorithm, hash_prefix, progress))
     except OSError as error:  # all errors of urllib are of this kind
         raise RuntimeError(
             f"download_url_to_file(): {url} could not be fetched ({error}). Without a network, put the file at {dst}"
         ) from error
 
 
-def _copy(response, file, hash_prefix, progress):
+def _copy(response, file, algorithm, hash_prefix, progress):
     length = response.headers.get("Content-Length")
-    digest, done = hashlib.sha256(), 0
+    digest, done = hashlib.new(algorithm, usedforsecurity=False), 0
     with _bar(os.path.basename(response.url), int(length) if length else None, progress) as told:
         while part := response.read(READ_DATA_CHUNK):
             file.write(part)
