@@ -58,7 +58,7 @@ def check_dtypes(input, other):
 class Matmul(Op):
     """The matrix product of the last two dimensions, over broadcast batch dimensions; vectors as in PyTorch."""
 
-    exports = ("matmul", "Tensor.matmul", "Tensor.__matmul__")
+    exports = ("matmul", "Tensor.matmul")
     saves = ("input", "other")
     widens = True
 

@@ -21,7 +21,7 @@ ROOMS = {
     "runtime": "runtime", "rooms": "runtime", "autotune": "autotune", "ops": "ops", "autograd": "autograd",
     "profiler": "autograd",
     "creation": "tensor", "tensor": "tensor", "functional": "tensor", "indexing": "tensor", "printing": "tensor",
-    "namespaces": "tensor", "random": "tensor", "size": "tensor",
+    "namespaces": "tensor", "nested": "tensor", "random": "tensor", "size": "tensor",
 }  # fmt: skip
 
 
