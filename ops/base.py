@@ -13,9 +13,11 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from typing import Any
 
 import numpy as np
 
+from tritorch.ops.autocast import Policy
 from tritorch.ops.guard import guarded, need_tensors
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import dtypes
@@ -35,6 +37,7 @@ class Node:
     inputs    the arguments, without the tensors that `backward` does not read
     versions  (tensor, version when saved) of those that it does read
     results   the saved outputs
+    packed    what hooks made of all that is saved, where there are hooks
     """
 
     edges: list
@@ -42,6 +45,7 @@ class Node:
     inputs: tuple = ()
     versions: list | None = None
     results: tuple = ()
+    packed: Any = None
     hooks: dict | None = None
     recording = False
     shown_as: str | None = None  # what PyTorch calls the step, where that is not the class's name
@@ -49,11 +53,6 @@ class Node:
     def name(self):
         """The node's name as PyTorch spells it, such as SoftmaxBackward0."""
         return f"{self.shown_as or type(self).__name__}Backward0"
-
-    @property
-    def next_functions(self):
-        """The nodes that gradients flow to from here, each with the number of its output; a leaf stands for itself."""
-        return tuple((None, 0) if edge is None else edge[:2] for edge in self.edges)
 
     def __repr__(self):
         return f"<{self.name()}>"
@@ -69,6 +68,7 @@ class Op(Node):
     views     True where the result shares memory with the first argument.
     creates   True where no argument is a tensor: the device comes last.
     widens    True where half-precision arrays are computed in float32 on the host and narrowed once at the end.
+    autocast  what becomes of floating-point arguments where autocast is on, such as LOWER; None for nothing.
     """
 
     abstract = True
@@ -79,6 +79,7 @@ class Op(Node):
     views = False
     creates = False
     widens = False
+    autocast: Policy | None = None
     names: tuple[str, ...] = ()  # the arguments' names, from `reference`
     defaults: tuple = ()
     saves_output = False
@@ -148,6 +149,15 @@ class Op(Node):
         """Invalid inputs: yields (args, kwargs, exception class, part of the message)."""
         return ()
 
+    @staticmethod
+    def multiplications(output, *arguments):
+        """How many pairs of numbers a call multiplies and sums; 0 for an op that is bound by memory."""
+        return 0
+
+    @classmethod
+    def batch(cls, call):
+        """The op on a batch of examples, an Examples (batching.py); None where it has to run on each by itself."""
+
     @classmethod
     def saved_where(cls, edges):
         """The positions of what `backward` reads where only some arguments, whose edges are there, want a gradient."""
@@ -176,7 +186,7 @@ class Op(Node):
     def function(cls):
         """The public function: PyTorch's argument names, by position or keyword, then `apply`."""
         call = getattr(cls, "call", None) or cls._plain_call()
-        function = guarded(call, cls.op_name, write_out)
+        function = guarded(call, cls.op_name, write_out, cls.autocast)
         function.__doc__ = cls.__doc__
         return function
 
@@ -262,17 +272,19 @@ def of_tensor(method):
     return checked
 
 
-def export(*names, out=False):
+def export(*names, out=False, autocast=None):
     """Make a function public under `names`, such as "var", "Tensor.var" or "nn.functional.mse_loss".
 
-    With `out`, it takes `out=` as ops do, in the forms that are no methods.
+    With `out`, it takes `out=` as ops do, in the forms that are no methods. `autocast` is as in Op.
     """
 
     def keep(function):
         for name in names:
             write = write_out if out and not name.startswith("Tensor.") else None
-            public = guarded(function, name.rpartition(".")[2], write) if inspect.isfunction(function) else function
-            enter(name, public)
+            if inspect.isfunction(function):
+                enter(name, guarded(function, name.rpartition(".")[2], write, autocast))
+            else:
+                enter(name, function)
         return function
 
     return keep

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from tritorch.ops.base import Op
+from tritorch.ops.batching import leading
 
 
 class Boundary(Op):
     """The tensors unchanged; their gradients pass `passed` together, a function from a tuple to a tuple, or None."""
+
+    batch = leading
 
     @staticmethod
     def reference(passed, *tensors):

@@ -12,19 +12,25 @@ import inspect
 import linecache
 import re
 
+from tritorch.ops.autocast import state as autocast
+
 ACCIDENTS = (TypeError, AttributeError, ValueError, IndexError, KeyError, StopIteration)
 _ABOUT_CALLS = re.compile(r"\w+\(\) (missing|got|takes) (.*)$")
 
 
-def guarded(function, name, keep_out=None):
-    """`function` with errors in a user's words; with `keep_out`, a way to write results to `out=`."""
+def guarded(function, name, keep_out=None, policy=None):
+    """`function` with errors in a user's words; with `keep_out`, a way to write results to `out=`.
+
+    `policy` says what becomes of its arguments where autocast is on.
+    """
 
     def call(*args, **kwargs):
         try:
+            run = function if policy is None or autocast.active is None else policy.around(function)
             if not kwargs or keep_out is None:
-                return function(*args, **kwargs)
+                return run(*args, **kwargs)
             out = kwargs.pop("out", None)
-            result = function(*args, **kwargs)
+            result = run(*args, **kwargs)
         except ACCIDENTS as error:
             better = explained(name, function, args, kwargs, error)
             if better is error:

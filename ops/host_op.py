@@ -9,12 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.base import Op
+from tritorch.ops.batching import broadcast_whole
 from tritorch.runtime import transfer
 from tritorch.runtime.quiet import restore, silence
 
 
 class HostOp(Op, abstract=True):
     """An op that NumPy runs on the host, whatever the device; a member's docstring says it."""
+
+    batch = broadcast_whole  # matrices after any number of dimensions
 
     def forward(self, *args):
         """Copy to the host, run there, copy back."""

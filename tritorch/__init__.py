@@ -56,10 +56,24 @@ newaxis = None
 # Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short. These names of
 # PyTorch's root live in such rooms.
 _room = found_when_asked(__name__)
-_FROM_ROOMS = {
-    "save": "serialization", "load": "serialization", "OutOfMemoryError": "cuda", "AcceleratorError": "cuda",
-    "Stream": "cuda", "Event": "cuda", "UntypedStorage": "storage", "TypedStorage": "storage",
+_NAMES_IN_ROOMS = {
+    "amp": ("GradScaler", "autocast"),
+    "amp.autocast_mode": (
+        "autocast_decrement_nesting", "autocast_increment_nesting", "clear_autocast_cache", "get_autocast_dtype",
+        "is_autocast_cache_enabled", "is_autocast_enabled", "set_autocast_cache_enabled", "set_autocast_dtype",
+        "set_autocast_enabled",
+    ),
+    "amp.old_names": (
+        "get_autocast_cpu_dtype", "get_autocast_gpu_dtype", "is_autocast_cpu_enabled", "set_autocast_cpu_dtype",
+        "set_autocast_cpu_enabled", "set_autocast_gpu_dtype",
+    ),
+    "cuda": ("AcceleratorError", "Event", "OutOfMemoryError", "Stream"),
+    "func": ("vmap",),
+    "serialization": ("load", "save"),
+    "storage": ("TypedStorage", "UntypedStorage"),
+    "utils.summary": ("summary",),
 }  # fmt: skip
+_FROM_ROOMS = {name: room for room, names in _NAMES_IN_ROOMS.items() for name in names}
 
 
 def __getattr__(name):

@@ -229,7 +229,8 @@ def like(op, input, value, dtype, device, requires_grad, make=full_of):
     """A tensor filled with `value`, of the size, dtype and device of `input` unless told otherwise."""
     if not isinstance(input, Variable):
         raise TypeError(f"{op}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-    return make(op, input.array.shape, value, dtype or input.dtype, device or input.device, requires_grad)
+    made = make(op, input.array.shape, value, dtype or input.dtype, device or input.device, requires_grad)
+    return input.made_alike(made)
 
 
 @export("zeros_like")
@@ -259,7 +260,7 @@ def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requir
 def _new(op, text, make, value):
     def create(self, *size, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False, **named):
         size = size_of(op, size or (named.pop("size"),))
-        return make(op, size, value, dtype or self.dtype, device or self.device, requires_grad)
+        return self.made_alike(make(op, size, value, dtype or self.dtype, device or self.device, requires_grad))
 
     create.__name__ = op
     create.__doc__ = f"A tensor of the given size and this one's dtype and device, {text}."
@@ -281,8 +282,9 @@ def new_empty_strided(self, size, stride, dtype=None, layout=None, device=None, 
 @export("Tensor.new_full")
 def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False):
     """A tensor of `size`, filled, with this one's dtype and device."""
-    return full_of("new_full", size_of("new_full", (size,)), fill_value, dtype or self.dtype, device or self.device,
+    made = full_of("new_full", size_of("new_full", (size,)), fill_value, dtype or self.dtype, device or self.device,
                    requires_grad)  # fmt: skip
+    return self.made_alike(made)
 
 
 @export("Tensor.new_tensor")

@@ -98,7 +98,9 @@ def parse(tensor, key):
         elif type(item) is slice:
             basic.append(item)
             dim, place = dim + 1, place + 1
-        elif item.array.ndim == 0:  # a mask without dimensions picks all or nothing of a new one
+        elif (
+            item.array.ndim == 0 and item.array.dtype.kind == "b"
+        ):  # a mask without dimensions picks all or nothing of a new one
             basic.append(None)
             advanced.append((place, item.reshape(1)))
             place += 1
@@ -151,7 +153,7 @@ def _item(item, tensor):
         return _beside(item != 0, tensor)
     if dtype.kind not in "iu":
         raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
-    if item.array.ndim == 0:
+    if item.array.ndim == 0 and item.level is None:  # else each example has its own place
         return int(item.item())
     if dtype.itemsize < 4:
         raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
@@ -197,6 +199,11 @@ def resolve(tensor, advanced):
     for place, item in advanced:
         if item.array.dtype.kind == "b":
             _check_mask(tensor, place, item)
+            if item.level is not None:
+                raise RuntimeError(
+                    "vmap: We do not support batching operators that can support dynamic shape. Attempting to batch "
+                    "over indexing with a boolean mask."
+                )
             found = TABLE["nonzero"].apply(item)
             for row in range(item.array.ndim):
                 dims.append(place + row)
@@ -205,7 +212,7 @@ def resolve(tensor, advanced):
             dims.append(place)
             indices.append(item)
     _check_broadcast(indices)
-    if indices and not tensor.device.is_cuda and tensor.device is not CPU:
+    if indices and not tensor.device.is_cuda and tensor.device is not CPU and not state.interceptors:
         if picks_nothing(pick(tensor.array, dims, [index.array for index in indices])):
             return tuple(dims), indices
         check_bounds(tensor.array.shape, dims, indices)
@@ -254,7 +261,7 @@ def assign(tensor, key, value):
         basic, advanced = (key,), None
     else:
         basic, advanced = parse(tensor, key)
-    if not recorded and tensor.device is CPU:
+    if not recorded and tensor.device is CPU and not state.interceptors:
         _write_on_host(tensor, basic, advanced, value)
         bump(tensor)
     elif not advanced:
@@ -361,7 +368,7 @@ def _put(tensor, basic, advanced, value, recorded):
     dims, indices = resolve(viewed, advanced)
     found = pick(viewed.array, dims, [index.array for index in indices])
     value = puttable(value, tensor, found.shape)
-    if recorded:
+    if recorded or state.interceptors:
         apply_inplace(IndexPut.apply, "index_put_", viewed, value, False, dims, *indices)
     else:
         check_apart(viewed.array, "__setitem__")

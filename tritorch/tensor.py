@@ -10,6 +10,7 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.autograd import backward as run_backward
+from tritorch.autograd.grad_mode import state
 from tritorch.autograd.inplace import apply_inplace, check_writable
 from tritorch.autograd.variable import Variable
 from tritorch.runtime import device as devices
@@ -139,6 +140,13 @@ class Tensor(Variable):
 
     def requires_grad_(self, requires_grad=True):
         """Say whether gradients of this leaf are wanted."""
+        if state.transforms:
+            raise RuntimeError(
+                "You are attempting to call Tensor.requires_grad_() (or perhaps using torch.autograd.functional.* APIs)"
+                " inside of a function being transformed by a functorch transform. This is unsupported, please attempt "
+                "to use the functorch transforms (e.g. grad, vjp, jacrev, jacfwd, hessian) or call requires_grad_() "
+                "outside of a function being transformed instead."
+            )
         if requires_grad and not self.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if not requires_grad and not self.is_leaf:

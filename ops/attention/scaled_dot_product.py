@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tritorch.ops.attention import host
 from tritorch.ops.attention.backward_kernels import key_gradient_kernel, query_gradient_kernel
 from tritorch.ops.attention.kernels import attention_kernel, settings_of, tiles_of
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import TABLE, Op
+from tritorch.ops.batching import folded
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.random.dropout import threshold_and_scale
@@ -66,6 +70,8 @@ class Attention(Op):
     of weights starts at a block of its own.
     """
 
+    batch = folded
+    autocast = LOWER
     saves = ("query", "key", "value", "attn_mask", "output")
 
     @staticmethod
@@ -121,6 +127,10 @@ class Attention(Op):
         return AttentionBackward.apply(
             grad, grad_log_sum, query, key, value, attn_mask, output, log_sum, dropout_p, is_causal, scale, seed, offset
         )  # fmt: skip
+
+    @staticmethod
+    def multiplications(output, query, key, value, *settings):
+        return math.prod(query.shape[:3]) * key.shape[2] * (query.shape[3] + value.shape[3])
 
     @staticmethod
     def samples(draw):
@@ -192,6 +202,8 @@ def _summed_over_group(gradient, shared):
 class AttentionBackward(Op):
     """The gradients of attention by query, key and value, from those of its two results."""
 
+    batch = folded
+
     @staticmethod
     def reference(
         grad, grad_log_sum, query, key, value, attn_mask, output, log_sum, dropout_p, is_causal, scale, seed, offset
@@ -248,6 +260,10 @@ class AttentionBackward(Op):
                 *strides, element_strides(by_key), element_strides(by_value), *numbers, **constants, **config,
             )  # fmt: skip
         return by_query, by_key, by_value
+
+    @staticmethod
+    def multiplications(output, grad, grad_log_sum, query, key, value, *settings):
+        return math.prod(query.shape[:3]) * key.shape[2] * (3 * query.shape[3] + 2 * value.shape[3])
 
     @staticmethod
     def samples(draw):

@@ -10,6 +10,7 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
 from tritorch.ops.base import Op
+from tritorch.ops.batching import folded
 from tritorch.ops.convolution.arguments import check_columns, check_image, out_size, window_of
 from tritorch.ops.convolution.windows import padded, taps_of
 from tritorch.ops.guard import need_tensors
@@ -125,6 +126,7 @@ def _launch(tiled, x, out, rows, columns, *rest, **constants):
 class Im2Col(Op):
     """Each window of the images as a column: (N, C, H, W) or (C, H, W) to (N, C * taps, places)."""
 
+    batch = folded
     exports = ("nn.functional.unfold",)
 
     @classmethod
@@ -197,6 +199,7 @@ def windows():
 class Col2Im(Op):
     """The sums of columns where their windows reach: (N, C * taps, places) to (N, C, *output_size), or without N."""
 
+    batch = folded
     exports = ("nn.functional.fold",)
     widens = True
 

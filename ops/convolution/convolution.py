@@ -7,9 +7,13 @@ A convolution y = x * w is linear in x and in w, so its gradient by x takes (gra
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import Op
+from tritorch.ops.convolution import batched
 from tritorch.ops.convolution import host as on_host
 from tritorch.ops.convolution.arguments import out_size
 from tritorch.ops.convolution.kernels import launch_forward, launch_input_gradient, launch_weight_gradient
@@ -26,6 +30,8 @@ class Convolution(Op):
     y[n, o, p] = bias[o] + sum over c and taps t of weight[o, c, t] * x[n, c, p * stride + t * dilation - padding].
     """
 
+    batch = batched.convolved
+    autocast = LOWER
     saves = ("input", "weight")
     widens = True
 
@@ -61,6 +67,10 @@ class Convolution(Op):
         if self.edges[2] is not None:
             third = grad.sum((0, *range(2, grad.array.ndim)))
         return first, second, third
+
+    @staticmethod
+    def multiplications(output, input, weight, *settings):
+        return math.prod(output.shape) * math.prod(weight.shape[1:])
 
     @staticmethod
     def samples(draw):
@@ -116,6 +126,7 @@ def _out_of(shape, weight, rest):
 class ConvolutionInputGradient(Op):
     """The gradient of a convolution by its input, of spatial size `size`: the transposed convolution."""
 
+    batch = batched.input_gradient
     saves = ("grad", "weight")
     widens = True
 
@@ -150,6 +161,10 @@ class ConvolutionInputGradient(Op):
         return first, second
 
     @staticmethod
+    def multiplications(output, grad, weight, *settings):
+        return math.prod(grad.shape) * math.prod(weight.shape[1:])
+
+    @staticmethod
     def samples(draw):
         for shape, weight, rest in convolutions():
             yield draw(*_out_of(shape, weight, rest)), draw(*weight), shape[2:], *rest
@@ -160,6 +175,7 @@ class ConvolutionInputGradient(Op):
 class ConvolutionWeightGradient(Op):
     """The gradient of a convolution by its weight, of kernel size `size`."""
 
+    batch = batched.weight_gradient
     saves = ("grad", "input")
     widens = True
 
@@ -190,6 +206,10 @@ class ConvolutionWeightGradient(Op):
         if self.edges[1] is not None:
             second = ConvolutionInputGradient.apply(before, grad, self.edges[1][2][2:], *rest)
         return first, second
+
+    @staticmethod
+    def multiplications(output, grad, input, *settings):
+        return math.prod(grad.shape) * math.prod(output.shape[1:])
 
     @staticmethod
     def samples(draw):

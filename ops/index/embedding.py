@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.ops.base import Op, device_of
+from tritorch.ops.base import TABLE, Op, device_of
 from tritorch.ops.creation import Full
 from tritorch.ops.index.indexing import pick, places_of, read_picked
 from tritorch.ops.index.segments import NARROW, accumulate, add_rows, summed_rows
@@ -16,7 +16,8 @@ from tritorch.runtime import dtypes
 class Embedding(Op):
     """weight[indices], row by row; row `padding_idx` gets no gradient.
 
-    With `scale_grad_by_freq` the gradient of a row is divided by how often it is named.
+    With `scale_grad_by_freq` the gradient of a row is divided by how often it is named. `sparse=True` is taken, so that
+    scripts train that ask for it; the gradient is dense all the same.
     """
 
     saves = ("indices",)
@@ -27,8 +28,6 @@ class Embedding(Op):
 
     @classmethod
     def call(cls, weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
-        if sparse:
-            raise NotImplementedError("embedding(): sparse=True is not supported; it takes False")
         check_numbers("embedding", "indices", indices)
         if weight.array.ndim != 2:
             raise RuntimeError("'weight' must be 2-D")
@@ -45,6 +44,20 @@ class Embedding(Op):
         count = self.edges[0][2][0]
         grad = by_frequency_of(grad, indices, count) if by_frequency else grad
         return (EmbeddingBackward.apply(grad, indices, count, padding_idx),)
+
+    @classmethod
+    def batch(cls, call):
+        """Tables that differ between the examples are one table, whose rows for each start further on."""
+        weight, indices, padding, by_frequency = call.args
+        if not call.batched[0]:
+            return cls.apply(weight, indices, padding, by_frequency)
+        if by_frequency:
+            return None
+        count, width = call.shape(0)
+        if padding >= 0:  # its row has no gradient
+            is_padding = (_numbers(count, weight) == padding).unsqueeze(-1)
+            weight = TABLE["where"].apply(is_padding, weight.detach(), weight)
+        return cls.apply(weight.reshape((call.size * count, width)), offset_by_example(call, 1, count), -1, False)
 
     @staticmethod
     def samples(draw):
@@ -75,6 +88,16 @@ def by_frequency_of(rows, indices, count):
     ones = rows.detach().new_ones((*indices.shape, 1)).to(dtypes.of(dtypes.COMPUTE[rows.array.dtype]))
     often = EmbeddingBackward.apply(ones, indices, count, -1)
     return (rows / Embedding.apply(often, indices, -1, False)).to(rows.dtype)
+
+
+def _numbers(count, like):
+    return TABLE["arange"].apply(0, 1, count, np.dtype(np.int64), like.device)
+
+
+def offset_by_example(call, at, count):
+    """The numbers of rows at position `at`, those of each example `count` further on."""
+    starts = _numbers(call.size, call.args[at]) * count
+    return call.front(at) + starts.reshape((-1, *(1,) * call.rank(at)))
 
 
 class EmbeddingBackward(Op):
@@ -125,6 +148,16 @@ class EmbeddingBackward(Op):
         if padding_idx >= 0:
             rows = rows * (indices != padding_idx).unsqueeze(-1).to(rows.dtype)
         return (rows,)
+
+    @classmethod
+    def batch(cls, call):
+        """One table of rows for all examples."""
+        _, _, count, padding = call.args
+        rows = cls.apply(call.front(0), offset_by_example(call, 1, count), call.size * count, -1)
+        rows = call.unfolded(rows, count)
+        if padding >= 0:
+            rows = TABLE["where"].apply((_numbers(count, rows) == padding).unsqueeze(-1), 0.0, rows)
+        return rows
 
     @staticmethod
     def samples(draw):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.base import Op
+from tritorch.ops.batching import shifted
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.index.indexing import pick_along, places_of, read_picked, write_picked
 from tritorch.ops.index.segments import accumulate
@@ -82,6 +83,7 @@ def whole_of(part, shape):
 class Gather(Op):
     """out[i][j] = input[index[i][j]][j] for dim 0, and alike for others."""
 
+    batch = shifted("dim")
     exports = ("gather", "Tensor.gather")
     saves = ("index",)
 
@@ -177,6 +179,16 @@ class Scatter(Op):
         if self.edges[4] is not None:
             source = whole_of(Gather.apply(grad, dim, index), self.edges[4][2])
         return kept, None, None, None, source
+
+    @classmethod
+    def batch(cls, call):
+        """One dimension further on; a number for all places is one for each."""
+        if not call.rank(0):
+            return None
+        input, dim, accumulate, index, src = call.in_front()
+        if not call.rank(4):
+            src = src.reshape((-1, *(1,) * call.rank(3))).expand(*index.array.shape)
+        return cls.apply(input, dim + 1, accumulate, index, src)
 
     @staticmethod
     def samples(draw):

@@ -12,6 +12,7 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import Op
+from tritorch.ops.index.batched import picked, put
 from tritorch.ops.index.segments import accumulate, add_rows, rest_layout
 from tritorch.ops.layout import broadcast_shape, broadcast_strides, element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.pointwise.cast import copy_elements
@@ -208,6 +209,7 @@ def out_of_bounds(error):
 class Index(Op):
     """input[..., indices, ...]: the elements at the given positions of the dimensions `dims`."""
 
+    batch = picked
     saves = ("indices",)
 
     @staticmethod
@@ -256,6 +258,7 @@ class IndexPut(Op):
     Where positions repeat, sums are taken in a fixed order; which of several written values stays is open on a GPU.
     """
 
+    batch = put
     saves = ("indices",)
     widens = True
 

@@ -77,6 +77,14 @@ class Nonzero(Op):
         _locate[blocks](out, before, input, total, input.size, *layout, RANK=input.ndim, **config)
         return out
 
+    @classmethod
+    def batch(cls, call):
+        """None: the examples have results of different sizes."""
+        raise RuntimeError(
+            "vmap: We do not support batching operators that can output dynamic shape. Attempted to vmap over "
+            "aten::nonzero. Please file an issue at https://github.com/pytorch/pytorch/issues if you need this feature."
+        )
+
     @staticmethod
     def samples(draw):
         yield (draw.booleans(5, 7),)

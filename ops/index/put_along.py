@@ -8,6 +8,7 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import Op
+from tritorch.ops.batching import shifted
 from tritorch.ops.layout import broadcast_strides, element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.pointwise.family import offsets_of, pointwise_default
 from tritorch.runtime import tl
@@ -42,6 +43,7 @@ def _put_along(
 class PutAlong(Op):
     """Zeros of `size` along `dim`, but `input` at `index`: the gradient of choosing one element."""
 
+    batch = shifted("dim")
     saves = ("index",)
 
     @staticmethod

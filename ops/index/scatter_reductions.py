@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.base import Op
+from tritorch.ops.batching import shifted
 from tritorch.ops.index.gathering import Gather, Scatter, check_range, key_along, part_of, places_along, whole_of
 from tritorch.ops.index.indexing import pick_along, places_of
 from tritorch.ops.index.segments import accumulate
@@ -20,6 +21,7 @@ from tritorch.ops.reduction.select_kernel import larger, smaller
 class ScatterReduction(Op, abstract=True):
     """input combined with `src` at `index` along `dim`; a member says how: in the kernel, and by NumPy."""
 
+    batch = shifted("dim")
     saves = ("input", "index", "src", "output")
     widens = True
     combine = None

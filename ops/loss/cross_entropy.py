@@ -8,8 +8,10 @@ import math
 import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import Op
 from tritorch.ops.layout import broadcast_strides, element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.loss.batched import by_class, spread_gradient
 from tritorch.ops.pointwise.family import offsets_of, pointwise_default, triton_dtype
 from tritorch.ops.reduction.family import PLAIN
 from tritorch.ops.reduction.kernel import computed_in
@@ -162,6 +164,8 @@ class NllLoss(Op):
     Classes lie along dimension 1, or 0 of a one-dimensional input. Rows whose target is `ignore_index` do not count.
     """
 
+    batch = by_class
+    autocast = FLOAT32
     saves = ("target", "weight", "output")
 
     @staticmethod
@@ -296,6 +300,18 @@ class NllLossBackward(Op):
         """nll_loss itself: both are the same linear map, one transposed."""
         _, target, weight, _, _, ignore_index, reduction = self.inputs
         return (NllLoss.apply(grad, target, weight, ignore_index, reduction)[0],)
+
+    @classmethod
+    def batch(cls, call):
+        """Row by row, each with its share of the gradient."""
+        _, _, weight, _, shape, ignored, _ = call.args
+        if call.batched[2]:
+            return None
+        grad, target = spread_gradient(call, 1, 3), call.front(1)
+        if len(shape) > 1:
+            grad, target = grad.flatten(0, 1), target.flatten(0, 1)
+        whole = (grad.array.shape[0], *shape[len(shape) > 1 :])
+        return cls.apply(grad, target, weight, None, whole, ignored, "none").reshape((call.size, *shape))
 
     @staticmethod
     def samples(draw):

@@ -10,8 +10,10 @@ import math
 import numpy as np
 
 from tritorch.autotune import cdiv, kernel, next_power_of_2
+from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, broadcast_strides, element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.loss.batched import by_class, spread_gradient
 from tritorch.ops.loss.cross_entropy import NllLoss, NllLossBackward, all_within, nll_finish
 from tritorch.ops.parallel import for_each, pieces_of, scratch
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
@@ -155,6 +157,8 @@ def log_sum_exp_on_host(input, axis):
 class CrossEntropy(Op):
     """nll_loss of log_softmax(input) for class indices; the sum of weights, and log sum exp of each row."""
 
+    batch = by_class
+    autocast = FLOAT32
     saves = ("input", "target", "weight", "output")
     saved_results = (1, 2)
 
@@ -294,6 +298,18 @@ class CrossEntropyBackward(Op):
             WIDE=needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides), **config,
         )  # fmt: skip
         return out
+
+    @classmethod
+    def batch(cls, call):
+        """Row by row, each with its share of the gradient."""
+        _, _, _, weight, _, _, ignored, _ = call.args
+        if call.batched[3]:
+            return None
+        grad, shape = spread_gradient(call, 2, 4), (call.size, *call.shape(1))
+        rows = [call.front(at) for at in (1, 2, 5)]
+        if len(shape) > 2:
+            grad, *rows = (each.flatten(0, 1) for each in (grad, *rows))
+        return cls.apply(grad, *rows[:2], weight, None, rows[2], ignored, "none").reshape(shape)
 
     @staticmethod
     def samples(draw):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.formula import absolute, exp, formula, log, log1p, maximum, sigmoid
 from tritorch.ops.pointwise.family import Binary
 
@@ -58,6 +59,8 @@ class BinaryCrossEntropy(Binary):
 
 class BinaryCrossEntropyWithLogits(Binary):
     """max(input, 0) - input other + log(1 + exp(-|input|)): of sigmoid(input), without overflow."""
+
+    autocast = FLOAT32
 
     @staticmethod
     def reference(x, y):

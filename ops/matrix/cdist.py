@@ -6,7 +6,9 @@ import math
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import Op
+from tritorch.ops.batching import broadcast, broadcast_whole
 from tritorch.ops.formula import absolute, formula, maximum, sign, sqrt, where
 from tritorch.ops.layout import broadcast_shape
 from tritorch.ops.matrix.distance import launch_distance, launch_distance_gradient
@@ -97,6 +99,8 @@ def kind_of_distance(p):
 class Cdist(Op):
     """(sum |x1[i] - x2[j]|^p)^(1/p) for all rows i and j; the largest for p = inf, how many differ for 0."""
 
+    batch = broadcast
+    autocast = FLOAT32
     saves = ("x1", "x2", "output")
     widens = True
 
@@ -162,6 +166,7 @@ def distance_shape(x1, x2):
 class CdistBackward(Op):
     """The gradient of cdist by x1, from the gradient and value of its result."""
 
+    batch = broadcast_whole
     widens = True
 
     @staticmethod

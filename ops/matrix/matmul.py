@@ -10,7 +10,9 @@ import math
 
 import numpy as np
 
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import Op, widened_host
+from tritorch.ops.batching import broadcast
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
 from tritorch.ops.matrix.kernel import launch_matmul
@@ -58,7 +60,9 @@ def check_dtypes(input, other):
 class Matmul(Op):
     """The matrix product of the last two dimensions, over broadcast batch dimensions; vectors as in PyTorch."""
 
+    batch = broadcast
     exports = ("matmul", "Tensor.matmul")
+    autocast = LOWER
     saves = ("input", "other")
     widens = True
 
@@ -113,6 +117,10 @@ class Matmul(Op):
                 a, grad = rows_of(a), rows_of(grad)
             second = Matmul.apply(grad, a, True, turned_a) if turned_b else Matmul.apply(a, grad, not turned_a, False)
         return first, second
+
+    @staticmethod
+    def multiplications(output, input, other, transpose_input, transpose_other):
+        return math.prod(output.shape) * input.shape[-2 if transpose_input else -1]
 
     @staticmethod
     def samples(draw):
@@ -174,7 +182,22 @@ def _turned(array):
 class Linear(Op):
     """input @ weight^T + bias, over the last dimension of `input`; `bias` may be None."""
 
+    @classmethod
+    def batch(cls, call):
+        """Weights that differ between the examples make it a product of stacks of matrices."""
+        input, weight, bias = call.args
+        if not any(call.batched[1:]) and call.rank(0):
+            return cls.apply(input, weight, bias)
+        shape = call.shape(0)
+        count = math.prod(shape[:-1])
+        rows = input.reshape((call.size, count, shape[-1]) if call.batched[0] else (count, shape[-1]))
+        out = Matmul.apply(rows, weight, False, True)
+        if bias is not None:
+            out = out + (call.padded(2, 2) if call.batched[2] else bias)
+        return out.reshape((call.size, *shape[:-1], out.array.shape[-1]))
+
     exports = ("nn.functional.linear",)
+    autocast = LOWER
     saves = ("input", "weight")
     widens = True
 
@@ -229,6 +252,10 @@ class Linear(Op):
         if self.edges[1] is not None:
             second = Matmul.apply(rows_of(grad), rows_of(input), True, False)
         return first, second, grad  # the engine sums what broadcasts
+
+    @staticmethod
+    def multiplications(output, input, weight, bias):
+        return math.prod(output.shape) * weight.shape[-1]
 
     @staticmethod
     def samples(draw):

@@ -6,6 +6,7 @@ import numpy as np
 
 from tritorch.ops.base import Op
 from tritorch.ops.formula import formula, sqrt
+from tritorch.ops.normalization import batched
 from tritorch.ops.normalization.channels_kernel import launch_moments
 from tritorch.ops.normalization.host import batch_inference_on_host, batch_norm_on_host, batch_slope_on_host
 from tritorch.ops.normalization.layout import over_batch
@@ -46,6 +47,7 @@ class BatchNorm(Norm):
     Source: Ioffe and Szegedy, "Batch normalization", 2015.
     """
 
+    batch = batched.channels
     fast = staticmethod(batch_norm_on_host)
     slope_needs_sums = True
 
@@ -69,6 +71,8 @@ class BatchNormBackward(Op):
 
     `sums` and `products` are, for each channel, the sums of grad and of grad x.
     """
+
+    batch = batched.channels_backward
 
     @staticmethod
     def reference(grad, input, weight, mean, variance, products, sums, layout, eps):
@@ -112,6 +116,7 @@ class BatchNormInference(Op):
     weight and bias may be None; mean and variance have no gradient.
     """
 
+    batch = batched.inference
     saves = ("input", "weight", "mean", "variance")
 
     @staticmethod

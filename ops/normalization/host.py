@@ -213,7 +213,8 @@ def channel_sums_on_host(grad, input, mean, variance, layout, eps):
         apart = np.subtract(x[here], middle[0] if same else mean[here][..., None], scratch(x[here]))
         sums[here], products[here] = _sums(grad[here]), _products(apart, grad[here])
 
-    for_each(measure, _blocks(x, *((mean[0],) if same else ())))
+    if len(x):  # an empty batch has no planes to measure, and sums of nothing are zeros
+        for_each(measure, _blocks(x, *((mean[0],) if same else ())))
     products *= _by_plane(_scale(variance, eps), layout)
     return tuple(_over_batch(each).astype(x.dtype) for each in (products, sums))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op
+from tritorch.ops.normalization import batched
 from tritorch.ops.normalization.host import norm_backward_on_host, norm_on_host
 from tritorch.ops.normalization.layout import over_groups, over_last
 from tritorch.ops.normalization.norm import Norm, mean_of, normalised, wide
@@ -13,6 +15,8 @@ from tritorch.ops.normalization.rows_kernel import launch_norm, launch_norm_back
 
 class RowNorm(Norm, abstract=True):
     """A normalisation of rows."""
+
+    batch = batched.rows
 
     @classmethod
     def fast(cls, input, weight, bias, layout, eps):
@@ -27,6 +31,8 @@ class RowNorm(Norm, abstract=True):
 
 class RowNormBackward(Op, abstract=True):
     """The gradient of a normalisation of rows by its input; weight and mean may be None."""
+
+    batch = batched.rows_backward
 
     @staticmethod
     def reference(grad, input, weight, mean, variance, layout, eps):
@@ -66,6 +72,7 @@ class LayerNorm(RowNorm):
     Source: Ba, Kiros and Hinton, "Layer normalization", 2016.
     """
 
+    autocast = FLOAT32_ON_GPUS
     shown_as = "NativeLayerNorm"
 
     @staticmethod
@@ -98,6 +105,7 @@ class RmsNorm(RowNorm):
     Source: Zhang and Sennrich, "Root mean square layer normalization", 2019.
     """
 
+    autocast = FLOAT32_ON_GPUS
     saved_results = (1,)
     centred = False
 
@@ -136,6 +144,9 @@ class GroupNorm(RowNorm):
     Source: Wu and He, "Group normalization", 2018.
     """
 
+    batch = batched.groups
+    autocast = FLOAT32_ON_GPUS
+
     @staticmethod
     def samples(draw):
         yield _grouped(draw, 2, 6, 5, groups=3)
@@ -151,6 +162,7 @@ class GroupNorm(RowNorm):
 class GroupNormBackward(RowNormBackward):
     """The gradient of group_norm by its input."""
 
+    batch = batched.groups_backward
     of = GroupNorm
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, element_strides
+from tritorch.ops.normalization import batched
 from tritorch.ops.normalization.norm import wide
 from tritorch.ops.pointwise.family import triton_dtype
 from tritorch.ops.reduction.kernel import computed_in
@@ -47,6 +48,7 @@ def _update(
 class UpdateRunning(Op):
     """running (1 - momentum) + momentum new, in place, for a mean and, with `factor` times the new, a variance."""
 
+    batch = batched.running
     in_place = True
 
     @staticmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.formula import erf, erf_on_host, exp, expm1, formula, log1p, maximum, minimum, sigmoid, tanh, where
 from tritorch.ops.pointwise.family import Unary, straddling
 from tritorch.ops.promotion import floating_only, like_tensors, refusing_bool
@@ -155,6 +156,7 @@ class Silu(Unary):
 class Softplus(Parametrised):
     """log(1 + exp(beta * input)) / beta; input itself where beta * input is above threshold."""
 
+    autocast = FLOAT32_ON_GPUS
     arguments = ("input", "beta", "threshold")
     parameters = (1.3, 4.5)
     types = staticmethod(floating_only("softplus_cpu"))

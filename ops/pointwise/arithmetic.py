@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import enter, export, operator_of
 from tritorch.ops.formula import absolute, divide, formula, sign
 from tritorch.ops.guard import need_tensors
@@ -168,8 +169,7 @@ def reverse_divide(self, other):
     return TrueDivide.apply(other, self)
 
 
-enter("Tensor.__rtruediv__", operator_of(reverse_divide))
-enter("Tensor.__rdiv__", operator_of(reverse_divide))
+export("Tensor.__rtruediv__", "Tensor.__rdiv__", autocast=FLOAT32_ON_GPUS)(operator_of(reverse_divide))
 
 
 class Neg(Unary):
@@ -197,6 +197,7 @@ class Reciprocal(Unary):
     """1 / input, in floating point."""
 
     exports = ("reciprocal", "Tensor.reciprocal")
+    autocast = FLOAT32_ON_GPUS
     types = staticmethod(floating)
     reference = staticmethod(np.reciprocal)
 
@@ -220,6 +221,7 @@ class Square(Unary):
 
     shown_as = "Pow"
     exports = ("square", "Tensor.square")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.square)
 
     @staticmethod

@@ -6,6 +6,7 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import Op, export
+from tritorch.ops.batching import leading
 from tritorch.ops.layout import broadcast_shape, broadcast_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.pointwise.family import offsets_of, pointwise_default
 from tritorch.runtime import tl, transfer
@@ -69,6 +70,7 @@ def _cast_on_host(x, dtype):
 class Cast(Op):
     """The elements in another dtype (a NumPy dtype): floats lose their fraction as integers; bool is "not zero"."""
 
+    batch = leading
     shown_as = "ToCopy"
     reference = staticmethod(_cast_on_host)
 
@@ -103,6 +105,8 @@ class Cast(Op):
 
 class Clone(Op):
     """The elements in contiguous memory of their own."""
+
+    batch = leading
 
     @staticmethod
     def reference(input):
@@ -162,6 +166,11 @@ class OverwrittenBy(Op):
     def backward(self, grad):
         """Zero for what was overwritten, the gradient for the source."""
         return None if self.edges[0] is None else grad.new_zeros(self.edges[0][2]), grad
+
+    @classmethod
+    def batch(cls, call):
+        """What is written over has the batch too: `vmap` refuses to write a batch over one example."""
+        return cls.apply(call.front(0), call.padded(1, max(call.rank(0), call.rank(1))))
 
     @staticmethod
     def samples(draw):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_GPUS, WIDEST_ON_GPUS
 from tritorch.ops.formula import (
     cos,
     cosh,
@@ -34,6 +35,7 @@ class Exp(Floating):
     """e to the power of input."""
 
     exports = ("exp", "Tensor.exp")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.exp)
     quick_gradient = staticmethod(np.multiply)
     value = exp
@@ -62,6 +64,7 @@ class Expm1(Floating):
     """e to the power of input, less 1: precise near zero."""
 
     exports = ("expm1", "Tensor.expm1", "special.expm1")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.expm1)
     value = expm1
 
@@ -85,6 +88,7 @@ class Log(Positive):
     """The natural logarithm of input."""
 
     exports = ("log", "Tensor.log")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.log)
     quick_gradient = staticmethod(np.true_divide)
     value = log
@@ -98,6 +102,7 @@ class Log2(Positive):
     """The logarithm of input to base 2."""
 
     exports = ("log2", "Tensor.log2")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.log2)
 
     @formula
@@ -113,6 +118,7 @@ class Log10(Positive):
     """The logarithm of input to base 10."""
 
     exports = ("log10", "Tensor.log10")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.log10)
 
     @formula
@@ -128,6 +134,7 @@ class Log1p(Positive):
     """The natural logarithm of 1 + input: precise near zero."""
 
     exports = ("log1p", "Tensor.log1p", "special.log1p")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.log1p)
     value = log1p
 
@@ -152,6 +159,7 @@ class Rsqrt(Positive):
     """1 / sqrt(input)."""
 
     exports = ("rsqrt", "Tensor.rsqrt")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(rsqrt.host)
     value = rsqrt
 
@@ -198,6 +206,7 @@ class Tan(Inner):
     """The tangent of input, in radians."""
 
     exports = ("tan", "Tensor.tan")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.tan)
     value = tan
 
@@ -210,6 +219,7 @@ class Asin(Inner):
     """The angle whose sine is input."""
 
     exports = ("asin", "arcsin", "Tensor.asin", "Tensor.arcsin")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.arcsin)
 
     @formula
@@ -225,6 +235,7 @@ class Acos(Inner):
     """The angle whose cosine is input."""
 
     exports = ("acos", "arccos", "Tensor.acos", "Tensor.arccos")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.arccos)
 
     @formula
@@ -255,6 +266,7 @@ class Atan2(Binary):
     """The angle between the positive x axis and the point (x = other, y = input)."""
 
     exports = ("atan2", "arctan2", "Tensor.atan2", "Tensor.arctan2")
+    autocast = WIDEST_ON_GPUS
     reference = staticmethod(np.arctan2)
     types = staticmethod(floating)
 
@@ -281,6 +293,7 @@ class Sinh(Floating):
     """(exp(input) - exp(-input)) / 2."""
 
     exports = ("sinh", "Tensor.sinh")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.sinh)
     value = sinh
 
@@ -293,6 +306,7 @@ class Cosh(Floating):
     """(exp(input) + exp(-input)) / 2."""
 
     exports = ("cosh", "Tensor.cosh")
+    autocast = FLOAT32_ON_GPUS
     reference = staticmethod(np.cosh)
     value = cosh
 

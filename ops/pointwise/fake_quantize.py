@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.formula import formula, nearest, where
 from tritorch.ops.pointwise.family import Unary, straddling
 from tritorch.ops.promotion import floating_only
@@ -17,6 +18,7 @@ class FakeQuantizePerTensorAffine(Unary):
     """
 
     exports = ("fake_quantize_per_tensor_affine",)
+    autocast = FLOAT32_ON_CPUS
     arguments = ("input", "scale", "zero_point", "quant_min", "quant_max")
     types = staticmethod(floating_only("fake_quantize_tensor_cachemask_kernel_type_handling"))
     differentiable_at = staticmethod(lambda *sample: False)  # a step function, whose gradient is an estimator

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import numbers
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from tritorch.ops.pointwise.kernel import offsets_of as offsets_of
 from tritorch.ops.pointwise.kernel import pointwise_default as pointwise_default
 from tritorch.ops.pointwise.kernel import triton_dtype as triton_dtype
 from tritorch.ops.promotion import arithmetic, as_computed, floating, predicate, straight_dtypes
+from tritorch.runtime import dtypes
 
 
 class Pointwise(Op, abstract=True):
@@ -159,6 +161,27 @@ class Pointwise(Op, abstract=True):
         needed = [self.output if at < 0 else self.inputs[at] for at in needs]
         return value.fn(grad, *needed) if self.recording else op.apply(grad, *needed)
 
+    @classmethod
+    def batch(cls, call):
+        """Broadcast, and promoted as one example is: in a batch, tensors without dimensions have one."""
+        args = call.aligned()
+        typed = [at for at in call.tensors() if not (cls.condition and at == 0)]
+        if len({args[at].array.dtype for at in typed}) > 1:
+            plain = [each for each in args[cls.condition :] if not hasattr(each, "array")]
+            examples = [_Outside(args[at].array.dtype, call.rank(at)) for at in typed]
+            common = dtypes.result_type(*examples, *plain)
+            if common is not dtypes.result_type(*[args[at].array for at in typed], *plain):
+                for at in typed:
+                    args[at] = args[at].to(common)
+        return cls.apply(*args)
+
+
+class _Outside(NamedTuple):
+    """What promotion looks at of an array."""
+
+    dtype: np.dtype
+    ndim: int
+
 
 def _parameters(value):
     code = value.fn.__code__
@@ -167,6 +190,11 @@ def _parameters(value):
 
 class PointwiseGradient(Pointwise, abstract=True):
     """The gradient of a pointwise op by one of its arguments."""
+
+    @classmethod
+    def batch(cls, call):
+        """As the family's; gradients are given for whole results."""
+        return super().batch(call.all_batched())
 
     backward = Op.backward  # a gradient that is itself recorded is composed of ops, so this one is never recorded
 

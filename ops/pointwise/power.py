@@ -6,6 +6,7 @@ import numbers
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import enter, export, operator_of
 from tritorch.ops.formula import formula, log, where
 from tritorch.ops.pointwise.arithmetic import Square
@@ -57,6 +58,7 @@ def power(x, y):
 class Pow(Binary):
     """input to the power exponent; integers stay integers, exactly."""
 
+    autocast = FLOAT32_ON_GPUS
     arguments = ("input", "exponent")
     reference = staticmethod(power_on_host)
     quick = staticmethod(quick_power)

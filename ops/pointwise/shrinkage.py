@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.formula import absolute, divide, formula, sigmoid, tanh, where
 from tritorch.ops.pointwise.activation import Kinked, Parametrised
 from tritorch.ops.pointwise.family import Binary, Floating, straddling
@@ -106,6 +107,7 @@ class Hardshrink(Parametrised):
 class Prelu(Binary):
     """input above 0, weight * input elsewhere [He et al. 2015]; weight is broadcast, and its gradient summed."""
 
+    autocast = LOWER
     arguments = ("input", "weight")
     types = staticmethod(floating_only("prelu_cpu"))
     reference = staticmethod(lambda x, weight: np.where(x > 0, x, x * weight))

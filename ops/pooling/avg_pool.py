@@ -6,6 +6,7 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, kernel
 from tritorch.ops.base import Op
+from tritorch.ops.batching import folded
 from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
@@ -121,6 +122,7 @@ def _spread(grad, axis, kernel, stride, padding, size):
 class AvgPool(Op):
     """The sum over each window, divided by how many elements it holds, or by `divisor`; integers towards zero."""
 
+    batch = folded
     widens = True
 
     @staticmethod
@@ -233,6 +235,7 @@ def _avg_pool_backward(
 class AvgPoolBackward(Op):
     """The gradient of AvgPool by images of `size`: to each element the shares of the windows that cover it."""
 
+    batch = folded
     widens = True
 
     @staticmethod

@@ -6,6 +6,7 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import Op
+from tritorch.ops.batching import folded
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.parallel import by_items, for_each, pieces_of
@@ -109,6 +110,7 @@ def _largest(input, kernel_size, stride, padding, dilation, ceil_mode):
 class MaxPool(Op):
     """The largest element of each window, the first of equals, NaN before all; and where in its plane it is."""
 
+    batch = folded
     widens = True
 
     @staticmethod
@@ -227,6 +229,7 @@ def covers(kernel_size, stride, dilation):
 class MaxPoolBackward(Op):
     """The gradient of MaxPool: each window's gradient goes to its largest element; the same bits at every call."""
 
+    batch = folded
     saves = ("indices",)
     widens = True
 

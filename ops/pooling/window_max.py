@@ -122,6 +122,17 @@ class WindowMax(Op):
         zeros = grad.new_zeros((*shape[:2], math.prod(shape[2:])))
         return TABLE["scatter"].apply(zeros, 2, True, indices, grad.flatten(2)).reshape(shape), None
 
+    @classmethod
+    def batch(cls, call):
+        """A batch of batches is a larger batch."""
+        images, channels = call.shape(0)[:2]
+        if call.batched[1] or call.shape(1)[0] != 1:  # a table for each plane
+            rows = call.front(1).expand(call.size, images * channels, *call.shape(1)[1:]).flatten(0, 1)
+            found = cls.apply(*call.folded(0), rows, *call.args[2:])
+        else:
+            found = cls.apply(*call.folded(0), *call.args[1:])
+        return call.unfolded(found, images)
+
     @staticmethod
     def samples(draw):
         bounds = np.array([[0, 2], [1, 3], [3, 4], [0, 3], [2, 5], [0, 1], [1, 4]])  # 2 + 3 + 2 places

@@ -12,6 +12,7 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
 from tritorch.ops.base import Op
+from tritorch.ops.batching import leading
 from tritorch.ops.creation import Creation
 from tritorch.ops.layout import as_contiguous, empty_like
 from tritorch.ops.random.philox import doubles, philox_doubles, philox_words, words
@@ -270,6 +271,8 @@ def _bernoulli(
 
 class Bernoulli(Op):
     """1 with the probability that `input` has, else 0, in the dtype of `input`."""
+
+    batch = leading
 
     @staticmethod
     def reference(input, seed, offset):

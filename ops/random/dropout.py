@@ -6,6 +6,7 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import Op
+from tritorch.ops.batching import leading
 from tritorch.ops.layout import as_contiguous, empty_like
 from tritorch.ops.random.draws import draw_default
 from tritorch.ops.random.philox import philox_words, words
@@ -41,6 +42,7 @@ def threshold_and_scale(p):
 class Dropout(Op):
     """x keep / (1 - p), where keep is 0 with probability p and else 1, by the Philox words of (seed, offset)."""
 
+    batch = leading
     widens = True
 
     @staticmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tritorch.ops.base import TABLE, Op
@@ -70,6 +72,10 @@ class GruLayer(Op):
         return entering[:, : 3 * width], by_hidden + carry, by_weight, of_states
 
     @staticmethod
+    def multiplications(output, projection, *arguments):
+        return math.prod(projection.shape) * output[0].shape[-1]
+
+    @staticmethod
     def samples(draw):
         for number, (batch_sizes, reverse) in enumerate(ORDERS):
             batch, width = batch_sizes[0], (5, 3)[number % 2]
@@ -130,6 +136,10 @@ class GruGradient(Op):
                 hidden.shape[1], not reverse, weight.dtype,
             )  # fmt: skip
         return out, carry
+
+    @staticmethod
+    def multiplications(result, grad, grad_gates, output, gates, hidden, weight, *settings):
+        return math.prod(output.shape) * weight.shape[0]
 
     @staticmethod
     def samples(draw):

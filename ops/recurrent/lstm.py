@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tritorch.ops.base import TABLE, Op
@@ -93,6 +95,10 @@ class LstmLayer(Op):
         return entering, by_hidden, by_cell, by_weight
 
     @staticmethod
+    def multiplications(output, projection, *arguments):
+        return math.prod(projection.shape) * output[0].shape[-1]
+
+    @staticmethod
     def samples(draw):
         for number, (batch_sizes, reverse) in enumerate(ORDERS):
             batch, width = batch_sizes[0], (5, 3)[number % 2]
@@ -153,6 +159,10 @@ class LstmGradient(Op):
                 batch_sizes, cell.shape[1], not reverse, weight.dtype,
             )  # fmt: skip
         return out, carry
+
+    @staticmethod
+    def multiplications(result, grad, grad_cells, grad_gates, cells, gates, cell, weight, *settings):
+        return math.prod(gates.shape) * weight.shape[-1]
 
     @staticmethod
     def samples(draw):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tritorch.ops.base import TABLE, Op
@@ -70,6 +72,10 @@ class RnnLayer(Op):
         return entering, *weight_gradients(entering, output, hidden, weight, *order, places)
 
     @staticmethod
+    def multiplications(output, projection, *arguments):
+        return math.prod(projection.shape) * output.shape[-1]
+
+    @staticmethod
     def samples(draw):
         for number, (batch_sizes, reverse) in enumerate(ORDERS):
             batch, width = batch_sizes[0], (5, 3)[number % 2]
@@ -110,6 +116,10 @@ class RnnGradient(Op):
                 weight.dtype, SLOPE=rectified_slope if rectify else tanh_slope,
             )  # fmt: skip
         return out
+
+    @staticmethod
+    def multiplications(result, grad, output, weight, *settings):
+        return math.prod(output.shape) * weight.shape[-1]
 
     @staticmethod
     def samples(draw):

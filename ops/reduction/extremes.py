@@ -10,6 +10,7 @@ from collections import namedtuple
 import numpy as np
 
 from tritorch.ops.base import TABLE, Op, export, write_out
+from tritorch.ops.batching import shifted
 from tritorch.ops.index.put_along import PutAlong
 from tritorch.ops.reduction.family import Reduction, dims_of, reduction_samples
 from tritorch.ops.reduction.kernel import as_dims, reduced_shape
@@ -115,6 +116,7 @@ class Amin(Extreme):
 class Selection(Op, abstract=True):
     """The largest or smallest element along one dimension, with its index."""
 
+    batch = shifted("dim")
     saves = ("output",)
     choose = first_larger
     limit = staticmethod(lowest)
@@ -199,6 +201,15 @@ class Arg(Op, abstract=True):
         """One launch, or two where rows are few and long."""
         _, places = launch_select(input, dim, self.choose, self.limit(input.dtype), want_values=False)
         return places.reshape(reduced_shape(input.shape, dim, keepdim))
+
+    @classmethod
+    def batch(cls, call):
+        """Among all elements of an example they are one row of the batch."""
+        input, dim, keepdim = call.args
+        if dim is not None and call.rank(0):
+            return cls.apply(input, dim + 1, keepdim)
+        found = cls.apply(input.reshape((call.size, -1)), 1, False)
+        return found.reshape((call.size, *(1,) * call.rank(0))) if keepdim else found
 
     @staticmethod
     def samples(draw):

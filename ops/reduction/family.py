@@ -8,7 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.autotune import kernel
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op
+from tritorch.ops.batching import shifted
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.reduction.kernel import as_dims, combiner, computed_in, launch_reduce, reduced_shape, widen
@@ -53,6 +55,7 @@ def sum_dtype(dtype, given):
 class Reduction(Op, abstract=True):
     """An op that combines the elements along dimensions into one; a member gives how two are combined."""
 
+    batch = shifted("dim", scalars=True)
     combine = None
     identity = 0
     prepare = widen
@@ -113,6 +116,7 @@ class Sum(Reduction):
     """The sum along `dim`; integers and bools are summed in int64."""
 
     exports = ("sum", "Tensor.sum")
+    autocast = FLOAT32_ON_GPUS
     combine = add
 
     @staticmethod
@@ -183,8 +187,18 @@ class Spread(Op):
         return self.host(*args)
 
     def backward(self, grad):
-        """The sum over what was repeated."""
-        return (Sum.apply(grad, self.inputs[2], self.inputs[3], None),)
+        """The sum over what was repeated; the engine takes it where the dimensions are all there."""
+        return (grad if self.inputs[3] else Sum.apply(grad, self.inputs[2], False, None),)
+
+    @classmethod
+    def batch(cls, call):
+        """Repeated over what was reduced, behind the batch."""
+        grad, shape, dim, keepdim = call.args
+        if not keepdim:
+            grad = grad.reshape((call.size, *reduced_shape(shape, dim, True)))
+        else:
+            grad = call.padded(0, len(shape))
+        return grad.expand(call.size, *shape)
 
     @staticmethod
     def samples(draw):
@@ -236,6 +250,13 @@ class SumToSize(Reduction):
     def backward(self, grad):
         """The gradient for every element that was summed."""
         return (Spread.apply(grad, self.edges[0][2], None, True),)
+
+    @classmethod
+    def batch(cls, call):
+        """The sum over the dimensions between the batch and those of `size`, and over those repeated in it."""
+        input, size = call.args
+        whole = (call.size, *(1,) * (call.rank(0) - len(size)), *size)
+        return cls.apply(input, whole).reshape((call.size, *size))
 
     @staticmethod
     def samples(draw):

@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from tritorch.autotune import kernel
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import TABLE, Op
+from tritorch.ops.batching import shifted
 from tritorch.ops.layout import empty_like
 from tritorch.ops.pointwise.arithmetic import Abs
 from tritorch.ops.pointwise.cast import copy_elements
@@ -40,6 +42,8 @@ _DIRECT = {
 class LinalgVectorNorm(Op):
     """(sum |input|^ord)^(1/ord) along `dim`; the largest |input| for inf, the smallest for -inf, how many for 0."""
 
+    batch = shifted("dim", scalars=True)
+    autocast = FLOAT32_ON_GPUS
     saves = ("input", "output")
     widens = True
 

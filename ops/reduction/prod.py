@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import TABLE
 from tritorch.ops.reduction.family import PLAIN, Reduction, reduction_samples, sum_dtype
 from tritorch.ops.reduction.kernel import as_dims, combiner, nonzero
@@ -29,6 +30,7 @@ class Prod(Reduction):
     """The product along `dim`; integers and bools are multiplied in int64."""
 
     exports = ("prod", "Tensor.prod")
+    autocast = FLOAT32
     saves = ("input", "output")
     combine = multiply
     identity = 1

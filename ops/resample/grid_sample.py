@@ -9,6 +9,7 @@ import numpy as np
 
 from tritorch.autotune import cdiv
 from tritorch.ops.base import TABLE, Op, device_of
+from tritorch.ops.batching import folded
 from tritorch.ops.creation import Full
 from tritorch.ops.index.segments import accumulate
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
@@ -74,6 +75,7 @@ class GridSample(Op):
     (N, C, places). Source: Jaderberg et al., "Spatial transformer networks", 2015.
     """
 
+    batch = folded
     saves = ("input", "grid")
     widens = True
 
@@ -163,6 +165,13 @@ class GridSampleInputGradient(Op):
         accumulate(out, rows, targets, (channels,), (math.prod(shape[2:]),))
         return out
 
+    @classmethod
+    def batch(cls, call):
+        """A batch of batches is a larger batch."""
+        images, *rest = call.args[2]
+        found = cls.apply(*call.folded(0, 1), (call.size * images, *rest), *call.args[3:])
+        return call.unfolded(found, images)
+
     @staticmethod
     def samples(draw):
         for input, grid, *rest in GridSample.samples(draw):
@@ -172,6 +181,7 @@ class GridSampleInputGradient(Op):
 class GridSampleGridGradient(Op):
     """The gradient of GridSample by the grid: how the weights of what is read change with each coordinate."""
 
+    batch = folded
     widens = True
 
     @staticmethod

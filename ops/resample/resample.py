@@ -8,6 +8,7 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import Op, device_of
+from tritorch.ops.batching import folded
 from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
@@ -73,6 +74,7 @@ class Resample(Op):
     their order. Integers are only read, by maps of one tap and weight 1.
     """
 
+    batch = folded
     widens = True
 
     @staticmethod

@@ -6,7 +6,9 @@ import warnings
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op, export
+from tritorch.ops.batching import shifted
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.reduction.family import PLAIN
@@ -55,6 +57,7 @@ def log_softmax_on_host(x, dim):
 class RowWise(Op, abstract=True):
     """An op that normalises along one dimension; `dim` counts from the front and is () without dimensions."""
 
+    batch = shifted("dim")
     saves = ("output",)
 
     @classmethod
@@ -106,6 +109,7 @@ class Softmax(RowWise):
     """exp(x - max x) / sum exp(x - max x) along `dim`."""
 
     exports = ("softmax", "Tensor.softmax")
+    autocast = FLOAT32_ON_GPUS
     compute = staticmethod(softmax_on_host)
     finish = normalised
 
@@ -128,6 +132,7 @@ class LogSoftmax(RowWise):
     """x - max x - log sum exp(x - max x) along `dim`."""
 
     exports = ("log_softmax", "Tensor.log_softmax")
+    autocast = FLOAT32_ON_GPUS
     compute = staticmethod(log_softmax_on_host)
     finish = log_normalised
 
@@ -147,6 +152,8 @@ class LogSoftmax(RowWise):
 
 class RowWiseBackward(Op, abstract=True):
     """The gradient of a row-wise op from the gradient and value of its result."""
+
+    batch = shifted("dim")
 
     @classmethod
     def host(cls, grad, output, dim):

@@ -10,6 +10,7 @@ from collections import namedtuple
 import numpy as np
 
 from tritorch.ops.base import Op
+from tritorch.ops.batching import shifted
 from tritorch.ops.index.gathering import key_along
 from tritorch.ops.layout import as_contiguous
 from tritorch.ops.parallel import by_items
@@ -66,6 +67,7 @@ class RunSums(Op):
     An index is its own first element's: the elements of one are a run.
     """
 
+    batch = shifted("dim")
     saves = ("index",)
     widens = True
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.base import Op
+from tritorch.ops.batching import shifted
 
 
 class Scan(Op, abstract=True):
     """An op that gives running results along one dimension; a tensor without dimensions is a row of one element."""
+
+    batch = shifted("dim")
 
     def scanned(self, input, dim, launch):
         """What `launch` gives for (array, dim), which has a dimension, under the shape of `input`."""

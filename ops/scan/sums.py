@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import TABLE
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.reduction.family import dim_of, sum_dtype
@@ -105,6 +106,7 @@ class Cumsum(RunningTotal):
     """The sum of all elements up to each along `dim`; integers and bools are summed in int64."""
 
     exports = ("cumsum", "Tensor.cumsum")
+    autocast = FLOAT32_ON_GPUS
     combine = add
     step = np.add
 
@@ -123,6 +125,7 @@ class Cumprod(RunningTotal):
     """The product of all elements up to each along `dim`; integers and bools are multiplied in int64."""
 
     exports = ("cumprod", "Tensor.cumprod")
+    autocast = FLOAT32_ON_GPUS
     saves = ("input", "output")
     combine = multiply
     identity = 1

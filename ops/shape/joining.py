@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from tritorch.ops.base import Op, device_of
+from tritorch.ops.batching import shifted
 from tritorch.ops.creation import Full
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.layout import empty_like
@@ -18,6 +19,14 @@ from tritorch.runtime.dtypes import of, promote_types
 
 class Cat(Op):
     """The tensors one after the other along `dim`, from `starts` on; empty ones of one dimension are left out."""
+
+    @classmethod
+    def batch(cls, call):
+        """The batch stays first. Empty vectors, which are left out, would be matrices in it."""
+        if any(call.shape(at) == (0,) for at in call.tensors()):
+            return None
+        dim, starts, *tensors = call.in_front()
+        return cls.apply(dim + 1, starts, *tensors)
 
     exports = ("cat", "concat", "concatenate")
 
@@ -122,6 +131,7 @@ class Cat(Op):
 class Stack(Op):
     """The tensors, all of one size, along a new dimension `dim`."""
 
+    batch = shifted("dim", scalars=True)
     exports = ("stack",)
 
     @staticmethod

@@ -220,6 +220,14 @@ class Pad(Op):
             return (PadBackward.apply(grad, self.edges[0][2], widths, mode),)
         return (Pad.apply(grad, tuple([(-before, -after) for before, after in widths]), mode, 0),)
 
+    @classmethod
+    def batch(cls, call):
+        """A batch of batches is a larger batch; else the batch is one more dimension that is not padded."""
+        _, widths, *rest = call.args
+        if widths and widths[0] == (0, 0):
+            return call.unfolded(cls.apply(*call.folded(0), widths, *rest), call.shape(0)[0])
+        return cls.apply(call.front(0), ((0, 0), *widths), *rest)
+
     @staticmethod
     def samples(draw):
         yield draw(2, 3), ((0, 0), (1, 2)), "constant", 0
@@ -345,6 +353,15 @@ class PadBackward(Op):
         """The new gradient, padded."""
         _, _, widths, mode = self.inputs
         return (Pad.apply(grad, widths, mode, 0),)
+
+    @classmethod
+    def batch(cls, call):
+        """As Pad's."""
+        _, size, widths, mode = call.args
+        if widths and widths[0] == (0, 0):
+            found = cls.apply(*call.folded(0), (call.size * size[0], *size[1:]), widths, mode)
+            return call.unfolded(found, size[0])
+        return cls.apply(call.front(0), (call.size, *size), ((0, 0), *widths), mode)
 
     @staticmethod
     def samples(draw):

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 
 from tritorch.ops.base import Op
+from tritorch.ops.batching import shifted
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.ops.layout import empty_like
 from tritorch.ops.pointwise.cast import copy_elements
@@ -16,6 +17,7 @@ from tritorch.ops.shape.views import reshape
 class Flip(Op):
     """The tensor with the order of the dimensions `dims` reversed, as a copy."""
 
+    batch = shifted("dims", scalars=True)
     exports = ("flip", "Tensor.flip")
 
     @staticmethod
@@ -56,6 +58,7 @@ class Flip(Op):
 class Roll(Op):
     """The indices of the dimensions `dims` shifted, those that fall off the end coming back at the start."""
 
+    batch = shifted("dims")
     exports = ("roll", "Tensor.roll")
 
     @staticmethod

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from tritorch.ops.base import Op, device_of
+from tritorch.ops.batching import shift, shifted
 from tritorch.ops.creation import Full
 from tritorch.ops.dimensions import as_sizes, wrap_dim
 from tritorch.ops.layout import element_strides, empty_like
@@ -23,6 +24,7 @@ from tritorch.runtime.strides import extent
 class Diagonal(ViewOp):
     """The elements [..., i, ..., i + offset, ...] of two dimensions, as the last dimension."""
 
+    batch = shifted("dim1", "dim2")
     exports = ("diagonal", "Tensor.diagonal")
 
     @staticmethod
@@ -66,6 +68,7 @@ class Diagonal(ViewOp):
 class Unfold(ViewOp):
     """All windows of `size` elements of a dimension, `step` apart, with the window as a new last dimension."""
 
+    batch = shifted("dimension")
     exports = ("Tensor.unfold",)
 
     @staticmethod
@@ -117,6 +120,13 @@ class AsStrided(ViewOp):
 
     The argument's own strides are the last one: they say which of its elements the view's are.
     """
+
+    @classmethod
+    def batch(cls, call):
+        """The batch with its own stride."""
+        input, size, stride, offset, _ = call.args
+        own = element_strides(input.array)
+        return cls.apply(input, (call.size, *size), (own[0], *stride), offset, own)
 
     exports = ("as_strided", "Tensor.as_strided")
 
@@ -211,6 +221,14 @@ class LaidOut(Op):
 
 class Placed(Op):
     """Zeros of `shape` with `source` written over the view that op `view` takes of them with arguments `rest`."""
+
+    @classmethod
+    def batch(cls, call):
+        """Along a diagonal: of two dimensions that are one further on. Other views are made one by one."""
+        source, shape, view, rest = call.args
+        if view is not Diagonal:
+            return None
+        return cls.apply(source, (call.size, *shape), view, (rest[0], *shift(rest[1:], 0)))
 
     @staticmethod
     def reference(source, shape, view, rest):

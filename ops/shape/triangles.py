@@ -6,6 +6,7 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, choices, kernel, powers
 from tritorch.ops.base import Op
+from tritorch.ops.batching import leading
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.outputs import takes_out
 from tritorch.ops.pointwise.family import offsets_of, pointwise_default
@@ -40,6 +41,7 @@ def _triangle(
 class Triangle(Op, abstract=True):
     """The elements of matrices on one side of a diagonal, that included, and zero elsewhere."""
 
+    batch = leading
     upper = False
 
     @classmethod

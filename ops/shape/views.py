@@ -11,9 +11,11 @@ from operator import index as as_int
 import numpy as np
 
 from tritorch.ops.base import Op, device_of, export
+from tritorch.ops.batching import leading, shifted
 from tritorch.ops.creation import Full
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.ops.pointwise.cast import copy_elements
+from tritorch.ops.shape import batched
 from tritorch.runtime import strides, views
 from tritorch.runtime.dtypes import dtype as dtype_class
 
@@ -32,6 +34,7 @@ class View(ViewOp):
     """The same elements, in row-major order, under a new shape, without copying."""
 
     exports = ("Tensor.view",)
+    batch = batched.viewed
 
     @staticmethod
     def reference(input, size):
@@ -98,6 +101,8 @@ def reshape(input, *shape, **named):
 class ViewDtype(ViewOp):
     """The same bytes read as another dtype."""
 
+    batch = leading
+
     @staticmethod
     def reference(input, dtype):
         return input.view(dtype)
@@ -113,6 +118,8 @@ class ViewDtype(ViewOp):
 
 class Permute(ViewOp):
     """The dimensions in another order."""
+
+    batch = batched.permuted
 
     @staticmethod
     def reference(input, dims):
@@ -151,6 +158,7 @@ class Transpose(ViewOp):
     """Two dimensions swapped."""
 
     exports = ("transpose", "swapaxes", "swapdims", "Tensor.transpose", "Tensor.swapaxes", "Tensor.swapdims")
+    batch = shifted("dim0", "dim1")
 
     @staticmethod
     def reference(input, dim0, dim1):
@@ -183,6 +191,7 @@ class T(ViewOp):
     """The transpose of a matrix; vectors and numbers are as they are."""
 
     exports = ("t", "Tensor.t")
+    batch = batched.turned
 
     @staticmethod
     def reference(input):
@@ -208,6 +217,7 @@ class Expand(ViewOp):
     """Dimensions of one element repeated to `size` without copying; -1 keeps a size."""
 
     exports = ("Tensor.expand",)
+    batch = batched.expanded
 
     @staticmethod
     def reference(input, size):
@@ -270,6 +280,7 @@ class Unsqueeze(ViewOp):
     """A dimension of one element inserted at `dim`."""
 
     exports = ("unsqueeze", "Tensor.unsqueeze")
+    batch = shifted("dim", scalars=True)
 
     @staticmethod
     def reference(input, dim):
@@ -297,6 +308,7 @@ class Squeeze(ViewOp):
     """Dimensions of one element taken away: all of them, or those of `dim` that have one."""
 
     exports = ("squeeze", "Tensor.squeeze")
+    batch = shifted("dim", scalars=True)
 
     @staticmethod
     def reference(input, dim):
@@ -320,6 +332,8 @@ class Squeeze(ViewOp):
 
 class BasicIndex(ViewOp, abstract=True):
     """The view that a key of ints, slices with positive steps, None and an Ellipsis selects."""
+
+    batch = batched.indexed
 
     @staticmethod
     def reference(input, key):
@@ -371,6 +385,8 @@ class Slice(BasicIndex):
 
 class SliceBackward(Op):
     """Zeros of `shape` with `grad` written where `key` points: the gradient of basic indexing."""
+
+    batch = batched.indexed_backward
 
     @staticmethod
     def reference(grad, shape, key):

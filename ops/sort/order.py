@@ -7,6 +7,7 @@ from collections import namedtuple
 import numpy as np
 
 from tritorch.ops.base import Op
+from tritorch.ops.batching import shifted
 from tritorch.ops.index.gathering import Scatter
 from tritorch.ops.reduction.family import dim_of
 from tritorch.ops.sort.host import first, first_along, order_along
@@ -16,6 +17,7 @@ from tritorch.ops.sort.kernel import sort_along
 class Ordering(Op, abstract=True):
     """Elements in order along `dim`, which is there, and their indices; the gradient goes back to the indices."""
 
+    batch = shifted("dim")
     saves = ("output",)
     widens = True
 

@@ -95,6 +95,19 @@ class FindPlace(Op):
         )  # fmt: skip
         return out
 
+    @classmethod
+    def batch(cls, call):
+        """One sequence for all values, or rows of them: a sequence for each example is a row of the batch."""
+        sequence, input, right, kind, sorter = call.args
+        if call.rank(0) > 1:
+            return cls.apply(*call.in_front())
+        if sorter is not None:
+            return None
+        if not call.batched[0]:
+            return cls.apply(sequence, input, right, kind, None)
+        rows = call.front(1).reshape((call.size, -1))
+        return cls.apply(sequence, rows, right, kind, None).reshape((call.size, *call.shape(1)))
+
     @staticmethod
     def samples(draw):
         wide = np.dtype(np.int64)

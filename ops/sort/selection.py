@@ -6,7 +6,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from tritorch.ops.base import write_out
+from tritorch.ops.base import Op, write_out
 from tritorch.ops.formula import formula, where
 from tritorch.ops.guard import guarded
 from tritorch.ops.layout import as_contiguous
@@ -102,6 +102,7 @@ def _unless_nan(middle, last):
 class MedianOfAll(Extreme):
     """The lower median of all elements, NaN where one is; equal ones share its gradient evenly."""
 
+    batch = Op.batch  # the batch is no part of what is ordered
     widens = True
 
     @staticmethod

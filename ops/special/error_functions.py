@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.formula import absolute, by_element, exp, formula, log, log1p, minimum, polynomial, sqrt, where
 from tritorch.ops.pointwise.exponential import Inner
 from tritorch.ops.pointwise.family import Floating, straddling
@@ -117,6 +118,7 @@ class Erfinv(Inner):
     """The number whose error function is input; NaN outside -1 and 1."""
 
     exports = ("erfinv", "Tensor.erfinv", "special.erfinv")
+    autocast = FLOAT32_ON_GPUS
 
     @formula
     def value(x):

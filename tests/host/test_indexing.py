@@ -170,9 +170,6 @@ ERRORS = {
     "Sizes of tensors must match except in dimension 0. Expected size 4 but got size 3 for tensor number 1": (
         lambda x: torch.cat([x, torch.ones(2, 3)]), RuntimeError
     ),
-    "embedding(): sparse=True is not supported": (
-        lambda x: torch.nn.functional.embedding(torch.tensor([1]), x, sparse=True), NotImplementedError
-    ),
     "index out of range in self": (
         lambda x: torch.nn.functional.embedding(torch.tensor([3]), x), IndexError
     ),

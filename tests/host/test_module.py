@@ -271,9 +271,7 @@ def set_weight(value):
         (lambda: nn.Module().train(3), ValueError, "training mode is expected to be boolean"),
         (lambda: nn.Dropout(2), ValueError, "dropout probability has to be between 0 and 1, but got 2"),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "in_channels must be divisible by groups"),
-        (lambda: nn.Conv2d(3, 4, 3, padding_mode="reflect"), NotImplementedError, "padding_mode='reflect'"),
         (lambda: nn.HuberLoss(delta=1j), TypeError, "delta must be a float or int, got: <class 'complex'>"),
-        (lambda: nn.Embedding(2, 3, sparse=True), NotImplementedError, "Embedding: sparse=True is not supported"),
         (lambda: nn.Parameter(torch.tensor([1])), RuntimeError, "Only Tensors of floating point"),
     ],
 )

@@ -96,6 +96,25 @@ def test_adamw(device):
     run(lambda params: AdamW(params, lr=0.01, betas=(0.9, 0.99)), adam(weight_decay=0.01, decoupled=True), device)
 
 
+def rmsprop(lr=0.01, alpha=0.9, eps=1e-8, weight_decay=0, momentum=0, centered=False):
+    def formula(value, gradient, state, step):
+        gradient = gradient + weight_decay * value
+        v = state["v"] = alpha * state.get("v", 0) + (1 - alpha) * gradient**2
+        if centered:
+            state["mean"] = alpha * state.get("mean", 0) + (1 - alpha) * gradient
+            v = v - state["mean"] ** 2
+        change = state["b"] = momentum * state.get("b", 0) + gradient / (np.sqrt(v) + eps)
+        return value - lr * change
+
+    return formula
+
+
+@pytest.mark.parametrize("device", ["cpu", "interpreter"])
+@pytest.mark.parametrize("settings", [{}, {"weight_decay": 0.1, "momentum": 0.5}, {"centered": True}])
+def test_rmsprop(settings, device):
+    run(lambda params: torch.optim.RMSprop(params, lr=0.01, alpha=0.9, **settings), rmsprop(**settings), device)
+
+
 def test_large_and_strided_parameters_are_updated_where_they_lie():
     base = torch.zeros(300, 400)
     for param in (base.t().requires_grad_(), torch.zeros(70001, requires_grad=True)):

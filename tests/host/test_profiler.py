@@ -17,7 +17,7 @@ nn = torch.nn
 def recorded():
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
     x = torch.ones(3, 4)
-    with profile(record_shapes=True, profile_memory=True, with_stack=True) as found:
+    with profile(record_shapes=True, profile_memory=True, with_stack=True, with_flops=True) as found:
         with record_function("forward"):
             loss = model(x).sum()
         loss.backward()
@@ -53,6 +53,13 @@ def test_averages_count_calls_and_tell_shapes_apart(recorded):
     shapes = [each.input_shapes for each in recorded.key_averages(group_by_input_shape=True) if each.key == "linear"]
     assert sorted(shapes) == [[[3, 4], [8, 4], [8]], [[3, 8], [1, 8], [1]]]
     assert by_name["linear"].cpu_memory_usage == 3 * 8 * 4 + 3 * 4
+
+
+def test_products_are_counted(recorded):
+    by_name = {each.key: each for each in recorded.key_averages()}
+    assert by_name["linear"].flops == 2 * (3 * 4 * 8 + 3 * 8 * 1)
+    assert by_name["matmul"].flops == 2 * (3 * 4 * 8 + 2 * 3 * 8 * 1)  # the first layer's input wants no gradient
+    assert by_name["relu"].flops == 0 and "Total MFLOPs" in recorded.key_averages().table()
 
 
 def test_the_table_sorts_limits_and_refuses_unknown_keys(recorded):

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from tritorch.autograd import engine
 from tritorch.autograd import hooks as hooks
-from tritorch.autograd.anomaly import detect_anomaly as detect_anomaly
-from tritorch.autograd.anomaly import is_anomaly_enabled as is_anomaly_enabled
-from tritorch.autograd.anomaly import set_detect_anomaly as set_detect_anomaly
+from tritorch.autograd.anomaly_mode import detect_anomaly as detect_anomaly
+from tritorch.autograd.anomaly_mode import is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled
+from tritorch.autograd.anomaly_mode import is_anomaly_enabled as is_anomaly_enabled
+from tritorch.autograd.anomaly_mode import set_detect_anomaly as set_detect_anomaly
 from tritorch.autograd.apply import apply as apply
 from tritorch.autograd.function import Function as Function
 from tritorch.autograd.grad_mode import enable_grad as enable_grad
@@ -17,6 +18,7 @@ from tritorch.autograd.grad_mode import is_grad_enabled as is_grad_enabled
 from tritorch.autograd.grad_mode import is_inference_mode_enabled as is_inference_mode_enabled
 from tritorch.autograd.grad_mode import no_grad as no_grad
 from tritorch.autograd.grad_mode import set_grad_enabled as set_grad_enabled
+from tritorch.autograd.grad_mode import state
 from tritorch.autograd.gradcheck import gradcheck as gradcheck
 from tritorch.autograd.gradcheck import gradgradcheck as gradgradcheck
 from tritorch.autograd.variable import Variable
@@ -27,6 +29,11 @@ __getattr__ = found_when_asked(__name__)
 
 def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None):
     """Add the gradients of `tensors` to the `.grad` of the leaves, or only of `inputs`."""
+    if state.transforms:
+        raise RuntimeError(
+            "backward() called inside a functorch transform. This is not supported, please use functorch.grad or "
+            "functorch.vjp instead or call backward() outside of functorch transforms."
+        )
     tensors = _as_tuple(tensors)
     seeds = _seeds(tensors, grad_tensors)
     retain = create_graph if retain_graph is None else retain_graph
@@ -53,23 +60,28 @@ def grad(
     is_grads_batched=False,
     materialize_grads=False,
 ):
-    """The gradients of the sum of `outputs` by each of `inputs`; nothing is written to `.grad`."""
+    """The gradients of the sum of `outputs` by each of `inputs`; nothing is written to `.grad`.
+
+    With `is_grads_batched`, `grad_outputs` have a batch as their first dimension, and so have the gradients.
+    """
     outputs, inputs = _as_tuple(outputs), _as_tuple(inputs)
     if not only_inputs:
         raise ValueError("only_inputs argument is deprecated and cannot be False")
-    if is_grads_batched:
-        raise NotImplementedError("grad(): is_grads_batched=True is not supported; loop over the gradients")
     for tensor in inputs:
         if not tensor.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
-    seeds = _seeds(outputs, grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
-    found = _gradients(outputs, seeds, inputs, retain, create_graph)
+    if is_grads_batched:
+        batches = _as_tuple(grad_outputs) if isinstance(grad_outputs, (Variable, Sequence)) else (grad_outputs,)
+        found = __getattr__("functional").grad_of_batches(outputs, batches, inputs, retain, create_graph)
+    else:
+        found = _gradients(outputs, _seeds(outputs, grad_outputs), inputs, retain, create_graph)
     if materialize_grads:
         return tuple(t.new_zeros(t.shape) if g is None else g for t, g in zip(inputs, found, strict=True))
-    if not allow_unused and any(gradient is None for gradient in found):
+    unused = next((at for at, gradient in enumerate(found) if gradient is None), None)
+    if not allow_unused and unused is not None:
         raise RuntimeError(
-            "One of the differentiated Tensors appears to not have been used in the graph. "
+            f"The differentiated Tensor at index {unused} appears to not have been used in the graph. "
             "Set allow_unused=True if this is the desired behavior."
         )
     return tuple(found)

@@ -11,6 +11,7 @@ class _State(threading.local):
     recording = True
     inference = False
     interceptors: tuple = ()  # see intercept.py
+    transforms = 0  # how many transforms of functions (tritorch.func) are running inside each other
 
 
 state = _State()

@@ -23,11 +23,14 @@ from tritorch.runtime import dtypes
 
 def apply_inplace(function, name, tensor, *args, **kwargs):
     """Write `function(tensor, *args)` over `tensor` and make it the result, for gradients too; returns `tensor`."""
+    if tensor.level is not None:
+        return tensor.write_in_place(function, name, args, kwargs)
     recorded = state.recording
     check_writable(tensor, name, recorded)
     before = alias(tensor)
+    before.about_to_change = True
     result = function(before, *args, **kwargs)
-    _check_fits(tensor, result, name)
+    check_fits(tensor, result, name)
     if result.array.dtype != tensor.array.dtype:
         result = result.to(dtypes.of(tensor.array.dtype))
     if sys.getrefcount(before) > 2:  # somebody saved the old value for a gradient: let it keep one
@@ -36,6 +39,8 @@ def apply_inplace(function, name, tensor, *args, **kwargs):
     bump(tensor)
     if result.requires and recorded:
         rebase(tensor, before, result)
+    for interceptor in state.interceptors:
+        interceptor.written(tensor, result)
     return tensor
 
 
@@ -67,7 +72,15 @@ def check_apart(array, name):
         )
 
 
-def _check_fits(tensor, result, name):
+def check_fits(tensor, result, name):
+    """Refuse a result of another shape, of a kind that the dtype does not hold, or for more examples than there are."""
+    if result.level is not None and (tensor.level is None or tensor.level.depth < result.level.depth):
+        raise RuntimeError(
+            "vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in "
+            "extra_args that has more elements than `self`. This happened due to `other` being vmapped over but `self` "
+            "not being vmapped over in a vmap. Please try to use out-of-place operators instead of inplace arithmetic. "
+            "If said operator is being called inside the PyTorch framework, please file a bug report instead."
+        )
     if result.array.shape != tensor.array.shape:
         raise RuntimeError(
             f"output with shape {list(tensor.array.shape)} doesn't match the broadcast shape {list(result.array.shape)}"

@@ -19,6 +19,9 @@ class Interceptor:
         """What becomes of the call of op class `cls`; `cls.apply(*args)` lets it go on."""
         raise NotImplementedError(f"{type(self).__name__} does not say what becomes of a call")
 
+    def written(self, tensor, result):
+        """Called after `result` was written over `tensor`, in place."""
+
     def around_backward(self, node):
         """A context in which the engine runs the gradient of `node`."""
         return nullcontext()

@@ -6,13 +6,17 @@ import numpy as np
 
 from tritorch.autograd.apply import _record, _wrap
 from tritorch.autograd.grad_mode import state
+from tritorch.autograd.intercept import intercepted
 from tritorch.ops.base import Op
+from tritorch.ops.batching import leading
 from tritorch.runtime import transfer
 from tritorch.runtime.device import CPU, INTERPRETER
 
 
 class ToDevice(Op):
     """A copy of the elements on another device; the gradient moves back."""
+
+    batch = leading
 
     @staticmethod
     def reference(input, device, non_blocking=False):
@@ -28,6 +32,8 @@ class ToDevice(Op):
     @classmethod
     def apply(cls, input, device, non_blocking=False):
         """As every op's, but the result is on the device that is asked for."""
+        if state.interceptors:
+            return intercepted(cls, (input, device, non_blocking))
         output = _wrap(cls.reference(input.array, device, non_blocking), device)
         if input.requires and state.recording:
             _record(cls, (input, device, input.device), output)

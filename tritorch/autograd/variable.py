@@ -9,6 +9,7 @@ import itertools
 import warnings
 
 from tritorch.autograd.grad_mode import state
+from tritorch.runtime import transfer
 
 
 class Variable:
@@ -31,12 +32,15 @@ class Variable:
     _grad = None
     hooks = None
     retains = False
+    about_to_change = False  # what an in-place op is given: the elements as they are before it writes
+    level = None  # of the vmap it is a batch of examples of, see func/batched.py
     made_as: type
     size_type: type
     # A leaf is a node of the graph itself: the last one, with a number given when a graph first uses it.
     sequence = 0
     graph = -1
     edges = ()
+    accumulator = None  # what stands for a leaf where somebody walks the graph
 
     def __new__(cls, data=None, requires_grad=False, volatile=None):
         """The old `Variable(tensor)`: a tensor on the memory of `data`, without its history."""
@@ -62,7 +66,7 @@ class Variable:
             self.refresh_view()
         if self.node is not None:
             return self.node, self.slot
-        if self.graph != graphs.run:
+        if self.graph != graphs.run and not graphs.frozen:
             self.sequence, self.graph = next_sequence(), graphs.run
         return self, 0
 
@@ -76,6 +80,14 @@ class Variable:
         if view is not None and view.generation != view.root.generation_of_views:
             self.refresh_view()
         return self.requires
+
+    def made_alike(self, made):
+        """What stands for `made`, a new tensor like this one: where this is a batch of examples, each has its own."""
+        return made
+
+    def on_host(self):
+        """The elements as a NumPy array; where this is a batch of examples, those of all."""
+        return transfer.to_host(self.array)
 
     generation_of_views = 0
 
@@ -127,6 +139,10 @@ next_sequence = itertools.count(1).__next__
 
 
 class graphs:
-    """How many backward passes there were: a leaf used after one belongs to a new graph."""
+    """How many backward passes there were: a leaf used after one belongs to a new graph.
+
+    While they are `frozen`, a backward pass computes what it needs again, and its leaves keep their numbers.
+    """
 
     run = 0
+    frozen = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tritorch.autograd.inplace import apply_inplace
 from tritorch.functional.drawing import rand_like
 from tritorch.functional.shapes import narrow
+from tritorch.ops.autocast import FLOAT32_ON_GPUS, LOWER
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
@@ -116,7 +117,7 @@ def relu6(input, inplace=False):
     return _with_numbers("hardtanh", input, inplace, 0.0, 6.0)
 
 
-@export("nn.functional.softplus")
+@export("nn.functional.softplus", autocast=FLOAT32_ON_GPUS)
 def softplus(input, beta=1.0, threshold=20.0):
     """log(1 + exp(beta * input)) / beta; input itself where beta * input is above threshold."""
     return TABLE["softplus"].apply(input, beta, threshold)
@@ -162,7 +163,7 @@ def rrelu_(input, lower=1.0 / 8, upper=1.0 / 3, training=False):
     return rrelu(input, lower, upper, training, True)
 
 
-@export("prelu", "Tensor.prelu", "nn.functional.prelu")
+@export("prelu", "Tensor.prelu", "nn.functional.prelu", autocast=LOWER)
 def prelu(input, weight):
     """input above 0, weight * input elsewhere; weight is one number, or one for each channel (dimension 1)."""
     need_tensors("prelu", input=input, weight=weight)

@@ -8,6 +8,7 @@ import warnings
 from tritorch import creation
 from tritorch.functional.dropout import dropout
 from tritorch.ops.attention.kernels import LARGEST_WIDTH
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
@@ -20,7 +21,7 @@ from tritorch.runtime.device import CPU
 Attention, Linear, Where, Cat = (TABLE[name] for name in ("attention", "linear", "where", "cat"))
 
 
-@export("nn.functional.scaled_dot_product_attention")
+@export("nn.functional.scaled_dot_product_attention", autocast=LOWER)
 def scaled_dot_product_attention(
     query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
 ):
@@ -157,7 +158,10 @@ def multi_head_attention_forward(
     _check_sizes(query, key, value, embed_dim_to_check, num_heads, use_separate_proj_weight)
     length, batch, width = query.shape
     if is_causal and attn_mask is None:
-        raise RuntimeError("Need attn_mask if specifying the is_causal hint.")
+        raise RuntimeError(
+            "Need attn_mask if specifying the is_causal hint. You may use the Transformer module method "
+            "`generate_square_subsequent_mask` to create this mask."
+        )
     is_causal = is_causal and key_padding_mask is None and not need_weights  # a hint, where no mask has to be merged
     mask = _merged_mask(None if is_causal else attn_mask, key_padding_mask, query, key, num_heads)
     separate = (q_proj_weight, k_proj_weight, v_proj_weight) if use_separate_proj_weight else None

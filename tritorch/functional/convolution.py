@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.convolution.arguments import (
     check_convolution,
@@ -16,19 +17,19 @@ from tritorch.ops.convolution.arguments import (
 from tritorch.ops.guard import need_tensors
 
 
-@export("conv1d", "nn.functional.conv1d")
+@export("conv1d", "nn.functional.conv1d", autocast=LOWER)
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """The sums of windows of (N, C, L) or (C, L) times filters (O, C / groups, K), plus a bias."""
     return _convolution("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
-@export("conv2d", "nn.functional.conv2d")
+@export("conv2d", "nn.functional.conv2d", autocast=LOWER)
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """The sums of windows of (N, C, H, W) or (C, H, W) times filters (O, C / groups, KH, KW), plus a bias."""
     return _convolution("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
 
-@export("conv3d", "nn.functional.conv3d")
+@export("conv3d", "nn.functional.conv3d", autocast=LOWER)
 def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """The sums of windows of (N, C, D, H, W) or (C, D, H, W) times filters (O, C / groups, KD, KH, KW), plus a bias."""
     return _convolution("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
@@ -47,21 +48,21 @@ def _convolution(op, ndim, input, weight, bias, stride, padding, dilation, group
     return out if batched is input else out.squeeze(0)
 
 
-@export("conv_transpose1d", "nn.functional.conv_transpose1d")
+@export("conv_transpose1d", "nn.functional.conv_transpose1d", autocast=LOWER)
 def conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """The gradient of conv1d by its input: (N, C, L) or (C, L) and (C, O / groups, K)."""
     rest = (stride, padding, output_padding, groups, dilation)
     return _transposed("conv_transpose1d", 1, input, weight, bias, *rest)
 
 
-@export("conv_transpose2d", "nn.functional.conv_transpose2d")
+@export("conv_transpose2d", "nn.functional.conv_transpose2d", autocast=LOWER)
 def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """The gradient of conv2d by its input: (N, C, H, W) or (C, H, W) and (C, O / groups, KH, KW)."""
     rest = (stride, padding, output_padding, groups, dilation)
     return _transposed("conv_transpose2d", 2, input, weight, bias, *rest)
 
 
-@export("conv_transpose3d", "nn.functional.conv_transpose3d")
+@export("conv_transpose3d", "nn.functional.conv_transpose3d", autocast=LOWER)
 def conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
     """The gradient of conv3d by its input: (N, C, D, H, W) or (C, D, H, W) and (C, O / groups, KD, KH, KW)."""
     rest = (stride, padding, output_padding, groups, dilation)
@@ -88,7 +89,7 @@ def _array(tensor):
     return None if tensor is None else tensor.array
 
 
-@export("conv_tbc")
+@export("conv_tbc", autocast=LOWER)
 def conv_tbc(input, weight, bias, pad=0):
     """conv1d of (time, batch, channels) by filters (K, channels, features), padded by `pad` at both ends."""
     need_tensors("conv_tbc", input=input, weight=weight, bias=bias)

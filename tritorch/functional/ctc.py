@@ -5,6 +5,7 @@ from __future__ import annotations
 from tritorch import creation
 from tritorch.autograd.variable import Variable
 from tritorch.functional.loss import REDUCTIONS
+from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.promotion import KIND_NAMES
@@ -13,7 +14,7 @@ from tritorch.runtime import dtypes
 CtcLoss = TABLE["ctc_loss"]
 
 
-@export("nn.functional.ctc_loss")
+@export("nn.functional.ctc_loss", autocast=FLOAT32_ON_CPUS)
 def ctc_loss(
     log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False
 ):  # fmt: skip
@@ -42,7 +43,7 @@ def ctc_loss(
     return loss.squeeze(0) if single else loss
 
 
-@export("ctc_loss")
+@export("ctc_loss", autocast=FLOAT32_ON_CPUS)
 def ctc_loss_by_number(
     log_probs, targets, input_lengths, target_lengths, blank=0, reduction=1, zero_infinity=False
 ):  # fmt: skip

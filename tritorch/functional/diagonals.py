@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tritorch import creation
+from tritorch.ops.autocast import Policy, float32, untouched
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.outputs import takes_out
@@ -40,7 +41,7 @@ def diagflat(input, offset=0):
     return diag_embed(reshape(input, (-1,)), offset)
 
 
-@export("trace", "Tensor.trace")
+@export("trace", "Tensor.trace", autocast=Policy(cpu=float32, gpu=untouched))
 def trace(input):
     """The sum of the diagonal of a matrix."""
     if input.array.ndim != 2:

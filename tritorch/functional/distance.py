@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tritorch.autograd.grad_mode import no_grad
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
@@ -19,7 +20,7 @@ def at_least(values, least):
     return raised
 
 
-@export("cosine_similarity", "nn.functional.cosine_similarity")
+@export("cosine_similarity", "nn.functional.cosine_similarity", autocast=FLOAT32_ON_GPUS)
 def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along `dim`, over broadcast shapes."""
     need_tensors("cosine_similarity", x1=x1, x2=x2)
@@ -35,7 +36,7 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     return (first * second).sum(dim).to(common)
 
 
-@export("pairwise_distance", "nn.functional.pairwise_distance")
+@export("pairwise_distance", "nn.functional.pairwise_distance", autocast=FLOAT32_ON_GPUS)
 def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
     """The p-norm of x1 - x2 + eps along the last dimension."""
     need_tensors("pairwise_distance", x1=x1, x2=x2)

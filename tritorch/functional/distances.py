@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from tritorch.functional.matrices import kind_of, lapack_only
+from tritorch.ops.autocast import FLOAT32, FLOAT32_ON_GPUS, WIDEST_ON_GPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
@@ -18,7 +19,7 @@ _MODES = {  # how many rows there must be for distances to come of a product
 }
 
 
-@export("cdist")
+@export("cdist", autocast=FLOAT32)
 def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
     """The distances, by the p-norm, of all rows of x1 from all rows of x2.
 
@@ -56,7 +57,7 @@ def _by_product(x1, x2):
     return where(apart, where(apart, squares, 1.0).sqrt(), 0.0)
 
 
-@export("pdist", "nn.functional.pdist")
+@export("pdist", "nn.functional.pdist", autocast=FLOAT32_ON_GPUS)
 def pdist(input, p=2.0):
     """The distances, by the p-norm, of each row from every later one: half of cdist."""
     need_tensors("pdist", input=input)
@@ -72,7 +73,7 @@ def pdist(input, p=2.0):
     return Cdist.apply(input, input, float(p))[numbers.unsqueeze(1) < numbers]
 
 
-@export("bilinear", "nn.functional.bilinear")
+@export("bilinear", "nn.functional.bilinear", autocast=WIDEST_ON_GPUS)
 def bilinear(input1, input2, weight, bias=None):
     """The sums over i and j of input1[i] weight[k, i, j] input2[j], plus bias[k], for all but the last dimensions."""
     need_tensors("bilinear", input1=input1, input2=input2, weight=weight)

@@ -198,7 +198,7 @@ def bernoulli(input, p=None, *, generator=None, out=None):
         return finish(input.detach().clone().bernoulli_(p, generator=generator), out)
     if not input.is_floating_point():
         raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{KIND_NAMES[input.dtype.name]}'")
-    if input.device.is_host and input.array.size and not ((input.array >= 0) & (input.array <= 1)).all():
+    if input.device.is_host and not ((input.on_host() >= 0) & (input.on_host() <= 1)).all():
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
     seed, offset = source.take(blocks(input.array.size, np.dtype(np.float32)))
     return finish(Bernoulli.apply(input, seed, offset), out)
@@ -339,7 +339,7 @@ def _check_multinomial(input, num_samples, replacement):
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > input.array.shape[-1]:
         raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
-    array = input.array
+    array = input.on_host() if input.device.is_host else None
     if input.device.is_host and not (np.isfinite(array) & (array >= 0)).all():
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if input.device.is_host and (array.sum(-1) <= 0).any():

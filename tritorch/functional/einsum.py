@@ -7,6 +7,7 @@ import math
 
 from tritorch.autograd.variable import Variable
 from tritorch.functional.matrices import kind_of
+from tritorch.ops.autocast import LOWER, WIDEST_ON_GPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.dimensions import wrap_dims
 
@@ -14,7 +15,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _DOTS = "..."
 
 
-@export("einsum")
+@export("einsum", autocast=LOWER)
 def einsum(*args):
     """The sum of products that an equation such as "bij,bjk->bik" names, or lists of numbers for its letters.
 
@@ -242,7 +243,7 @@ def _without_repeats(tensor, labels):
 # ---------------------------------------------------------------- by dimensions
 
 
-@export("tensordot", out=True)
+@export("tensordot", out=True, autocast=WIDEST_ON_GPUS)
 def tensordot(a, b, dims=2):
     """The sum of products over dimensions of both: the last and first `dims`, or two lists of them."""
     if isinstance(dims, Variable):

@@ -13,12 +13,6 @@ from tritorch.runtime import dtypes
 export("embedding")(Embedding.function())
 
 
-def refuse_sparse(name, sparse):
-    """Refuse sparse gradients, which are not there."""
-    if sparse:
-        raise NotImplementedError(f"{name}: sparse=True is not supported; it takes False")
-
-
 def renorm_rows(weight, numbers, max_norm, norm_type):
     """Scale down the rows of `weight` that are named and whose norm is above `max_norm`, in place."""
     check_inside(numbers.array, weight.array.shape[0])
@@ -35,7 +29,8 @@ def renorm_rows(weight, numbers, max_norm, norm_type):
 def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
     """The rows of `weight` that `input` numbers; row `padding_idx` gets no gradient.
 
-    With `max_norm` the rows that are named are first scaled down to that norm, in place.
+    With `max_norm` the rows that are named are first scaled down to that norm, in place. `sparse=True` is taken; the
+    gradient of `weight` is dense all the same.
     """
     need_tensors("embedding", input=input, weight=weight)
     if weight.array.ndim != 2:
@@ -45,7 +40,6 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
         if not -count <= padding_idx < count:
             raise AssertionError("Padding_idx must be within num_embeddings")
         padding_idx = padding_idx + count if padding_idx < 0 else padding_idx
-    refuse_sparse("embedding()", sparse)
     if max_norm is not None:
         check_numbers("embedding", "indices", input)
         renorm_rows(weight, input, max_norm, norm_type)
@@ -118,7 +112,8 @@ def embedding_bag(
 ):  # fmt: skip
     """The sum, mean or maximum of the rows of `weight` that each bag of `input` numbers.
 
-    A bag is a row of a matrix, or begins in a vector where `offsets` says; row `padding_idx` does not count.
+    A bag is a row of a matrix, or begins in a vector where `offsets` says; row `padding_idx` does not count. `sparse`
+    is as in `embedding`.
     """
     need_tensors("embedding_bag", input=input, weight=weight)
     if weight.dtype is dtypes.int64 and input.is_floating_point():
@@ -158,7 +153,6 @@ def _check_mode(mode, scale_grad_by_freq, sparse, scales):
         raise ValueError("max mode does not support scaling the gradient by the frequency")
     if mode == "max" and sparse:
         raise ValueError("max mode does not support sparse weights")
-    refuse_sparse("embedding_bag()", sparse)
     if scales is not None and mode != "sum":
         raise NotImplementedError(
             "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "

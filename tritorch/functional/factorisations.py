@@ -11,6 +11,7 @@ from tritorch.functional.matrices import (
     no_half,
     returns,
 )
+from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.linalg.cholesky import LinalgCholeskyEx
@@ -20,7 +21,6 @@ from tritorch.ops.linalg.parts import adjoint, identity
 from tritorch.ops.linalg.qr import Geqrf, LinalgQr
 from tritorch.ops.linalg.svd import LinalgSvd, SingularValues
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular
-from tritorch.runtime import transfer
 
 _NOT_POSITIVE = (
     "The factorization could not be completed because the input is not positive-definite (the leading minor of order "
@@ -30,7 +30,7 @@ _NOT_POSITIVE = (
 
 def check_info(op, info, text, **options):
     """Raise where a factorisation reported failure; `text` takes the code. Waits for the device."""
-    raise_where(transfer.to_host(info.array), text, op=op, **options)
+    raise_where(info.on_host(), text, op=op, **options)
 
 
 # ---------------------------------------------------------------- Cholesky
@@ -44,7 +44,7 @@ def _cholesky(op, A, is_upper):
     return adjoint(L) if is_upper else L, info
 
 
-@export("linalg.cholesky_ex", out=True)
+@export("linalg.cholesky_ex", out=True, autocast=FLOAT32_ON_CPUS)
 def cholesky_ex(A, *, upper=False, check_errors=False):
     """The Cholesky factor, and for each matrix 0 or the order of the first minor that is not positive."""
     L, info = _cholesky("linalg.cholesky", A, upper)
@@ -53,7 +53,7 @@ def cholesky_ex(A, *, upper=False, check_errors=False):
     return returns("linalg_cholesky_ex", "L", "info")(L, info)
 
 
-@export("linalg.cholesky", out=True)
+@export("linalg.cholesky", out=True, autocast=FLOAT32_ON_CPUS)
 def linalg_cholesky(A, *, upper=False):
     """The lower triangle L with L L^T = A, or the upper U with U^T U = A, of symmetric positive-definite matrices."""
     L, info = _cholesky("linalg.cholesky", A, upper)
@@ -61,7 +61,7 @@ def linalg_cholesky(A, *, upper=False):
     return L
 
 
-@export("cholesky", "Tensor.cholesky", out=True)
+@export("cholesky", "Tensor.cholesky", out=True, autocast=FLOAT32_ON_CPUS)
 def cholesky(input, upper=False):
     """As linalg.cholesky."""
     L, info = _cholesky("cholesky", input, upper)
@@ -72,7 +72,7 @@ def cholesky(input, upper=False):
 # ---------------------------------------------------------------- QR
 
 
-@export("linalg.qr", out=True)
+@export("linalg.qr", out=True, autocast=FLOAT32_ON_CPUS)
 def linalg_qr(A, mode="reduced"):
     """Q with orthonormal columns and R, an upper triangle, with Q R = A.
 
@@ -89,13 +89,13 @@ def linalg_qr(A, mode="reduced"):
     return returns("linalg_qr", "Q", "R")(*LinalgQr.apply(A, mode))
 
 
-@export("qr", "Tensor.qr", out=True)
+@export("qr", "Tensor.qr", out=True, autocast=FLOAT32_ON_CPUS)
 def qr(input, some=True):
     """As linalg.qr, complete unless `some`."""
     return returns("qr", "Q", "R")(*linalg_qr(input, "reduced" if some else "complete"))
 
 
-@export("geqrf", "Tensor.geqrf", out=True)
+@export("geqrf", "Tensor.geqrf", out=True, autocast=FLOAT32_ON_CPUS)
 def geqrf(input):
     """R on and above the diagonal, below it the reflectors whose product is Q, and their factors tau."""
     need_tensors("geqrf", input=input)
@@ -120,7 +120,7 @@ def _reflected(input, tau, other, transposed=False):
     return other - V @ solve(triangle, factors * (turned @ other), True, True)
 
 
-@export("linalg.householder_product", "orgqr", "Tensor.orgqr", out=True)
+@export("linalg.householder_product", "orgqr", "Tensor.orgqr", out=True, autocast=FLOAT32_ON_CPUS)
 def householder_product(input, tau):
     """The first columns of the product of reflectors 1 - tau v v^T whose v are below the diagonal of `input`."""
     op = "torch.linalg.householder_product"
@@ -151,7 +151,7 @@ def _check_reflectors(op, input, tau):
     no_half(op, input)
 
 
-@export("ormqr", "Tensor.ormqr", out=True)
+@export("ormqr", "Tensor.ormqr", out=True, autocast=FLOAT32_ON_CPUS)
 def ormqr(input, tau, other, left=True, transpose=False):
     """The product of the matrix of geqrf's reflectors, or its transpose, with `other`, from the left or the right."""
     _check_reflectors("torch.ormqr", input, tau)
@@ -173,14 +173,14 @@ def _check_symmetric(op, A, UPLO):
     return UPLO.upper() == "L"
 
 
-@export("linalg.eigh", out=True)
+@export("linalg.eigh", out=True, autocast=FLOAT32_ON_CPUS)
 def eigh(A, UPLO="L"):
     """Eigenvalues, smallest first, and eigenvectors of symmetric matrices, of which one triangle is read."""
     is_lower = _check_symmetric("linalg.eigh", A, UPLO)
     return returns("linalg_eigh", "eigenvalues", "eigenvectors")(*LinalgEigh.apply(A, is_lower))
 
 
-@export("linalg.eigvalsh", out=True)
+@export("linalg.eigvalsh", out=True, autocast=FLOAT32_ON_CPUS)
 def eigvalsh(A, UPLO="L"):
     """Eigenvalues of symmetric matrices, smallest first."""
     return LinalgEigvalsh.apply(A, _check_symmetric("linalg.eigh", A, UPLO))
@@ -199,21 +199,21 @@ def _check_svd(A, driver=None):
         )
 
 
-@export("linalg.svd", out=True)
+@export("linalg.svd", out=True, autocast=FLOAT32_ON_CPUS)
 def linalg_svd(A, full_matrices=True, *, driver=None):
     """U, S and V^T with U diag(S) V^T = A; only as many columns of U and V as there are S unless `full_matrices`."""
     _check_svd(A, driver)
     return returns("linalg_svd", "U", "S", "Vh")(*LinalgSvd.apply(A, bool(full_matrices)))
 
 
-@export("linalg.svdvals", out=True)
+@export("linalg.svdvals", out=True, autocast=FLOAT32_ON_CPUS)
 def svdvals(A, *, driver=None):
     """The singular values of matrices, largest first."""
     _check_svd(A, driver)
     return SingularValues.apply(A)
 
 
-@export("svd", "Tensor.svd", out=True)
+@export("svd", "Tensor.svd", out=True, autocast=FLOAT32_ON_CPUS)
 def svd(input, some=True, compute_uv=True):
     """U, S and V with U diag(S) V^T = input; U and V are zeros unless `compute_uv`."""
     _check_svd(input)

@@ -87,7 +87,7 @@ def index_select(input, dim, index):
 def check_positions(input, dim, index, text):
     """Refuse positions outside of dimension `dim`; an index on a GPU is not waited for."""
     if not input.device.is_cuda:
-        array, size = index.array, input.array.shape[dim]
+        array, size = index.on_host(), input.array.shape[dim]
         if array.size and not 0 <= array.min() <= array.max() < size:
             raise IndexError(text)
 
@@ -108,7 +108,7 @@ def check_places(op, input, index):
     if not size and index.array.size:
         raise IndexError(f"{op}(): tried to {op} elements {'from' if op == 'take' else 'into'} an empty tensor")
     if not input.device.is_cuda:
-        array = index.array
+        array = index.on_host()
         if array.size and not -size <= array.min() <= array.max() < size:
             wrong = array[(array < -size) | (array >= size)].reshape(-1)[0]
             raise IndexError(f"out of range: tried to access index {wrong} on a tensor of {size} elements.")
@@ -139,9 +139,9 @@ def one_hot(tensor, num_classes=-1):
     if tensor.dtype is not dtypes.int64:
         raise RuntimeError(f"one_hot is only applicable to index tensor of type LongTensor, got {tensor.dtype.name}.")
     if tensor.array.size:
-        if int(tensor.min().item()) < 0:
+        if int(tensor.on_host().min()) < 0:
             raise RuntimeError("Class values must be non-negative.")
-        largest = int(tensor.max().item())
+        largest = int(tensor.on_host().max())
         if num_classes >= 0 and largest >= num_classes:
             raise RuntimeError("Class values must be smaller than num_classes.")
     elif num_classes <= 0:

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 
 from tritorch.functional.adaptive_pooling import even_mean
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.pooling.shape import refuse_types
@@ -19,7 +20,7 @@ _DIMENSIONS = {"linear": 3, "bilinear": 4, "bicubic": 4, "lanczos": 4, "trilinea
 _MODES = "nearest | linear | bilinear | bicubic | trilinear | lanczos | area | nearest-exact"
 
 
-@export("nn.functional.interpolate")
+@export("nn.functional.interpolate", autocast=FLOAT32_ON_GPUS)
 def interpolate(
     input, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
     antialias=False,
@@ -161,21 +162,21 @@ def _warn_of_name(name):
     warnings.warn(text, stacklevel=4)  # past this, the function and its guard
 
 
-@export("nn.functional.upsample")
+@export("nn.functional.upsample", autocast=FLOAT32_ON_GPUS)
 def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
     """The older name of interpolate."""
     _warn_of_name("upsample")
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
-@export("nn.functional.upsample_nearest")
+@export("nn.functional.upsample_nearest", autocast=FLOAT32_ON_GPUS)
 def upsample_nearest(input, size=None, scale_factor=None):
     """interpolate in the mode nearest, under an older name."""
     _warn_of_name("upsample_nearest")
     return interpolate(input, size, scale_factor, "nearest")
 
 
-@export("nn.functional.upsample_bilinear")
+@export("nn.functional.upsample_bilinear", autocast=FLOAT32_ON_GPUS)
 def upsample_bilinear(input, size=None, scale_factor=None):
     """interpolate in the mode bilinear with aligned corners, under an older name."""
     _warn_of_name("upsample_bilinear")

@@ -6,6 +6,7 @@ import math
 
 from tritorch.functional.distance import at_least
 from tritorch.functional.loss import REDUCTIONS, cross_entropy, reduced, reduction_of
+from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import EXPORTS, TABLE, export
 from tritorch.ops.guard import need_tensors
 
@@ -43,7 +44,7 @@ def _variance_like(input, var):
     raise ValueError("var is of incorrect size")
 
 
-@export("nn.functional.poisson_nll_loss")
+@export("nn.functional.poisson_nll_loss", autocast=FLOAT32)
 def poisson_nll_loss(
     input, target, log_input=True, full=False, size_average=None, eps=1e-8, reduce=None, reduction="mean"
 ):  # fmt: skip
@@ -61,7 +62,7 @@ def poisson_nll_loss(
     return reduced(loss, reduction)
 
 
-@export("nn.functional.linear_cross_entropy")
+@export("nn.functional.linear_cross_entropy", autocast=FLOAT32)
 def linear_cross_entropy(
     input, linear_weight, target, *, linear_bias=None, weight=None, reduction="mean", ignore_index=None,
     label_smoothing=0.0, options=None,

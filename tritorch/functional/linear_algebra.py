@@ -7,7 +7,8 @@ import numpy as np
 from tritorch import creation
 from tritorch.functional.matrices import check_floating, kind_of, wide
 from tritorch.functional.shapes import broadcast_tensors, slice_dim
-from tritorch.ops.base import TABLE, enter, export, operator_of
+from tritorch.ops.autocast import LOWER, LOWER_ON_GPUS, WIDEST_ON_GPUS, Policy, lower, untouched, widest
+from tritorch.ops.base import TABLE, export, operator_of
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.matrix.products import rows_of
@@ -30,21 +31,26 @@ def _operands(tensor, other):
     return tensor.to(kind), other.to(kind)
 
 
+_PER_VECTOR = Policy(cpu=untouched, gpu=lower)
+
+
+@operator_of
 def matmul_from_left(self, other):
     """self @ other."""
     return _product(*_operands(self, other))
 
 
+@operator_of
 def matmul_from_right(self, other):
     """other @ self."""
     return _product(*_operands(self, other)[::-1])
 
 
-enter("Tensor.__matmul__", operator_of(matmul_from_left))
-enter("Tensor.__rmatmul__", operator_of(matmul_from_right))
+export("Tensor.__matmul__", autocast=LOWER)(matmul_from_left)
+export("Tensor.__rmatmul__")(matmul_from_right)
 
 
-@export("mm", "Tensor.mm", out=True)
+@export("mm", "Tensor.mm", out=True, autocast=LOWER)
 def mm(input, mat2):
     """The product of two matrices."""
     need_tensors("mm", input=input, mat2=mat2)
@@ -54,7 +60,7 @@ def mm(input, mat2):
     return _product(input, mat2)
 
 
-@export("bmm", "Tensor.bmm", out=True)
+@export("bmm", "Tensor.bmm", out=True, autocast=LOWER)
 def bmm(input, mat2):
     """The products of two equally long stacks of matrices."""
     need_tensors("bmm", input=input, mat2=mat2)
@@ -71,7 +77,7 @@ def _check_stacks(batch1, batch2):
         raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: {expected} but got: {got}.")
 
 
-@export("mv", "Tensor.mv", out=True)
+@export("mv", "Tensor.mv", out=True, autocast=_PER_VECTOR)
 def mv(input, vec):
     """The product of a matrix and a vector."""
     need_tensors("mv", input=input, vec=vec)
@@ -80,7 +86,7 @@ def mv(input, vec):
     return _product(input, vec)
 
 
-@export("dot", "vdot", "Tensor.dot", "Tensor.vdot", out=True)
+@export("dot", "vdot", "Tensor.dot", "Tensor.vdot", out=True, autocast=Policy(cpu=untouched, gpu=widest))
 def dot(input, tensor):
     """The sum of the products of two vectors' elements."""
     need_tensors("dot", input=input, tensor=tensor)
@@ -110,7 +116,7 @@ def inner(input, other):
     return _product(rows_of(input), rows_of(other).t()).reshape((*shapes[0][:-1], *shapes[1][:-1]))
 
 
-@export("linalg.vecdot", out=True)
+@export("linalg.vecdot", out=True, autocast=LOWER)
 def vecdot(x, y, *, dim=-1):
     """The sums of products along one dimension, the others broadcast."""
     check_floating("linalg.vecdot", x)
@@ -135,7 +141,7 @@ def outer(input, vec2):
 # ---------------------------------------------------------------- sums of a tensor and a product
 
 
-@export("addmm", "Tensor.addmm", out=True)
+@export("addmm", "Tensor.addmm", out=True, autocast=LOWER)
 def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     """beta * input + alpha * (mat1 @ mat2)."""
     need_tensors("addmm", input=input, mat1=mat1, mat2=mat2)
@@ -147,7 +153,7 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1):
     return _scaled_sum(input, _product(mat1, mat2), beta, alpha)
 
 
-@export("baddbmm", "Tensor.baddbmm", out=True)
+@export("baddbmm", "Tensor.baddbmm", out=True, autocast=LOWER)
 def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta * input + alpha * (batch1 @ batch2), for stacks of matrices."""
     need_tensors("baddbmm", input=input, batch1=batch1, batch2=batch2)
@@ -155,7 +161,7 @@ def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     return _scaled_sum(input, _product(batch1, batch2), beta, alpha)
 
 
-@export("addbmm", "Tensor.addbmm", out=True)
+@export("addbmm", "Tensor.addbmm", out=True, autocast=LOWER)
 def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta * input + alpha * the sum of the products in two stacks of matrices: one product of long matrices."""
     need_tensors("addbmm", input=input, batch1=batch1, batch2=batch2)
@@ -171,7 +177,7 @@ def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
     return _scaled_sum(input, _product(long, batch2.reshape((count * inside, columns))), beta, alpha)
 
 
-@export("addmv", "Tensor.addmv", out=True)
+@export("addmv", "Tensor.addmv", out=True, autocast=_PER_VECTOR)
 def addmv(input, mat, vec, *, beta=1, alpha=1):
     """beta * input + alpha * (mat @ vec)."""
     need_tensors("addmv", input=input, mat=mat, vec=vec)
@@ -190,7 +196,7 @@ def addmv(input, mat, vec, *, beta=1, alpha=1):
     return _scaled_sum(input, _product(mat, vec), beta, alpha)
 
 
-@export("addr", "Tensor.addr", out=True)
+@export("addr", "Tensor.addr", out=True, autocast=LOWER_ON_GPUS)
 def addr(input, vec1, vec2, *, beta=1, alpha=1):
     """beta * input + alpha * outer(vec1, vec2)."""
     need_tensors("addr", input=input, vec1=vec1, vec2=vec2)
@@ -247,7 +253,7 @@ def _cyclic(x, dim):
     return slice_dim(x, dim, 1, 4), slice_dim(x, dim, 2, 5)
 
 
-@export("cross", "Tensor.cross", out=True)
+@export("cross", "Tensor.cross", out=True, autocast=WIDEST_ON_GPUS)
 def cross(input, other, dim=None):
     """As linalg.cross, by default along the first dimension of three elements."""
     need_tensors("cross", input=input, other=other)

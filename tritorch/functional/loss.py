@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from tritorch.ops.autocast import FLOAT32, Policy, float32
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import dtypes
@@ -49,7 +50,7 @@ def _weighted(loss, weight, reduction):
     return loss.sum() / weight.expand(loss.shape).sum() if reduction == "mean" else reduced(loss, reduction)
 
 
-@export("nn.functional.mse_loss")
+@export("nn.functional.mse_loss", autocast=FLOAT32)
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """The mean of (input - target)^2."""
     reduction = reduction_of(size_average, reduce, reduction)
@@ -57,7 +58,7 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
     return _weighted(TABLE["squared_difference"].apply(input, target), weight, reduction)
 
 
-@export("nn.functional.l1_loss")
+@export("nn.functional.l1_loss", autocast=FLOAT32)
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """The mean of |input - target|."""
     reduction = reduction_of(size_average, reduce, reduction)
@@ -65,7 +66,7 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
     return _weighted((input - target).abs(), weight, reduction)
 
 
-@export("nn.functional.smooth_l1_loss")
+@export("nn.functional.smooth_l1_loss", autocast=FLOAT32)
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
     """The mean of d^2 / (2 beta) where d = |input - target| is below beta, else of d - beta / 2."""
     reduction = reduction_of(size_average, reduce, reduction)
@@ -79,7 +80,7 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     return reduced(TABLE["where"].apply(distance < beta, near, distance - 0.5 * beta), reduction)
 
 
-@export("nn.functional.huber_loss")
+@export("nn.functional.huber_loss", autocast=FLOAT32)
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     """The mean of d^2 / 2 where d = |input - target| is at most delta, else of delta (d - delta / 2)."""
     reduction = reduction_of(None, None, reduction)
@@ -91,7 +92,17 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     return _weighted(TABLE["where"].apply(distance <= delta, distance * distance * 0.5, far), weight, reduction)
 
 
-@export("nn.functional.binary_cross_entropy")
+def _refuse(lowest, found):
+    raise RuntimeError(
+        "torch.nn.functional.binary_cross_entropy and torch.nn.BCELoss are unsafe to autocast.\n"
+        "Many models use a sigmoid layer right before the binary cross entropy layer.\n"
+        "In this case, combine the two layers using torch.nn.functional.binary_cross_entropy_with_logits\n"
+        "or torch.nn.BCEWithLogitsLoss.  binary_cross_entropy_with_logits and BCEWithLogits are\n"
+        "safe to autocast."
+    )
+
+
+@export("nn.functional.binary_cross_entropy", autocast=Policy(cpu=float32, gpu=_refuse))
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """The mean of -(target log input + (1 - target) log(1 - input)), logarithms clamped at -100."""
     reduction = reduction_of(size_average, reduce, reduction)
@@ -102,13 +113,13 @@ def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=N
         )
     if input.array.dtype != target.array.dtype:
         raise RuntimeError(f"Found dtype {KIND_NAMES[target.dtype.name]} but expected {KIND_NAMES[input.dtype.name]}")
-    if not input.is_cuda and input.array.size and not (input.array.min() >= 0 and input.array.max() <= 1):
+    if not input.is_cuda and input.array.size and not (input.on_host().min() >= 0 and input.on_host().max() <= 1):
         raise RuntimeError("all elements of input should be between 0 and 1")
     loss = TABLE["binary_cross_entropy"].apply(input, target)
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
-@export("nn.functional.binary_cross_entropy_with_logits")
+@export("nn.functional.binary_cross_entropy_with_logits", autocast=FLOAT32)
 def binary_cross_entropy_with_logits(
     input, target, weight=None, size_average=None, reduce=None, reduction="mean", pos_weight=None
 ):
@@ -124,11 +135,12 @@ def binary_cross_entropy_with_logits(
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
-@export("nn.functional.kl_div")
+@export("nn.functional.kl_div", autocast=FLOAT32)
 def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_target=False):
     """The mean of target (log target - input), where input holds logarithms; "batchmean" divides by the rows."""
     if reduction == "batchmean" and size_average is None and reduce is None:
-        return kl_div(input, target, reduction="sum", log_target=log_target) / input.array.shape[0]
+        rows = input.array.shape[0] if input.array.ndim else 1
+        return kl_div(input, target, reduction="sum", log_target=log_target) / rows
     reduction = reduction_of(size_average, reduce, reduction)
     if reduction == "mean":
         warnings.warn(
@@ -139,12 +151,10 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
         )
     if log_target:
         return reduced(target.exp() * (target - input), reduction)
-    positive = target > 0
-    entropy = target * TABLE["where"].apply(positive, target, 1.0).log()
-    return reduced(entropy - target * input, reduction)
+    return reduced(TABLE["xlogy"].apply(target, target) - target * input, reduction)
 
 
-@export("nll_loss", "nn.functional.nll_loss")
+@export("nll_loss", "nn.functional.nll_loss", autocast=FLOAT32)
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """The mean of -weight[target] input[target] over rows whose target is not `ignore_index`."""
     reduction = reduction_of(size_average, reduce, reduction)
@@ -178,7 +188,7 @@ def check_classes(input, target, weight):
         )
 
 
-@export("nn.functional.cross_entropy")
+@export("nn.functional.cross_entropy", autocast=FLOAT32)
 def cross_entropy(
     input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean",
     label_smoothing=0.0,

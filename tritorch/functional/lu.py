@@ -11,6 +11,7 @@ from tritorch.functional.matrices import (
     lapack_only,
     returns,
 )
+from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.linalg.lu import LinalgLuFactorEx, LuOrder, rows_taken
@@ -104,7 +105,7 @@ def _check_factored(op, LU, pivots, B, left):
     lapack_only("lu_solve_cpu", LU)
 
 
-@export("linalg.lu_solve", out=True)
+@export("linalg.lu_solve", out=True, autocast=FLOAT32_ON_CPUS)
 def linalg_lu_solve(LU, pivots, B, *, left=True, adjoint=False):
     """X with A X = B, or X A = B unless `left`, or of the transpose of A, by the factors of A."""
     _check_factored("linalg.lu_solve", LU, pivots, B, left)
@@ -121,7 +122,7 @@ def _solved(LU, pivots, B, transposed):
     return solve(LU, solve(LU, rows_taken(B, order), False, True), True, False)
 
 
-@export("lu_solve", "Tensor.lu_solve", out=True)
+@export("lu_solve", "Tensor.lu_solve", out=True, autocast=FLOAT32_ON_CPUS)
 def lu_solve(b, LU_data, LU_pivots):
     """X with A X = b, by the factors of A."""
     return linalg_lu_solve(LU_data, LU_pivots, b)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from tritorch.functional.distance import pairwise_distance
 from tritorch.functional.loss import reduced, reduction_of
+from tritorch.ops.autocast import FLOAT32, FLOAT32_ON_GPUS
 from tritorch.ops.base import EXPORTS, TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import dtypes
 
 
-@export("nn.functional.soft_margin_loss")
+@export("nn.functional.soft_margin_loss", autocast=FLOAT32)
 def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """The mean of log(1 + exp(-target * input)), for targets 1 and -1."""
     need_tensors("soft_margin_loss", input=input, target=target)
@@ -18,7 +19,7 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
     return reduced(-TABLE["log_sigmoid"].apply(target * input), reduction)
 
 
-@export("nn.functional.margin_ranking_loss")
+@export("nn.functional.margin_ranking_loss", autocast=FLOAT32)
 def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """The mean of max(0, -target * (input1 - input2) + margin): target 1 ranks input1 higher, -1 input2."""
     need_tensors("margin_ranking_loss", input1=input1, input2=input2, target=target)
@@ -31,7 +32,7 @@ def margin_ranking_loss(input1, input2, target, margin=0, size_average=None, red
     return reduced((-target * (input1 - input2) + margin).clamp_min(0), reduction)
 
 
-@export("nn.functional.hinge_embedding_loss")
+@export("nn.functional.hinge_embedding_loss", autocast=FLOAT32)
 def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=None, reduction="mean"):
     """The mean of input where target is 1, of max(0, margin - input) where it is -1."""
     need_tensors("hinge_embedding_loss", input=input, target=target)
@@ -41,7 +42,7 @@ def hinge_embedding_loss(input, target, margin=1.0, size_average=None, reduce=No
     return reduced(apart + where(target != -1, input, 0.0), reduction)
 
 
-@export("nn.functional.cosine_embedding_loss")
+@export("nn.functional.cosine_embedding_loss", autocast=FLOAT32)
 def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):
     """The mean of 1 - cos(input1, input2) where target is 1, of max(0, cos - margin) where it is -1."""
     need_tensors("cosine_embedding_loss", input1=input1, input2=input2, target=target)
@@ -88,11 +89,12 @@ def _wrong_size(shape, given, expected):
 
 def _check_places(target, least, classes, message):
     """Refuse class indices that are out of range, where looking at them does not wait for a device."""
-    if target.device.is_host and target.array.size and not least <= target.array.min() <= target.array.max() < classes:
+    known = target.on_host() if target.device.is_host and target.array.size else None
+    if known is not None and not least <= known.min() <= known.max() < classes:
         raise RuntimeError(message)
 
 
-@export("nn.functional.multi_margin_loss")
+@export("nn.functional.multi_margin_loss", autocast=FLOAT32)
 def multi_margin_loss(
     input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"
 ):  # fmt: skip
@@ -120,7 +122,7 @@ def multi_margin_loss(
     return reduced(loss if target.array.ndim else loss.reshape(()), reduction)
 
 
-@export("nn.functional.multilabel_margin_loss")
+@export("nn.functional.multilabel_margin_loss", autocast=FLOAT32)
 def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """The mean of sum over labels y and others i of max(0, 1 - input[y] + input[i]) / classes.
 
@@ -142,7 +144,7 @@ def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduct
     return reduced(loss if input.array.ndim > 1 else loss.reshape(()), reduction)
 
 
-@export("nn.functional.multilabel_soft_margin_loss")
+@export("nn.functional.multilabel_soft_margin_loss", autocast=FLOAT32_ON_GPUS)
 def multilabel_soft_margin_loss(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """The mean of -(target log sigmoid(input) + (1 - target) log sigmoid(-input)) over classes, then over rows."""
     need_tensors("multilabel_soft_margin_loss", input=input, target=target)
@@ -163,7 +165,7 @@ def _check_triplet(anchor, positive, negative, margin):
         )
 
 
-@export("nn.functional.triplet_margin_loss")
+@export("nn.functional.triplet_margin_loss", autocast=FLOAT32)
 def triplet_margin_loss(
     anchor, positive, negative, margin=1.0, p=2, eps=1e-6, swap=False, size_average=None, reduce=None,
     reduction="mean",

@@ -10,10 +10,11 @@ import numpy as np
 from tritorch.autograd.grad_mode import no_grad
 from tritorch.functional.matrices import check_floating, check_square, kind_of, wide
 from tritorch.functional.solvers import inv, solve
+from tritorch.ops.autocast import FLOAT32_ON_CPUS, LOWER_ON_GPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.linalg.parts import identity
 from tritorch.ops.shape.strided_views import Diagonal
-from tritorch.runtime import dtypes, transfer
+from tritorch.runtime import dtypes
 
 
 @export("linalg.diagonal")
@@ -60,9 +61,11 @@ def matrix_exp(A):
     x = wide(A)
     degree, limit = _TAYLOR[x.array.dtype]
     with no_grad():
-        norms = transfer.to_host(x.abs().sum(-2).amax(-1).array)
+        norms = x.abs().sum(-2).amax(-1).on_host()
     finite = np.where(np.isfinite(norms), norms, 0)
     squarings = np.ceil(np.log2(np.maximum(finite / limit, 1))).astype(np.int64)
+    if x.level is not None:  # many examples that look like one
+        squarings = squarings.max()
     scale = x.new_tensor(0.5**squarings).unsqueeze(-1).unsqueeze(-1)
     found = _taylor(x * scale, degree)
     for step in range(int(squarings.max())):
@@ -95,7 +98,7 @@ def _taylor(x, degree):
 # ---------------------------------------------------------------- chains
 
 
-@export("linalg.multi_dot", out=True)
+@export("linalg.multi_dot", out=True, autocast=LOWER_ON_GPUS)
 def multi_dot(tensors):
     """The product of several matrices, in the order that takes the fewest multiplications; the ends may be vectors."""
     tensors = list(tensors)
@@ -155,7 +158,7 @@ def _chained(tensors, split, start, end):
     return _chained(tensors, split, start, cut) @ _chained(tensors, split, cut + 1, end)
 
 
-@export("chain_matmul")
+@export("chain_matmul", autocast=LOWER_ON_GPUS)
 def chain_matmul(*matrices, out=None):
     """As linalg.multi_dot, of matrices given one by one."""
     if not matrices:
@@ -170,7 +173,7 @@ def chain_matmul(*matrices, out=None):
 # ---------------------------------------------------------------- tensors as linear maps
 
 
-@export("linalg.tensorinv", out=True)
+@export("linalg.tensorinv", out=True, autocast=FLOAT32_ON_CPUS)
 def tensorinv(A, ind=2):
     """The inverse of tensordot(A, ., ind): the first `ind` dimensions are rows, the others columns."""
     if ind <= 0:
@@ -185,7 +188,7 @@ def tensorinv(A, ind=2):
     return inv(A.reshape((rows, columns))).reshape((*shape[ind:], *shape[:ind]))
 
 
-@export("linalg.tensorsolve", out=True)
+@export("linalg.tensorsolve", out=True, autocast=FLOAT32_ON_CPUS)
 def tensorsolve(A, B, dims=None):
     """X with tensordot(A, X, X.ndim) = B; `dims` of A are moved to its end first."""
     if dims is not None:

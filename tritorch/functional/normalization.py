@@ -7,6 +7,7 @@ import math
 import ml_dtypes
 
 from tritorch.autograd.inplace import bump
+from tritorch.ops.autocast import FLOAT32_ON_GPUS, Policy, untouched
 from tritorch.ops.base import EXPORTS, TABLE, export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
@@ -64,19 +65,19 @@ def _layer_norm(input, normalized_shape, weight, bias, eps):
     return TABLE["layer_norm"].apply(input, weight, bias, over_last(tuple(input.array.shape), dims), eps)
 
 
-@export("nn.functional.layer_norm")
+@export("nn.functional.layer_norm", autocast=FLOAT32_ON_GPUS)
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05):
     """(x - mean) / sqrt(variance + eps) * weight + bias over the last dimensions, which are `normalized_shape`."""
     return _layer_norm(input, normalized_shape, weight, bias, eps)[0]
 
 
-@export("layer_norm")
+@export("layer_norm", autocast=FLOAT32_ON_GPUS)
 def layer_norm_of_root(input, normalized_shape, weight=None, bias=None, eps=1e-05, cudnn_enable=True):
     """(x - mean) / sqrt(variance + eps) * weight + bias over the last dimensions, which are `normalized_shape`."""
     return _layer_norm(input, normalized_shape, weight, bias, eps)[0]
 
 
-@export("native_layer_norm")
+@export("native_layer_norm", autocast=FLOAT32_ON_GPUS)
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """layer_norm, the means, and the inverses of the standard deviations."""
     out, mean, variance = _layer_norm(input, normalized_shape, weight, bias, eps)
@@ -89,7 +90,7 @@ def _inverse(variance, eps, dtype):
     return (variance + eps).rsqrt().to(dtype)
 
 
-@export("rms_norm", "nn.functional.rms_norm")
+@export("rms_norm", "nn.functional.rms_norm", autocast=FLOAT32_ON_GPUS)
 def rms_norm(input, normalized_shape, weight=None, eps=None):
     """x / sqrt(mean x^2 + eps) * weight over the last dimensions; eps is what the dtype resolves unless given."""
     need_tensors("rms_norm", input=input)
@@ -121,14 +122,14 @@ def _group_norm(input, num_groups, weight, bias, eps):
     return TABLE["group_norm"].apply(input, weight, bias, over_groups(shape, num_groups), eps)
 
 
-@export("group_norm")
+@export("group_norm", autocast=FLOAT32_ON_GPUS)
 def group_norm_of_root(input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabled=True):
     """(x - mean) / sqrt(variance + eps) * weight + bias over each of `num_groups` groups of channels."""
     need_tensors("group_norm", input=input)
     return _group_norm(input, num_groups, weight, bias, eps)[0]
 
 
-@export("nn.functional.group_norm")
+@export("nn.functional.group_norm", autocast=FLOAT32_ON_GPUS)
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-05):
     """(x - mean) / sqrt(variance + eps) * weight + bias over each of `num_groups` groups of channels."""
     need_tensors("group_norm", input=input)
@@ -145,7 +146,7 @@ def _check_count(shape, shown=None):
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {shown or list(shape)}")
 
 
-@export("native_group_norm")
+@export("native_group_norm", autocast=FLOAT32_ON_GPUS)
 def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
     """group_norm of N times C channels of HxW elements, the means, and the inverses of the standard deviations."""
     need_tensors("native_group_norm", input=input)
@@ -243,7 +244,7 @@ def native_batch_norm(input, weight, bias, running_mean, running_var, training, 
     return out, mean.detach().to(input.dtype), _inverse(variance.detach(), eps, input.dtype)
 
 
-@export("instance_norm")
+@export("instance_norm", autocast=Policy(gpu=untouched))
 def instance_norm_of_root(
     input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled
 ):  # fmt: skip
@@ -267,7 +268,7 @@ def instance_norm_of_root(
     return out
 
 
-@export("nn.functional.instance_norm")
+@export("nn.functional.instance_norm", autocast=Policy(gpu=untouched))
 def instance_norm(
     input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-05
 ):  # fmt: skip
@@ -312,7 +313,7 @@ def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
     return found if out is None else out.resize_(found.shape).copy_(found)
 
 
-@export("renorm", "Tensor.renorm")
+@export("renorm", "Tensor.renorm", autocast=FLOAT32_ON_GPUS)
 def renorm(input, p, dim, maxnorm):
     """Each slice along `dim` whose p-norm is above `maxnorm` scaled down to that norm."""
     need_tensors("renorm", input=input)

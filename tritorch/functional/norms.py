@@ -7,6 +7,7 @@ import numbers
 
 from tritorch.autograd.variable import Variable
 from tritorch.functional.matrices import check_floating, check_matrices, check_square, epsilon, lapack_only, no_half
+from tritorch.ops.autocast import FLOAT32_ON_CPUS, FLOAT32_ON_GPUS
 from tritorch.ops.base import export, write_out
 from tritorch.ops.dimensions import wrap_dims
 from tritorch.ops.linalg.eigh import LinalgEigvalsh
@@ -19,7 +20,7 @@ from tritorch.ops.reduction.norm import LinalgVectorNorm
 from tritorch.runtime import dtypes
 
 
-@export("linalg.vector_norm", out=True)
+@export("linalg.vector_norm", out=True, autocast=FLOAT32_ON_GPUS)
 def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
     """(sum |x|^ord)^(1/ord) along `dim`; the largest |x| for inf, the smallest for -inf, how many are not 0 for 0."""
     if not isinstance(ord, numbers.Number):
@@ -59,7 +60,7 @@ def _in_dtype(op, x, dtype):
     return x.to(asked)
 
 
-@export("linalg.matrix_norm", out=True)
+@export("linalg.matrix_norm", out=True, autocast=FLOAT32_ON_GPUS)
 def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
     """The norm of matrices that lie in two dimensions.
 
@@ -109,7 +110,7 @@ def _restored(found, rows, columns, keepdim):
     return found
 
 
-@export("linalg.norm", out=True)
+@export("linalg.norm", out=True, autocast=FLOAT32_ON_GPUS)
 def linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
     """The norm of a vector, or of a matrix where `dim` has two numbers or `A` two dimensions and `ord` is given."""
     ndim = A.array.ndim
@@ -130,7 +131,7 @@ def linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
     return vector_norm(A, ord, dim, keepdim, dtype=dtype)
 
 
-@export("norm", "Tensor.norm")
+@export("norm", "Tensor.norm", autocast=FLOAT32_ON_GPUS)
 def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     """(sum |input|^p)^(1/p) along `dim`, by default of all elements; "nuc" is the sum of a matrix' singular values."""
     if p == "nuc":
@@ -147,7 +148,7 @@ def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
     return found if out is None else write_out(out, found)
 
 
-@export("linalg.cond", out=True)
+@export("linalg.cond", out=True, autocast=FLOAT32_ON_CPUS)
 def cond(A, p=None):
     """The condition of matrices: the norm times that of the inverse, inf of a singular one; see matrix_norm for `p`."""
     check_matrices("linalg.cond", A)
@@ -170,7 +171,7 @@ def cond(A, p=None):
     return found.masked_fill(info != 0, math.inf)
 
 
-@export("linalg.matrix_rank", out=True)
+@export("linalg.matrix_rank", out=True, autocast=FLOAT32_ON_CPUS)
 def matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None):
     """How many singular values of matrices are above max(atol, rtol times the largest)."""
     check_matrices("torch.linalg.matrix_rank", A, "input")

@@ -8,6 +8,7 @@ from collections import namedtuple
 from tritorch import creation
 from tritorch.autograd.variable import Variable
 from tritorch.functional.shapes import movedim
+from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import TABLE, export, write_out
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.index.gathering import Gather
@@ -120,13 +121,13 @@ def mode(input, dim=-1, keepdim=False, *, out=None):
     return found if out is None else write_out(out, found)
 
 
-@export("quantile", "Tensor.quantile")
+@export("quantile", "Tensor.quantile", autocast=FLOAT32_ON_CPUS)
 def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear", out=None):
     """What a share `q` of the elements along `dim` is below, between two of them as `interpolation` says."""
     return _quantile("quantile", input, q, dim, keepdim, interpolation, out, False)
 
 
-@export("nanquantile", "Tensor.nanquantile")
+@export("nanquantile", "Tensor.nanquantile", autocast=FLOAT32_ON_CPUS)
 def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear", out=None):
     """The quantile of what is not NaN."""
     return _quantile("nanquantile", input, q, dim, keepdim, interpolation, out, True)

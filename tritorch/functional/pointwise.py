@@ -7,20 +7,21 @@ from collections import namedtuple
 
 from tritorch.autograd.grad_mode import no_grad
 from tritorch.autograd.variable import Variable
+from tritorch.ops.autocast import FLOAT32_ON_GPUS, WIDEST_ON_GPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.promotion import KIND_NAMES, largest_of
 from tritorch.runtime import dtypes
 
 
-@export("addcmul", "Tensor.addcmul")
+@export("addcmul", "Tensor.addcmul", autocast=WIDEST_ON_GPUS)
 def addcmul(input, tensor1, tensor2, *, value=1):
     """input + value * tensor1 * tensor2."""
     product = tensor1 * tensor2
     return input + (product if value == 1 else product * value)
 
 
-@export("addcdiv", "Tensor.addcdiv")
+@export("addcdiv", "Tensor.addcdiv", autocast=WIDEST_ON_GPUS)
 def addcdiv(input, tensor1, tensor2, *, value=1):
     """input + value * tensor1 / tensor2."""
     if not tensor1.dtype.is_floating_point and not tensor2.dtype.is_floating_point:
@@ -88,7 +89,7 @@ def logit(input, eps=None):
     return TABLE["logit"].apply(input)
 
 
-@export("dist", "Tensor.dist")
+@export("dist", "Tensor.dist", autocast=FLOAT32_ON_GPUS)
 def dist(input, other, p=2):
     """The p-norm of input - other."""
     need_tensors("dist", input=input, other=other)

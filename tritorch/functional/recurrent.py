@@ -9,6 +9,7 @@ import numpy as np
 from tritorch import creation
 from tritorch.autograd.variable import Variable
 from tritorch.functional.dropout import dropout
+from tritorch.ops.autocast import LOWER, LOWER_OR_FIRST
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.recurrent.steps import at_first_steps, places_of
@@ -152,7 +153,7 @@ def _packed(name, layer, data, batch_sizes, states, params, *settings):
     return _stacked(layer, data, sizes, states, params, *settings)
 
 
-@export("lstm")
+@export("lstm", autocast=LOWER)
 def lstm(*args, **kwargs):
     """LSTM layers: (input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first).
 
@@ -184,7 +185,7 @@ def _pair(hx):
     return tuple(hx)
 
 
-def _with_one_state(name, layer, doc):
+def _with_one_state(name, layer, doc, policy=LOWER):
     """The public function of a net whose state is one tensor."""
 
     def over_time(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first):
@@ -208,10 +209,10 @@ def _with_one_state(name, layer, doc):
         "    Or over packed sequences: (data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, "
         "bidirectional).\n    "
     )
-    return export(name)(net)
+    return export(name, autocast=policy)(net)
 
 
-gru = _with_one_state("gru", _gru, "GRU layers")
+gru = _with_one_state("gru", _gru, "GRU layers", LOWER_OR_FIRST)
 rnn_tanh = _with_one_state("rnn_tanh", functools.partial(_rnn, False), "Plain recurrent layers with tanh")
 rnn_relu = _with_one_state("rnn_relu", functools.partial(_rnn, True), "Plain recurrent layers with ReLU")
 
@@ -238,25 +239,25 @@ def _one_step(name, layer, gates, input, states, w_ih, w_hh, b_ih, b_hh):
     return layer(input, order, states, w_ih, w_hh, b_ih, b_hh)[1]
 
 
-@export("lstm_cell")
+@export("lstm_cell", autocast=LOWER_OR_FIRST)
 def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """One step of an LSTM: the next hidden and cell from `hx`, those before."""
     return _one_step("lstm_cell", _lstm, 4, input, _pair(hx), w_ih, w_hh, b_ih, b_hh)
 
 
-@export("gru_cell")
+@export("gru_cell", autocast=LOWER_OR_FIRST)
 def gru_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """One step of a GRU."""
     return _one_step("gru_cell", _gru, 3, input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
 
 
-@export("rnn_tanh_cell")
+@export("rnn_tanh_cell", autocast=LOWER_OR_FIRST)
 def rnn_tanh_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """tanh(w_ih input + b_ih + w_hh hx + b_hh)."""
     return _one_step("rnn_tanh_cell", functools.partial(_rnn, False), 1, input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
 
 
-@export("rnn_relu_cell")
+@export("rnn_relu_cell", autocast=LOWER_OR_FIRST)
 def rnn_relu_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """max(0, w_ih input + b_ih + w_hh hx + b_hh)."""
     return _one_step("rnn_relu_cell", functools.partial(_rnn, True), 1, input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]

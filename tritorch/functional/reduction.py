@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from tritorch.functional.matrices import wide as _wide
+from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.reduction.family import count_along, dims_of
 from tritorch.ops.reduction.kernel import as_dims
@@ -63,7 +64,7 @@ def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None, 
     return found.sqrt(), _without(mean, dims, keepdim)
 
 
-@export("logsumexp", "Tensor.logsumexp")
+@export("logsumexp", "Tensor.logsumexp", autocast=FLOAT32_ON_GPUS)
 def logsumexp(input, dim, keepdim=False):
     """log sum exp(input) along `dim`, without overflow."""
     dim = dims_of("logsumexp", input, dim)

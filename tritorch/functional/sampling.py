@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch import creation
+from tritorch.ops.autocast import Policy, float32, widest
 from tritorch.ops.base import EXPORTS, TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.pooling.shape import refuse_types
@@ -52,7 +53,7 @@ def _sampled(input, grid, mode, padding, corners):
     return found.reshape(images, input.array.shape[1], *places)
 
 
-@export("nn.functional.grid_sample")
+@export("nn.functional.grid_sample", autocast=Policy(cpu=float32, gpu=widest))
 def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     """What `input` (N, C, H, W) or (N, C, D, H, W) has at the coordinates of `grid` (N, ..., 2 or 3).
 

@@ -10,6 +10,7 @@ from tritorch.autograd.inplace import apply_inplace
 from tritorch.autograd.variable import Variable
 from tritorch.functional.indexing import check_places, check_positions
 from tritorch.functional.shapes import broadcast_tensors
+from tritorch.ops.autocast import WIDEST_ON_CPUS, WIDEST_ON_GPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.index.gathering import Scatter, at_least_one, check_index
@@ -21,7 +22,7 @@ from tritorch.ops.shape.views import reshape
 from tritorch.runtime import dtypes
 
 
-@export("index_put", "Tensor.index_put")
+@export("index_put", "Tensor.index_put", autocast=WIDEST_ON_GPUS)
 def index_put(input, indices, values, accumulate=False):
     """The tensor with `values` written, or added, at positions given by a tuple of tensors and masks."""
     _, advanced = indexing.parse(input, tuple(indices))
@@ -285,9 +286,10 @@ def _in_place(name, function):
     return export(f"Tensor.{name}_")(method)
 
 
+_CASTS = {index_copy: WIDEST_ON_CPUS, scatter_add: WIDEST_ON_GPUS}
 for _function in (index_add, index_copy, index_reduce, scatter, scatter_add, scatter_reduce):
     _name = _function.__name__
-    export(_name, f"Tensor.{_name}")(takes_out(_function, over_input=True))
+    export(_name, f"Tensor.{_name}", autocast=_CASTS.get(_function))(takes_out(_function, over_input=True))
 for _function in (index_add, index_copy, index_reduce, scatter, scatter_add, scatter_reduce, put, masked_scatter,
                   index_fill):  # fmt: skip
     _in_place(_function.__name__, _function)

@@ -90,7 +90,7 @@ def _check_sorter(sorter, shape):
         )
     if sorter.dtype is not dtypes.int64:
         raise RuntimeError("torch.searchsorted(): sorter must be a tensor of long dtype but got dtype Float")
-    places = sorter.array
+    places = sorter.array if sorter.is_cuda else sorter.on_host()
     if not sorter.device.is_cuda and places.size and not 0 <= places.min() <= places.max() < shape[-1]:
         raise RuntimeError("torch.searchsorted(): sorter index out of range")
 

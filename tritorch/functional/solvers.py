@@ -19,6 +19,7 @@ from tritorch.functional.matrices import (
     returns,
 )
 from tritorch.functional.norms import tolerances
+from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.linalg.cholesky import CholeskySolve
@@ -28,7 +29,6 @@ from tritorch.ops.linalg.least_squares import LinalgLstsq
 from tritorch.ops.linalg.parts import adjoint, diagonal, identity
 from tritorch.ops.linalg.svd import LinalgPinv, SingularValues
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular
-from tritorch.runtime import transfer
 
 _SINGULAR = (
     "The diagonal element {0} is zero, the inversion could not be completed because the input matrix is singular."
@@ -45,7 +45,7 @@ def _inverse(A):
     return LinalgInvEx.apply(A)
 
 
-@export("linalg.inv_ex", out=True)
+@export("linalg.inv_ex", out=True, autocast=FLOAT32_ON_CPUS)
 def inv_ex(A, *, check_errors=False):
     """The inverses, and for each matrix 0 or the number of the pivot that is zero."""
     inverse, info = _inverse(A)
@@ -54,7 +54,7 @@ def inv_ex(A, *, check_errors=False):
     return returns("linalg_inv_ex", "inverse", "info")(inverse, info)
 
 
-@export("linalg.inv", "inverse", "Tensor.inverse", out=True)
+@export("linalg.inv", "inverse", "Tensor.inverse", out=True, autocast=FLOAT32_ON_CPUS)
 def inv(A):
     """The inverses of square matrices."""
     inverse, info = _inverse(A)
@@ -79,7 +79,7 @@ def pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None):
     return LinalgPinv.apply(A, atol, rtol, bool(hermitian))
 
 
-@export("pinverse", "Tensor.pinverse")
+@export("pinverse", "Tensor.pinverse", autocast=FLOAT32_ON_CPUS)
 def pinverse(input, rcond=1e-15):
     """As linalg.pinv, with other singular values taken for zero."""
     return pinv(input, rcond)
@@ -119,7 +119,7 @@ def solve_ex(A, B, *, left=True, check_errors=False):
     return returns("linalg_solve_ex", "result", "info")(result, info)
 
 
-@export("linalg.solve", out=True)
+@export("linalg.solve", out=True, autocast=FLOAT32_ON_CPUS)
 def solve(A, B, *, left=True):
     """X with A X = B, or X A = B unless `left`; B may be a vector, or one for each matrix."""
     result, info = _solve("linalg.solve", A, B, left)
@@ -140,7 +140,7 @@ def solve_triangular(A, B, *, upper, left=True, unitriangular=False):
     return adjoint(LinalgSolveTriangular.apply(adjoint(A), adjoint(B), not upper, bool(unitriangular)))
 
 
-@export("triangular_solve", "Tensor.triangular_solve", out=True)
+@export("triangular_solve", "Tensor.triangular_solve", out=True, autocast=FLOAT32_ON_CPUS)
 def triangular_solve(b, A, upper=True, transpose=False, unitriangular=False):
     """X with A X = b, or A^T X = b, of the upper or lower triangle of A; and A."""
     for name, each in (("b", b), ("A", A)):
@@ -173,7 +173,7 @@ def _check_triangles(op, A, b):
         )
 
 
-@export("cholesky_solve", "Tensor.cholesky_solve", out=True)
+@export("cholesky_solve", "Tensor.cholesky_solve", out=True, autocast=FLOAT32_ON_CPUS)
 def cholesky_solve(B, L, upper=False):
     """X with L L^T X = B, or U^T U X = B for the upper triangle."""
     for name, each in (("b", B), ("u", L)):
@@ -187,12 +187,12 @@ def cholesky_solve(B, L, upper=False):
     return CholeskySolve.apply(B, adjoint(L) if upper else L)
 
 
-@export("cholesky_inverse", "Tensor.cholesky_inverse", out=True)
+@export("cholesky_inverse", "Tensor.cholesky_inverse", out=True, autocast=FLOAT32_ON_CPUS)
 def cholesky_inverse(L, upper=False):
     """The inverse of L L^T, or of U^T U for the upper triangle."""
     check_square("cholesky_inverse", L)
     lapack_only("cholesky_inverse_out_cpu", L)
-    zeros = transfer.to_host(diagonal(L).array) == 0
+    zeros = diagonal(L).on_host() == 0
     if zeros.any():
         raise_where(np.where(zeros.any(-1), zeros.argmax(-1) + 1, 0), _SINGULAR, op="cholesky_inverse")
     return cholesky_solve(identity(L), L, upper)
@@ -203,7 +203,7 @@ def cholesky_inverse(L, upper=False):
 _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
-@export("linalg.lstsq", out=True)
+@export("linalg.lstsq", out=True, autocast=FLOAT32_ON_CPUS)
 def lstsq(A, B, rcond=None, *, driver=None):
     """X for which |A X - B| is least, the squares of what is left, the rank and the singular values of A.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 
+from tritorch.ops.autocast import Policy, untouched
 from tritorch.ops.base import TABLE, export, write_out
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import dtypes
 
 
-@export("nansum", "Tensor.nansum")
+@export("nansum", "Tensor.nansum", autocast=Policy(gpu=untouched))
 def nansum(input, dim=None, keepdim=False, *, dtype=None, out=None):
     """The sum along `dim` of what is not NaN."""
     need_tensors("nansum", input=input)
@@ -93,7 +94,7 @@ def _weights(count, fweights, aweights):
                 f"cov(): expected {name} to have the same numel as there are observations in the input but got "
                 f"{weights.array.size} != {count}"
             )
-        if not weights.device.is_cuda and weights.array.size and weights.array.min() < 0:
+        if not weights.device.is_cuda and weights.array.size and weights.on_host().min() < 0:
             raise RuntimeError(f"cov(): {name} cannot be negative")
     if fweights is None or aweights is None:
         return aweights if fweights is None else fweights

@@ -6,4 +6,7 @@ from tritorch.nn import functional as functional
 from tritorch.nn import init as init
 from tritorch.nn import utils as utils
 from tritorch.nn.modules import *
+from tritorch.nn.parameter import Buffer as Buffer
 from tritorch.nn.parameter import Parameter as Parameter
+from tritorch.nn.parameter import UninitializedBuffer as UninitializedBuffer
+from tritorch.nn.parameter import UninitializedParameter as UninitializedParameter

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from copy import deepcopy
 
-from tritorch.autograd.grad_mode import enable_grad, no_grad
-from tritorch.autograd.hooks import add_hook
+from tritorch.autograd.grad_mode import enable_grad, set_grad_enabled
+from tritorch.optim.hooks import Hooked
+from tritorch.optim.hooks import register_optimizer_step_post_hook as register_optimizer_step_post_hook
+from tritorch.optim.hooks import register_optimizer_step_pre_hook as register_optimizer_step_pre_hook
+from tritorch.runtime.device import CPU
 from tritorch.tensor import Tensor
 
 
@@ -20,89 +23,79 @@ class _Required:
 required = _Required()  # as a default: every group has to say it
 
 
-class Optimizer:
-    """Base of all optimizers. A member gives `update(group)`, or overrides `step`."""
+class Optimizer(Hooked):
+    """Base of all optimizers. A member gives `update(group)`, or overrides `step`.
+
+    params    tensors, pairs (name, tensor), or dicts: groups with "params" and options that differ from the defaults
+    defaults  the options of groups that do not give them
+    """
+
+    scalars: tuple[str, ...] = ("step",)  # the numbers in the state of a parameter, which stay on the host
 
     def __init__(self, params, defaults):
+        self.defaults = defaults
+        self._make_hooks()
         if isinstance(params, Tensor):
             raise TypeError(
                 "params argument given to the optimizer should be an iterable of Tensors or dicts, "
                 f"but got {params.type()}"
             )
-        self.defaults = defaults
         self.state: defaultdict = defaultdict(dict)
         self.param_groups: list[dict] = []
-        self._pre_hooks, self._post_hooks = OrderedDict(), OrderedDict()
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
         if not isinstance(groups[0], dict):
             groups = [{"params": groups}]
         for group in groups:
-            self.add_param_group(dict(group))
+            self.add_param_group(group)
 
     def add_param_group(self, param_group):
-        """Add a group of parameters, a dict with "params" and what differs from the defaults."""
+        """Add a group of parameters, a dict with "params" and what differs from the defaults; it becomes the group."""
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
         group = param_group
-        params = group["params"]
-        if isinstance(params, set):
-            raise TypeError(
-                "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in sets "
-                "will change between runs. Please use a list instead."
-            )
-        params = [params] if isinstance(params, Tensor) else list(params)
-        named = [each for each in params if isinstance(each, tuple)]
-        if named:
-            if len(named) != len(params):
-                raise ValueError("all optimizer params should be with/without names. Some param names are missing")
-            group["param_names"] = [name for name, _ in named]
-            params = [each for _, each in named]
-        group["params"] = params
-        self._check_params(params)
-        if any(("param_names" in other) != ("param_names" in group) for other in self.param_groups):
-            raise ValueError(
-                "all optimizer param groups should be with/without names. cannot add param group "
-                f"{'with' if 'param_names' in group else 'without'} names to the optimizer"
-            )
+        _unpack(group)
+        for each in group["params"]:
+            if not isinstance(each, Tensor):
+                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {_type_name(each)}")
+            if not (self.defaults.get("differentiable") or each.is_leaf or each.retains_grad):
+                raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
             if default is required and name not in group:
                 raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
             group.setdefault(name, default)
+        self._check_against_others(group)
         self.param_groups.append(group)
 
-    def _check_params(self, params):
-        for each in params:
-            if not isinstance(each, Tensor):
-                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(each).__name__}")
-            if not (each.is_leaf or each.retains_grad):
-                raise ValueError("can't optimize a non-leaf Tensor")
-        own = {id(each) for each in params}
-        if len(own) != len(params):
+    def _check_against_others(self, group):
+        own = {id(each) for each in group["params"]}
+        if len(own) != len(group["params"]):
             warnings.warn(
                 "optimizer contains a parameter group with duplicate parameters; in future, this will cause an error; "
                 "see github.com/pytorch/pytorch/issues/40967 for more information",
                 stacklevel=4,
             )
-        if any(id(each) in own for group in self.param_groups for each in group["params"]):
+        named = "param_names" in group
+        if any(("param_names" in other) != named for other in self.param_groups):
+            raise ValueError(
+                "all optimizer param groups should be with/without names. cannot add param group "
+                f"{'with' if named else 'without'} names to the optimizer"
+            )
+        if any(id(each) in own for other in self.param_groups for each in other["params"]):
             raise ValueError("some parameters appear in more than one parameter group")
 
     # -------------------------------------------------------------------------------------------- steps
 
     def step(self, closure=None):
         """Update all parameters that have a gradient. `closure` computes the loss again, for those that need it."""
-        for hook in tuple(self._pre_hooks.values()):
-            hook(self, (closure,), {})
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        with no_grad():
+        with set_grad_enabled(bool(self.defaults.get("differentiable"))):
             for group in self.param_groups:
                 self.update(group)
-        for hook in tuple(self._post_hooks.values()):
-            hook(self, (closure,), {})
         return loss
 
     def update(self, group):
@@ -118,32 +111,37 @@ class Optimizer:
                 elif each._grad is not None:
                     each._grad.detach_().zero_() if each._grad.view is None else each._grad.zero_()
 
-    def register_step_pre_hook(self, hook):
-        """Call `hook(optimizer, args, kwargs)` before every step."""
-        return add_hook(self._pre_hooks, hook)
-
-    def register_step_post_hook(self, hook):
-        """Call `hook(optimizer, args, kwargs)` after every step."""
-        return add_hook(self._post_hooks, hook)
-
     # -------------------------------------------------------------------------------------------- state
 
     def state_dict(self):
         """State and groups, with a number in the place of each parameter."""
-        numbers = {}
-        for each in itertools.chain.from_iterable(group["params"] for group in self.param_groups):
-            numbers.setdefault(id(each), len(numbers))
-        groups = []
+        for hook in tuple(self._optimizer_state_dict_pre_hooks.values()):
+            hook(self)
+        numbers: dict[int, int] = {}
+        count, groups = 0, []
         for group in self.param_groups:
+            for number, each in enumerate(group["params"], count):
+                numbers.setdefault(id(each), number)
+            count += len(group["params"])
             packed = {name: value for name, value in group.items() if name != "params"}
-            packed["params"] = [numbers[id(each)] for each in group["params"]]
-            groups.append(packed)
+            groups.append(packed | {"params": [numbers[id(each)] for each in group["params"]]})
         state = {numbers[id(key)] if isinstance(key, Tensor) else key: value for key, value in self.state.items()}
-        return {"state": state, "param_groups": groups}
+        found = {"state": state, "param_groups": groups}
+        for hook in tuple(self._optimizer_state_dict_post_hooks.values()):
+            changed = hook(self, found)
+            found = found if changed is None else changed
+        return found
 
     def load_state_dict(self, state_dict):
-        """Take over what `state_dict` gave; the numbers are matched with the parameters in order."""
-        groups, saved = self.param_groups, state_dict["param_groups"]
+        """Take over what `state_dict` gave; the numbers are matched with the parameters in order.
+
+        State takes the dtype and device of its parameter, and options come from `state_dict`, the learning rate too.
+        """
+        state_dict = state_dict.copy()
+        for hook in tuple(self._optimizer_load_state_dict_pre_hooks.values()):
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        groups, saved = self.param_groups, deepcopy(state_dict["param_groups"])
         if len(groups) != len(saved):
             raise ValueError("loaded state dict has a different number of parameter groups")
         if any(len(own["params"]) != len(other["params"]) for own, other in zip(groups, saved, strict=True)):
@@ -155,19 +153,39 @@ class Optimizer:
         state = defaultdict(dict)
         for key, value in state_dict["state"].items():
             parameter = parameters.get(key)
-            state[key if parameter is None else parameter] = _adopted(value, parameter)
-        self.state = state
-        self.param_groups = [
-            {"params": own["params"], **{k: deepcopy(v) for k, v in other.items() if k != "params"}}
-            for own, other in zip(groups, saved, strict=True)
-        ]
+            state[key if parameter is None else parameter] = self._adopted(value, parameter)
+        for own, other in zip(groups, saved, strict=True):
+            other["params"] = own["params"]
+            if "param_names" in own:
+                other.setdefault("param_names", own["param_names"])
+        self.__setstate__({"state": state, "param_groups": saved})
+        for hook in tuple(self._optimizer_load_state_dict_post_hooks.values()):
+            hook(self)
+
+    def _adopted(self, value, parameter, name=None):
+        """A copy of loaded state, with the dtype and on the device of its parameter, but for numbers."""
+        if isinstance(value, Tensor):
+            if parameter is None:
+                return value.detach().clone()
+            if name in self.scalars:
+                return value.detach().to(device=CPU, copy=True)
+            dtype = parameter.dtype if parameter.is_floating_point() else None
+            return value.detach().to(device=parameter.device, dtype=dtype, copy=True)
+        if isinstance(value, dict):
+            return {key: self._adopted(each, parameter, key) for key, each in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._adopted(each, parameter) for each in value)
+        return deepcopy(value)
 
     def __getstate__(self):
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        self._pre_hooks, self._post_hooks = OrderedDict(), OrderedDict()
+        self._make_hooks()
+        for group in self.param_groups:  # state of an older version lacks the newer options
+            for name, default in self.defaults.items():
+                group.setdefault(name, default)
 
     def __repr__(self):
         lines = [f"{type(self).__name__} ("]
@@ -177,38 +195,27 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def _adopted(value, parameter, name=None):
-    """A copy of loaded state, with the dtype and on the device of its parameter, except for counts of steps."""
-    if isinstance(value, Tensor):
-        if parameter is None or name == "step":
-            return value.detach().clone()
-        dtype = parameter.dtype if parameter.is_floating_point() else None
-        return value.detach().to(device=parameter.device, dtype=dtype, copy=True)
-    if isinstance(value, dict):
-        return {key: _adopted(each, parameter, key) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_adopted(each, parameter) for each in value)
-    return deepcopy(value)
+def _unpack(group):
+    """Make "params" of a group a list of what is given, and "param_names" of the names beside it."""
+    params = group["params"]
+    if isinstance(params, set):
+        raise TypeError(
+            "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in sets "
+            "will change between runs. Please use a list instead."
+        )
+    params = [params] if isinstance(params, Tensor) else list(params)
+    names = [each[0] for each in params if isinstance(each, tuple)]
+    if names and len(names) != len(params):
+        raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+    if names:
+        group["param_names"] = names
+        params = [each[1] for each in params]
+    group["params"] = params
 
 
-def check_rate(lr):
-    """Refuse a learning rate that is negative, or a tensor of several."""
-    if isinstance(lr, Tensor) and lr.numel() != 1:
-        raise ValueError("Tensor lr must be 1-element")
-    if not lr >= 0.0:
-        raise ValueError(f"Invalid learning rate: {lr}")
-
-
-def check_ways(foreach, fused):
-    """Refuse two ways to take a step at once, though here both are the same."""
-    if foreach and fused:
-        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
-
-
-def refuse(name, chosen):
-    """Refuse an option that is taken for PyTorch's sake and cannot be had."""
-    if chosen:
-        raise NotImplementedError(f"{name}: differentiable=True is not supported")
+def _type_name(value):
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def alike(params):

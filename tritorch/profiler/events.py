@@ -70,7 +70,7 @@ class Span(Times):
         self.start = self.end = 0  # nanoseconds
         self.device_start = self.device_end = 0
         self.device_events, self.stream = None, 0
-        self.memory = self.device_memory = 0
+        self.memory = self.device_memory = self.flops = 0
         self.input_shapes, self.input_types, self.stack = [], [], []
 
     @property
@@ -117,7 +117,7 @@ class Span(Times):
 
 _SUMMED = (
     "cpu_time_total", "self_cpu_time_total", "device_time_total", "self_device_time_total", "cpu_memory_usage",
-    "self_cpu_memory_usage", "device_memory_usage", "self_device_memory_usage",
+    "self_cpu_memory_usage", "device_memory_usage", "self_device_memory_usage", "flops",
 )  # fmt: skip
 
 
@@ -136,7 +136,8 @@ class Average(Times):
         self.is_user_annotation = span.is_user_annotation
         nested = _inside_one_of_the_same_name(span)
         for name in _SUMMED:
-            if name.startswith("self_") or not nested:  # a total counts what a recursive span did once
+            if name.startswith("self_") or name == "flops" or not nested:
+                # A total counts what a recursive span did once.
                 setattr(self, name, getattr(self, name) + getattr(span, name))
 
     def __repr__(self):

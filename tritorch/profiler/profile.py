@@ -75,9 +75,10 @@ class profile:
     """Time on the CPU and the GPU of every op called inside, of every gradient, and of what `record_function` marks.
 
     Times are in microseconds. It records the thread that enters it. `record_shapes`, `profile_memory` (on a GPU what an
-    op left allocated; on the CPU the bytes of its results) and `with_stack` (where each op was called) add columns.
+    op left allocated; on the CPU the bytes of its results), `with_flops` (two for each multiplication in products of
+    matrices, convolutions, attention and recurrent layers) and `with_stack` (where each op was called) add columns.
     With a `schedule` it records the steps the schedule names, told apart by `step()`, and calls `on_trace_ready` after
-    the last of each turn. `with_flops`, `with_modules` and `experimental_config` are taken and add nothing.
+    the last of each turn. `with_modules` and `experimental_config` are taken and add nothing.
     """
 
     def __init__(self, *, activities=None, schedule=None, on_trace_ready=None, record_shapes=False,
@@ -89,6 +90,7 @@ class profile:
             raise AssertionError("No valid profiler activities found")
         self.schedule, self.on_trace_ready = schedule, on_trace_ready
         self.record_shapes, self.profile_memory, self.with_stack = record_shapes, profile_memory, with_stack
+        self.with_flops = with_flops
         self.step_num, self.metadata = 0, {}
         self._recorder, self._step, self._spans = None, None, None
         self.current_action = self._action()
@@ -133,8 +135,9 @@ class profile:
 
     def _begin(self):
         self._recorder = recorder.Recorder(
-            ProfilerActivity.CUDA in self.activities, self.record_shapes, self.profile_memory, self.with_stack
-        )
+            ProfilerActivity.CUDA in self.activities, self.record_shapes, self.profile_memory, self.with_stack,
+            self.with_flops,
+        )  # fmt: skip
         self._recorder.__enter__()
         if self.schedule is not None:
             self._open_step()

@@ -23,8 +23,8 @@ class Recorder(Interceptor):
     recording ends, so that recording does not wait for the GPU.
     """
 
-    def __init__(self, devices=True, shapes=False, memory=False, stack=False):
-        self.devices, self.shapes, self.memory, self.stack = devices, shapes, memory, stack
+    def __init__(self, devices=True, shapes=False, memory=False, stack=False, flops=False):
+        self.devices, self.shapes, self.memory, self.stack, self.flops = devices, shapes, memory, stack, flops
         self.spans, self.open = [], []
         self.origin = None  # the event that times on the GPU count from, and when it was recorded
 
@@ -35,6 +35,8 @@ class Recorder(Interceptor):
             before = self._before(device)
             outputs = cls.apply(*args)
             self._after(span, device, before, outputs)
+        if self.flops:
+            span.flops = 2 * cls.multiplications(outputs, *args)
         return outputs
 
     @contextmanager

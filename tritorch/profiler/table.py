@@ -7,7 +7,7 @@ _UNITS = {"s": 1e6, "ms": 1e3, "us": 1.0}
 SORT_KEYS = (
     "cpu_time", "cpu_time_total", "self_cpu_time_total", "device_time", "device_time_total", "self_device_time_total",
     "cuda_time", "cuda_time_total", "self_cuda_time_total", "cpu_memory_usage", "self_cpu_memory_usage",
-    "device_memory_usage", "self_device_memory_usage", "count",
+    "device_memory_usage", "self_device_memory_usage", "count", "flops",
 )  # fmt: skip
 
 
@@ -68,6 +68,8 @@ def _columns(rows, widths, memory, unit, cpu, device):
         if device:
             columns += [("CUDA Mem", size("device_memory_usage")), ("Self CUDA Mem", size("self_device_memory_usage"))]
     columns.append(("# of Calls", lambda row: str(row.count)))
+    if any(row.flops for row in rows):
+        columns.append(("Total MFLOPs", lambda row: f"{row.flops / 1e6:.3f}" if row.flops else "--"))
     if any(row.input_shapes for row in rows):
         columns.append(("Input Shapes", lambda row: _cut(str(row.input_shapes), shape_width)))
     if any(row.stack for row in rows):

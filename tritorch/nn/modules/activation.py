@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 from tritorch import creation
 from tritorch.nn import functional as F
 from tritorch.nn import init
+from tritorch.nn.modules.attention import MultiheadAttention
 from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
 
@@ -12,7 +15,9 @@ __all__ = [
     "CELU",
     "ELU",
     "GELU",
+    "GLU",
     "SELU",
+    "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -20,7 +25,9 @@ __all__ = [
     "LogSigmoid",
     "LogSoftmax",
     "Mish",
+    "MultiheadAttention",
     "PReLU",
+    "RReLU",
     "ReLU",
     "ReLU6",
     "SiLU",
@@ -29,9 +36,11 @@ __all__ = [
     "Softmax2d",
     "Softmin",
     "Softplus",
+    "Softshrink",
     "Softsign",
     "Tanh",
     "Tanhshrink",
+    "Threshold",
 ]
 
 
@@ -58,13 +67,6 @@ class ReLU(_InPlace):
         return F.relu(input, inplace=self.inplace) if self.inplace else F.relu(input)
 
 
-class ReLU6(_InPlace):
-    """min(max(x, 0), 6)."""
-
-    def forward(self, input):
-        return F.relu6(input, inplace=self.inplace)
-
-
 class SiLU(_InPlace):
     """x sigmoid(x)."""
 
@@ -79,14 +81,21 @@ class Mish(_InPlace):
         return F.mish(input, inplace=self.inplace)
 
 
-class Hardswish(_InPlace):
+class _Silent(_InPlace):
+    """One whose printed form does not show it."""
+
+    def extra_repr(self):
+        return ""
+
+
+class Hardswish(_Silent):
     """x relu6(x + 3) / 6."""
 
     def forward(self, input):
         return F.hardswish(input, self.inplace)
 
 
-class Hardsigmoid(_InPlace):
+class Hardsigmoid(_Silent):
     """relu6(x + 3) / 6."""
 
     def forward(self, input):
@@ -142,10 +151,18 @@ class LeakyReLU(Module):
 class Hardtanh(Module):
     """x clamped between min_val and max_val."""
 
-    def __init__(self, min_val=-1.0, max_val=1.0, inplace=False):
+    def __init__(self, min_val=-1.0, max_val=1.0, inplace=False, min_value=None, max_value=None):
         super().__init__()
+        for name, old in (("min", min_value), ("max", max_value)):
+            if old is not None:
+                warnings.warn(
+                    f"keyword argument `{name}_value` is deprecated and rename to `{name}_val`",
+                    FutureWarning,
+                    stacklevel=2,
+                )
+        min_val, max_val = min_val if min_value is None else min_value, max_val if max_value is None else max_value
         if max_val <= min_val:
-            raise AssertionError(f"max_val ({max_val}) must be greater than min_val ({min_val})")
+            raise AssertionError(f"max_val must be larger than min_val, got min_val={min_val} and max_val={max_val}")
         self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
 
     def forward(self, input):
@@ -153,6 +170,83 @@ class Hardtanh(Module):
 
     def extra_repr(self):
         return _settings(self, "min_val", "max_val")
+
+
+class ReLU6(Hardtanh):
+    """min(max(x, 0), 6)."""
+
+    def __init__(self, inplace=False):
+        super().__init__(0.0, 6.0, inplace)
+
+    def extra_repr(self):
+        return "inplace=True" if self.inplace else ""
+
+
+class Threshold(Module):
+    """x above `threshold`, else `value`."""
+
+    def __init__(self, threshold, value, inplace=False):
+        super().__init__()
+        self.threshold, self.value, self.inplace = threshold, value, inplace
+
+    def forward(self, input):
+        return F.threshold(input, self.threshold, self.value, self.inplace)
+
+    def extra_repr(self):
+        return _settings(self, "threshold", "value")
+
+
+class RReLU(Module):
+    """x above zero, else x times a slope that is drawn between lower and upper while training, or their mean."""
+
+    def __init__(self, lower=1.0 / 8, upper=1.0 / 3, inplace=False):
+        super().__init__()
+        self.lower, self.upper, self.inplace = lower, upper, inplace
+
+    def forward(self, input):
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+    def extra_repr(self):
+        return _settings(self, "lower", "upper")
+
+
+class _Shrink(Module):
+    """An activation that is zero within `lambd` of zero."""
+
+    def __init__(self, lambd=0.5):
+        super().__init__()
+        self.lambd = lambd
+
+    def extra_repr(self):
+        return f"{self.lambd}"
+
+
+class Hardshrink(_Shrink):
+    """x where |x| > lambd, else 0."""
+
+    def forward(self, input):
+        return F.hardshrink(input, self.lambd)
+
+
+class Softshrink(_Shrink):
+    """x less lambd above lambd, x plus lambd below -lambd, else 0."""
+
+    def forward(self, input):
+        return F.softshrink(input, self.lambd)
+
+
+class GLU(Module):
+    """The first half along `dim` times the sigmoid of the second. Source: Dauphin et al., 2016."""
+
+    def __init__(self, dim=-1):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input):
+        return F.glu(input, self.dim)
+
+    def extra_repr(self):
+        return f"dim={self.dim}"
 
 
 class GELU(Module):
@@ -208,14 +302,14 @@ class Softsign(Module):
     """x / (1 + |x|)."""
 
     def forward(self, input):
-        return input / (1 + input.abs())
+        return F.softsign(input)
 
 
 class Tanhshrink(Module):
     """x - tanh(x)."""
 
     def forward(self, input):
-        return input - input.tanh()
+        return F.tanhshrink(input)
 
 
 class PReLU(Module):
@@ -232,12 +326,7 @@ class PReLU(Module):
         init.constant_(self.weight, self.init)
 
     def forward(self, input):
-        weight = self.weight
-        if not input.dim() and self.num_parameters == 1:
-            weight = weight.reshape(())
-        if self.num_parameters > 1 and input.dim() > 1:
-            weight = weight.reshape(-1, *[1] * (input.dim() - 2))
-        return input.clamp(min=0) + weight * input.clamp(max=0)
+        return F.prelu(input, self.weight)
 
     def extra_repr(self):
         return f"num_parameters={self.num_parameters}"

@@ -7,10 +7,10 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 from tritorch.nn.modules.module import Module
-from tritorch.nn.parameter import Parameter
-from tritorch.tensor import Tensor
+from tritorch.nn.modules.parameters import ParameterDict, ParameterList
+from tritorch.nn.modules.utils import pairs_of
 
-__all__ = ["ModuleDict", "ModuleList", "ParameterList", "Sequential"]
+__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
 
 class _Numbered(Module):
@@ -113,14 +113,21 @@ class Sequential(_Numbered):
             raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
         return self.extend(other)
 
-    def __mul__(self, times):
+    def _check_times(self, times):
         if not isinstance(times, int):
             raise TypeError(f"unsupported operand type(s) for *: {type(self)} and {type(times)}")
         if times <= 0:
             raise ValueError(f"Non-positive multiplication factor {times} for {type(self)}")
+
+    def __mul__(self, times):
+        self._check_times(times)
         return Sequential(*(list(self) * times))
 
     __rmul__ = __mul__
+
+    def __imul__(self, times):
+        self._check_times(times)
+        return self.extend(list(self) * (times - 1))
 
 
 class ModuleList(_Numbered):
@@ -227,58 +234,6 @@ class ModuleDict(Module):
                 "ModuleDict.update should be called with an iterable of key/value pairs, "
                 f"but got {type(modules).__name__}"
             )
-        for key, module in modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules:
+        named = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else pairs_of("ModuleDict", modules)
+        for key, module in named:
             self[key] = module
-
-
-class ParameterList(Module):
-    """Parameters in a list; tensors that are added become parameters."""
-
-    def __init__(self, values=None):
-        super().__init__()
-        self._size = 0
-        self.extend(values or ())
-
-    def __len__(self):
-        return self._size
-
-    def __iter__(self):
-        return iter(self[number] for number in range(self._size))
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return type(self)([self[number] for number in range(*index.indices(self._size))])
-        return getattr(self, self._name_at(index))
-
-    def __setitem__(self, index, value):
-        if isinstance(value, Tensor) and not isinstance(value, Parameter):
-            value = Parameter(value)
-        setattr(self, self._name_at(index), value)
-
-    def _name_at(self, index):
-        index = operator.index(index)
-        if not -self._size <= index < self._size:
-            raise IndexError(f"index {index} is out of range")
-        return str(index % self._size)
-
-    def append(self, value):
-        """Add a parameter at the end."""
-        self._size += 1
-        self[self._size - 1] = value
-        return self
-
-    def extend(self, values):
-        """Add parameters at the end."""
-        for value in values:
-            self.append(value)
-        return self
-
-    __iadd__ = extend
-
-    def extra_repr(self):
-        lines = []
-        for number, each in enumerate(self):
-            size = "x".join(map(str, each.shape))
-            kind = "Parameter" if isinstance(each, Parameter) else "Tensor"
-            lines.append(f"  ({number}): {kind} containing: [{each.dtype} of size {size}]")
-        return "\n".join(lines)

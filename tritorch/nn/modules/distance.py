@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tritorch.nn import functional as F
 from tritorch.nn.modules.module import Module
 
-__all__ = ["CosineSimilarity", "LinearCrossEntropyOptions", "PairwiseDistance"]
+__all__ = ["CosineSimilarity", "PairwiseDistance"]
 
 
 class PairwiseDistance(Module):
@@ -32,14 +30,3 @@ class CosineSimilarity(Module):
     def forward(self, x1, x2):
         """The cosine for each pair of vectors."""
         return F.cosine_similarity(x1, x2, self.dim, self.eps)
-
-
-@dataclass
-class LinearCrossEntropyOptions:
-    """How PyTorch chunks linear_cross_entropy; taken there, and without effect."""
-
-    allow_retain_graph: bool = False
-    batch_chunk_size: int | None = None
-    chunking_method: str | None = "auto"
-    acc_policy: str = "auto"
-    acc_dtype: object = None

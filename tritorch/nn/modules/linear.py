@@ -1,4 +1,4 @@
-"""Linear maps, and modules that only reshape."""
+"""Linear and bilinear maps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import math
 from tritorch import creation
 from tritorch.nn import functional as F
 from tritorch.nn import init
+from tritorch.nn.modules.lazy import LazyModuleMixin
 from tritorch.nn.modules.module import Module
-from tritorch.nn.parameter import Parameter
+from tritorch.nn.parameter import Parameter, UninitializedParameter
 
-__all__ = ["Flatten", "Identity", "Linear", "Unflatten"]
+__all__ = ["Bilinear", "Identity", "LazyLinear", "Linear"]
 
 
 class Identity(Module):
@@ -30,9 +31,8 @@ class Linear(Module):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(creation.empty((out_features, in_features), device=device, dtype=dtype))
-        self.register_parameter(
-            "bias", Parameter(creation.empty(out_features, device=device, dtype=dtype)) if bias else None
-        )
+        made = Parameter(creation.empty(out_features, device=device, dtype=dtype)) if bias else None
+        self.register_parameter("bias", made)
         self.reset_parameters()
 
     def reset_parameters(self):
@@ -56,41 +56,66 @@ def reset_bias(module):
             init.uniform_(module.bias, -bound, bound)
 
 
-class Flatten(Module):
-    """Dimensions `start_dim` to `end_dim` become one."""
+class NonDynamicallyQuantizableLinear(Linear):
+    """A Linear under another class, which MultiheadAttention has and scripts that search classes see."""
 
-    def __init__(self, start_dim=1, end_dim=-1):
+
+class Bilinear(Module):
+    """x1^T A x2 + b, with a matrix A of (in1_features, in2_features) for each output."""
+
+    def __init__(self, in1_features, in2_features, out_features, bias=True, device=None, dtype=None):
         super().__init__()
-        self.start_dim, self.end_dim = start_dim, end_dim
+        if in1_features <= 0:
+            raise ValueError(f"in1_features must be > 0, but got (in1_features={in1_features})")
+        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        shape = (out_features, in1_features, in2_features)
+        self.weight = Parameter(creation.empty(shape, device=device, dtype=dtype))
+        made = Parameter(creation.empty(out_features, device=device, dtype=dtype)) if bias else None
+        self.register_parameter("bias", made)
+        self.reset_parameters()
 
-    def forward(self, input):
-        return input.flatten(self.start_dim, self.end_dim)
+    def reset_parameters(self):
+        """Uniform within 1 / sqrt(in1_features), the weight first."""
+        bound = 1 / math.sqrt(self.weight.shape[1])
+        init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, input1, input2):
+        """The form on (*, in1_features) and (*, in2_features)."""
+        return F.bilinear(input1, input2, self.weight, self.bias)
 
     def extra_repr(self):
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+        return (
+            f"in1_features={self.in1_features}, in2_features={self.in2_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}"
+        )
 
 
-class Unflatten(Module):
-    """Dimension `dim` becomes several, of the sizes `unflattened_size`."""
+class LazyLinear(LazyModuleMixin, Linear):
+    """Linear with in_features from the first input."""
 
-    def __init__(self, dim, unflattened_size):
-        super().__init__()
-        if not isinstance(dim, int):
-            raise TypeError("invalid argument type for dim parameter")
-        if not isinstance(unflattened_size, (tuple, list)):
-            raise TypeError(
-                f"unflattened_size must be a tuple of ints, but found type {type(unflattened_size).__name__}"
-            )
-        for at, size in enumerate(unflattened_size):
-            if not isinstance(size, int):
-                raise TypeError(
-                    "unflattened_size must be tuple of ints, "
-                    f"but found element of type {type(size).__name__} at pos {at}"
-                )
-        self.dim, self.unflattened_size = dim, unflattened_size
+    cls_to_become = Linear
 
-    def forward(self, input):
-        return input.unflatten(self.dim, self.unflattened_size)
+    def __init__(self, out_features, bias=True, device=None, dtype=None):
+        super().__init__(0, 0, False, device, dtype)
+        self.out_features = out_features
+        self.weight = UninitializedParameter(device=device, dtype=dtype)
+        if bias:
+            self.bias = UninitializedParameter(device=device, dtype=dtype)
 
-    def extra_repr(self):
-        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
+    def reset_parameters(self):
+        """As Linear, once there is something to start."""
+        if not self.has_uninitialized_params() and self.in_features != 0:
+            super().reset_parameters()
+
+    def initialize_parameters(self, input):
+        """Take in_features from the input, make the parameters and start them."""
+        if self.has_uninitialized_params():
+            self.in_features = input.shape[-1]
+            self.weight.materialize((self.out_features, self.in_features))
+            if self.bias is not None:
+                self.bias.materialize((self.out_features,))
+            self.reset_parameters()
+        if self.in_features == 0:  # the shapes came from a state dict
+            self.in_features = self.weight.shape[-1]

@@ -1,0 +1,65 @@
+"""The step of stochastic gradient descent."""
+
+from __future__ import annotations
+
+from tritorch.ops.formula import formula
+from tritorch.ops.optimizer.family import AT_ONCE, Plan, Step, decayed, tensors_for
+from tritorch.runtime import tl
+
+
+class SgdStep(Step):
+    """p - lr d, where d = g + weight_decay p, or with momentum d = v = momentum v + (1 - dampening) d.
+
+    With Nesterov momentum d + momentum v in the place of v. `first` says that v, which is zero, becomes d, as in the
+    first step. Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
+    """
+
+    states = 1
+
+    @staticmethod
+    def plan(lr, momentum, dampening, weight_decay, nesterov, maximize, first):
+        share = 1.0 if first else 1 - dampening
+        return Plan(
+            (lr, momentum, share, weight_decay),
+            (momentum != 0, nesterov, share != 1, weight_decay != 0, maximize),
+            (momentum != 0,),
+        )
+
+    @staticmethod
+    def plain(lr, momentum, dampening, weight_decay, nesterov, maximize, first, value, gradient, velocity):
+        step = (-gradient if maximize else gradient) + weight_decay * value
+        if momentum:
+            velocity = step if first else momentum * velocity + (1 - dampening) * step
+            step = step + momentum * velocity if nesterov else velocity
+        return value - lr * step, velocity
+
+    @formula
+    def step(value, gradient, velocity, lr, momentum, share, weight_decay, MOMENTUM: tl.constexpr,
+             NESTEROV: tl.constexpr, DAMPENED: tl.constexpr, DECAY: tl.constexpr, MAXIMIZE: tl.constexpr):  # fmt: skip
+        gradient = decayed(value, gradient, weight_decay, DECAY, MAXIMIZE)
+        if MOMENTUM:
+            added = share * gradient if DAMPENED else gradient
+            velocity = momentum * velocity + added
+            gradient = gradient + momentum * velocity if NESTEROV else velocity
+        return value - lr * gradient, velocity
+
+    @staticmethod
+    def quick(value, gradient, velocity, lr, momentum, share, weight_decay, has_momentum, nesterov, dampened, decay,
+              maximize):  # fmt: skip
+        """The formula without its temporaries."""
+        gradient = decayed.fn(value, gradient, weight_decay, decay, maximize)
+        if has_momentum:
+            velocity *= momentum
+            velocity += share * gradient if dampened else gradient
+            gradient = gradient + momentum * velocity if nesterov else velocity
+        value -= lr * gradient
+
+    @staticmethod
+    def samples(draw):
+        yield 0.1, 0, 0, 0, False, False, False, *tensors_for(draw, 2, 0)
+        yield 0.1, 0, 0, 0.1, False, True, False, *tensors_for(draw, 2, 0)
+        still = [each * 0 for each in tensors_for(draw, 1, 0)]
+        yield 0.1, 0.9, 0.5, 0, False, False, True, *tensors_for(draw, 2, 0), *still
+        yield 0.1, 0.9, 0.5, 0.1, False, False, False, *tensors_for(draw, 3, 0)
+        yield 0.1, 0.9, 0, 0.1, True, False, False, *tensors_for(draw, 3, 0)
+        yield 1, 0.9, 0, 0, False, False, False, *[draw(3) for _ in range(3 * (AT_ONCE + 1))]

@@ -1,0 +1,70 @@
+"""Clipping gradients, all together by their norm or each element by value."""
+
+from __future__ import annotations
+
+import warnings
+
+from tritorch import creation
+from tritorch.autograd.grad_mode import no_grad
+from tritorch.ops.base import EXPORTS
+from tritorch.tensor import Tensor
+
+_norm, _stack = EXPORTS["linalg.vector_norm"], EXPORTS["stack"]
+
+
+def _as_list(tensors):
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+def _gradients(parameters):
+    return [each.grad for each in _as_list(parameters) if each.grad is not None]
+
+
+@no_grad()
+def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=None):
+    """The norm of all elements of all tensors together: the norm of their norms."""
+    tensors, kind = _as_list(tensors), float(norm_type)
+    if not tensors:
+        return creation.tensor(0.0)
+    device = tensors[0].device
+    total = _norm(_stack([_norm(each, kind).to(device) for each in tensors]), kind)
+    if error_if_nonfinite and not total.isfinite().item():
+        raise RuntimeError(
+            f"The total norm of order {kind} for gradients from `parameters` is non-finite, so it cannot be clipped. "
+            "To disable this error and scale the gradients by the non-finite norm anyway, "
+            "set `error_if_nonfinite=False`"
+        )
+    return total
+
+
+@no_grad()
+def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None):
+    """Scale all gradients by max_norm / total_norm where that makes them smaller."""
+    factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)  # no branch: the host need not wait for the norm
+    for each in _gradients(parameters):
+        each.mul_(factor.to(each.device))
+
+
+def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False, foreach=None):
+    """Scale all gradients so that their norm together is at most `max_norm`; returns what it was."""
+    parameters = _as_list(parameters)
+    total = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
+    clip_grads_with_norm_(parameters, max_norm, total)
+    return total
+
+
+def clip_grad_norm(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False, foreach=None):
+    """The old name of clip_grad_norm_."""
+    warnings.warn(
+        "`torch.nn.utils.clip_grad_norm` is now deprecated in favor of `torch.nn.utils.clip_grad_norm_`.",
+        FutureWarning,
+        stacklevel=2,
+    )
+    return clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite)
+
+
+@no_grad()
+def clip_grad_value_(parameters, clip_value, foreach=None):
+    """Clamp every element of the gradients between -clip_value and clip_value."""
+    for each in _gradients(parameters):
+        each.clamp_(min=-float(clip_value), max=float(clip_value))

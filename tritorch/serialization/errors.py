@@ -1,0 +1,21 @@
+"""What is wrong with a file, before `load` puts the file's name to it."""
+
+from __future__ import annotations
+
+import pickle
+
+
+class Corrupt(Exception):
+    """The file is not whole, or says things that cannot be."""
+
+
+class Raised(Exception):
+    """An exception of a user's class, on its way out."""
+
+    def __init__(self, error):
+        super().__init__(error)
+        self.error = error
+
+
+class Refused(pickle.UnpicklingError):
+    """The file asks for something that loading does not do."""

@@ -1,0 +1,69 @@
+"""The bytes of a file, read a piece at a time into arrays of their own, or mapped."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import mmap
+import os
+
+import numpy as np
+
+from tritorch.serialization.errors import Corrupt
+
+PIECE = 1 << 24
+
+
+class Source:
+    """A file opened for reading, its size, and its name for messages."""
+
+    def __init__(self, file, name, mapped=False):
+        self.file, self.name = file, name
+        file.seek(0, os.SEEK_END)
+        self.size = file.tell()
+        self.mapped = None
+        if mapped and self.size:  # written to, it changes in memory only
+            self.mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
+
+    def bytes(self, start, length):
+        """Some bytes, fewer where the file ends before."""
+        self.file.seek(start)
+        return self.file.read(min(length, max(self.size - start, 0)))
+
+    def vector(self, start, length):
+        """Some bytes as a writable vector of uint8."""
+        if start + length > self.size:
+            raise Corrupt(f"it is truncated: {start + length - self.size} bytes are missing")
+        if self.mapped is not None:
+            return self.mapped[start : start + length]
+        found = np.empty(length, np.uint8)
+        self.file.seek(start)
+        done = 0
+        while done < length:
+            part = self.file.read(min(length - done, PIECE))
+            if not part:
+                raise Corrupt(f"it is truncated: {length - done} bytes are missing")
+            found[done : done + len(part)] = np.frombuffer(part, np.uint8)
+            done += len(part)
+        return found
+
+
+@contextlib.contextmanager
+def opened(f, mapped=False):
+    """The Source of a path or of a binary file object, which is read from where it stands."""
+    if hasattr(f, "read"):
+        if mapped:
+            raise ValueError("f must be a file path in order to use the mmap argument")
+        yield Source(_seekable(f), getattr(f, "name", None) or f"<{type(f).__name__}>")
+        return
+    with open(f, "rb") as file:
+        yield Source(file, os.fspath(f), mapped)
+
+
+def _seekable(f):
+    try:
+        start = f.tell()
+        f.seek(start)
+    except (AttributeError, OSError, io.UnsupportedOperation):
+        return io.BytesIO(f.read())
+    return io.BytesIO(f.read()) if start else f
