@@ -63,7 +63,7 @@ class Outside:
         raise NoElements(f"{_NO_STORAGE}: it is one example of a batch, or was, and vmap gives no {name!r} of it")
 
     def __array__(self, *args, **kwargs):
-        raise NoElements(_NO_STORAGE)
+        raise NoElements(f"{_NO_STORAGE}: it is one example of a batch, or was")
 
 
 class Batched(Tensor):
@@ -239,6 +239,12 @@ class Level(Interceptor):
             _warn(cls)
             found = one_by_one(cls, call)
         return self.wrap(found)
+
+    def apply_function(self, function, args):
+        """An autograd.Function with arguments of this level."""
+        from tritorch.func.functions import apply_to_batch
+
+        return apply_to_batch(self, function, args)
 
     def wrap(self, found):
         """Results with the batch first as examples."""

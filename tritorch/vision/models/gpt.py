@@ -10,7 +10,7 @@ from tritorch import nn
 from tritorch.nn import functional as F
 from tritorch.vision.models.registry import model
 
-__all__ = ["GPT", "GPTConfig"]
+__all__ = ["GPT", "GPTConfig", "gpt"]
 
 
 @dataclass

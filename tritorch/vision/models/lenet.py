@@ -5,7 +5,7 @@ from __future__ import annotations
 from tritorch import nn
 from tritorch.vision.models.registry import model
 
-__all__ = ["LeNet"]
+__all__ = ["LeNet", "lenet"]
 
 
 class LeNet(nn.Module):

@@ -6,7 +6,7 @@ import tritorch
 from tritorch import nn
 from tritorch.vision.models.registry import model
 
-__all__ = ["UNet"]
+__all__ = ["UNet", "unet"]
 
 
 def _two_convolutions(in_channels, out_channels):
