@@ -73,6 +73,10 @@ class Matmul(Op):
         except AttributeError:
             need_tensors("matmul", input=input, other=other)
             raise
+        except NotImplementedError:  # a sparse matrix, which has no array
+            if input.is_sparse:
+                return input.mm(other)
+            raise
         if ndims[0] > 1 < ndims[1]:
             return cls.apply(input, other, False, False)
         return _with_vectors(cls, input, other, *ndims)
