@@ -71,6 +71,7 @@ _NAMES_IN_ROOMS = {
     "cuda": ("AcceleratorError", "Event", "OutOfMemoryError", "Stream"),
     "func": ("vmap",),
     "serialization": ("load", "save"),
+    "sparse": ("sparse_coo", "sparse_coo_tensor", "spmm"),
     "storage": ("TypedStorage", "UntypedStorage"),
     "utils.summary": ("summary",),
 }  # fmt: skip
