@@ -14,4 +14,4 @@ from tritorch.nn.parameter import UninitializedBuffer as UninitializedBuffer
 from tritorch.nn.parameter import UninitializedParameter as UninitializedParameter
 from tritorch.rooms import found_when_asked
 
-__getattr__ = found_when_asked(__name__)
+__getattr__ = found_when_asked(__name__)  # nn.attention is imported when first asked for

@@ -1,4 +1,4 @@
-"""Modules that run on several devices or processes, for scripts that wrap their model in one: here it runs on one."""
+"""Modules on several devices: DataParallel, on the one device there is, and DistributedDataParallel's name."""
 
 from __future__ import annotations
 

@@ -1,19 +1,13 @@
-"""DistributedDataParallel: there to be imported and asked about; a process is always alone."""
+"""DistributedDataParallel, which needs several processes."""
 
 from __future__ import annotations
 
-from tritorch import distributed
 from tritorch.nn.modules.module import Module
 
 
 class DistributedDataParallel(Module):
-    """A module whose gradients are averaged over processes: raises, as in PyTorch without a group of processes."""
+    """A module whose gradients are averaged over processes: an error until there are any."""
 
-    def __init__(self, module, *args, **kwargs):
+    def __init__(self, module, device_ids=None, output_device=None, dim=0, **settings):
         super().__init__()
-        distributed.get_world_size()
-        self.module = module
-
-    def forward(self, *inputs, **kwargs):
-        """The module's result."""
-        return self.module(*inputs, **kwargs)
+        raise ValueError("Default process group has not been initialized, please make sure to call init_process_group.")
