@@ -173,7 +173,7 @@ def test_hooks_after_loading_see_what_was_loaded_and_may_forgive(layer):
     with pytest.raises(RuntimeError, match="Unexpected key"):  # all or nothing, also where hooks have seen it
         net.load_state_dict({"0.weight": torch.zeros(2, 2), "other": torch.zeros(1)})
     assert seen == [20, "net", 0, "net"] and layer.weight.sum().item() == 20
-    with pytest.raises(RuntimeError, match="size mismatch for 0.weight"):
+    with pytest.raises(RuntimeError, match=r"size mismatch for 0\.weight"):
         net.load_state_dict({"0.weight": torch.zeros(3, 2), "0.bias": torch.ones(2)})
     assert seen == [20, "net", 0, "net"] and layer.bias.sum().item() == 0
     net.register_load_state_dict_post_hook(lambda module, keys: keys)
