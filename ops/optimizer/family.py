@@ -234,8 +234,8 @@ class Step(Op, abstract=True):
         wide = rows[0][0].dtype == np.float64
         numbers = [*map(float, plan.numbers), *[0.0] * (MOST_NUMBERS - len(plan.numbers))]
         step_kernel[(program,)](
-            tuple(each for group in flat for each in group), tuple(firsts), tuple(row[0].size for row in rows), *numbers,
-            FORMULA=self.step, STATES=self.states, PRESENT=_bits(plan.present), NUMBERS=len(plan.numbers),
+            tuple(each for group in flat for each in group), tuple(firsts), tuple(row[0].size for row in rows),
+            *numbers, FORMULA=self.step, STATES=self.states, PRESENT=_bits(plan.present), NUMBERS=len(plan.numbers),
             FLAG_COUNT=len(plan.flags), FLAGS=_bits(plan.flags), N=len(rows),
             COMPUTE=tl.float64 if wide else tl.float32, **config,
         )  # fmt: skip
