@@ -181,7 +181,8 @@ class Step(Op, abstract=True):
     def host(cls, *args):
         """The update in place: each tensor in pieces that stay in the cache."""
         numbers, flags, present = cls.plan(*args[: len(cls.names)])
-        lists, more, dtype = cls.lists(args, present), (*numbers, *flags), args[-1].dtype
+        lists, more = cls.lists(args, present), (*numbers, *flags)
+        dtype = lists[0][0].dtype
         narrow = dtype != dtypes.COMPUTE[dtype]
         for row in zip(*cls.with_absent(lists, present), strict=True):
             if narrow:
