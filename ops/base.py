@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class Node:
     inputs    the arguments, without the tensors that `backward` does not read
     versions  (tensor, version when saved) of those that it does read
     results   the saved outputs
+    packed    what hooks made of all that is saved, where there are hooks
     """
 
     edges: list
@@ -43,6 +45,7 @@ class Node:
     inputs: tuple = ()
     versions: list | None = None
     results: tuple = ()
+    packed: Any = None
     hooks: dict | None = None
     recording = False
     shown_as: str | None = None  # what PyTorch calls the step, where that is not the class's name
@@ -50,11 +53,6 @@ class Node:
     def name(self):
         """The node's name as PyTorch spells it, such as SoftmaxBackward0."""
         return f"{self.shown_as or type(self).__name__}Backward0"
-
-    @property
-    def next_functions(self):
-        """The nodes that gradients flow to from here, each with the number of its output; a leaf stands for itself."""
-        return tuple((None, 0) if edge is None else edge[:2] for edge in self.edges)
 
     def __repr__(self):
         return f"<{self.name()}>"
@@ -246,6 +244,21 @@ class Op(Node):
         if kwargs:
             raise TypeError(f"{cls.op_name}() got an unexpected keyword argument '{next(iter(kwargs))}'")
         return values
+
+
+def operator_of(function):
+    """A function of two operands as what stands for it in an expression; others than it takes are Python's matter."""
+
+    @functools.wraps(function)
+    def operator(self, other):
+        try:
+            return function(self, other)
+        except (TypeError, AttributeError, ValueError):
+            if hasattr(other, "requires_grad") or isinstance(other, (int, float, np.generic, np.ndarray)):
+                raise
+            return NotImplemented
+
+    return operator
 
 
 def of_tensor(method):

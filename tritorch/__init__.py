@@ -55,7 +55,6 @@ newaxis = None
 
 # Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short. These names of
 # PyTorch's root live in such rooms.
-_FROM_ROOMS = {"save": "serialization", "load": "serialization", "vmap": "func"}
 _room = found_when_asked(__name__)
 _NAMES_IN_ROOMS = {
     "amp": ("GradScaler", "autocast"),
@@ -68,8 +67,11 @@ _NAMES_IN_ROOMS = {
         "get_autocast_cpu_dtype", "get_autocast_gpu_dtype", "is_autocast_cpu_enabled", "set_autocast_cpu_dtype",
         "set_autocast_cpu_enabled", "set_autocast_gpu_dtype",
     ),
+    "compiler": ("compile",),
     "cuda": ("AcceleratorError", "Event", "OutOfMemoryError", "Stream"),
+    "func": ("vmap",),
     "serialization": ("load", "save"),
+    "sparse": ("sparse_coo", "sparse_coo_tensor", "spmm"),
     "storage": ("TypedStorage", "UntypedStorage"),
     "utils.summary": ("summary",),
 }  # fmt: skip

@@ -184,11 +184,12 @@ class autocast:
         return call
 
 
-def autocast_state(device_type):
-    """The autocast that stands around here, to be entered again elsewhere."""
-    return autocast(
-        device_type, get_autocast_dtype(device_type), is_autocast_enabled(device_type), is_autocast_cache_enabled()
-    )
+def autocast_states():
+    """What makes the autocast that stands around here again, elsewhere: a function for each device type."""
+    return [
+        functools.partial(autocast, kind, _settings.dtypes[kind], on, _settings.caches)
+        for kind, on in _settings.enabled.items()
+    ]
 
 
 def _cast(value, device_type, dtype):

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from tritorch.autograd import engine
 from tritorch.autograd import hooks as hooks
-from tritorch.autograd.anomaly import detect_anomaly as detect_anomaly
-from tritorch.autograd.anomaly import is_anomaly_enabled as is_anomaly_enabled
-from tritorch.autograd.anomaly import set_detect_anomaly as set_detect_anomaly
+from tritorch.autograd.anomaly_mode import detect_anomaly as detect_anomaly
+from tritorch.autograd.anomaly_mode import is_anomaly_check_nan_enabled as is_anomaly_check_nan_enabled
+from tritorch.autograd.anomaly_mode import is_anomaly_enabled as is_anomaly_enabled
+from tritorch.autograd.anomaly_mode import set_detect_anomaly as set_detect_anomaly
 from tritorch.autograd.apply import apply as apply
 from tritorch.autograd.function import Function as Function
 from tritorch.autograd.grad_mode import enable_grad as enable_grad
@@ -59,23 +60,28 @@ def grad(
     is_grads_batched=False,
     materialize_grads=False,
 ):
-    """The gradients of the sum of `outputs` by each of `inputs`; nothing is written to `.grad`."""
+    """The gradients of the sum of `outputs` by each of `inputs`; nothing is written to `.grad`.
+
+    With `is_grads_batched`, `grad_outputs` have a batch as their first dimension, and so have the gradients.
+    """
     outputs, inputs = _as_tuple(outputs), _as_tuple(inputs)
     if not only_inputs:
         raise ValueError("only_inputs argument is deprecated and cannot be False")
-    if is_grads_batched:
-        raise NotImplementedError("grad(): is_grads_batched=True is not supported; loop over the gradients")
     for tensor in inputs:
         if not tensor.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
-    seeds = _seeds(outputs, grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
-    found = _gradients(outputs, seeds, inputs, retain, create_graph)
+    if is_grads_batched:
+        batches = _as_tuple(grad_outputs) if isinstance(grad_outputs, (Variable, Sequence)) else (grad_outputs,)
+        found = __getattr__("functional").grad_of_batches(outputs, batches, inputs, retain, create_graph)
+    else:
+        found = _gradients(outputs, _seeds(outputs, grad_outputs), inputs, retain, create_graph)
     if materialize_grads:
         return tuple(t.new_zeros(t.shape) if g is None else g for t, g in zip(inputs, found, strict=True))
-    if not allow_unused and any(gradient is None for gradient in found):
+    unused = next((at for at, gradient in enumerate(found) if gradient is None), None)
+    if not allow_unused and unused is not None:
         raise RuntimeError(
-            "One of the differentiated Tensors appears to not have been used in the graph. "
+            f"The differentiated Tensor at index {unused} appears to not have been used in the graph. "
             "Set allow_unused=True if this is the desired behavior."
         )
     return tuple(found)

@@ -6,8 +6,8 @@ from numpy import asarray as _asarray
 from numpy import generic as _generic
 from numpy import ndarray as _ndarray
 
-from tritorch.autograd.anomaly import remember
-from tritorch.autograd.anomaly import state as anomaly
+from tritorch.autograd.anomaly_mode import remember
+from tritorch.autograd.anomaly_mode import state as anomaly
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import intercepted
 from tritorch.autograd.variable import Variable, View, next_sequence

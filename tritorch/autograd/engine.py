@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 import sys
+import threading
 
-from tritorch.autograd import anomaly
+from tritorch.autograd import anomaly_mode
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import run_backward
 from tritorch.autograd.variable import Variable, graphs
@@ -26,6 +27,36 @@ class Target:
         self.gradient = None
 
 
+class Run:
+    """One pass: where it starts, and of which nodes the gradient is needed."""
+
+    def __init__(self, roots, needed, targets):
+        self.roots, self.needed, self.targets = roots, needed, targets
+        self.reached = None
+
+    def will_reach(self, node):
+        """Whether the pass comes to a node."""
+        if self.needed is not None:
+            return node in self.needed or any(node is target for target, _ in self.targets)
+        if self.reached is None:
+            self.reached, stack = set(), [root.gradient_edge()[0] for root in self.roots]
+            while stack:
+                each = stack.pop()
+                if each not in self.reached:
+                    self.reached.add(each)
+                    stack.extend(edge[0] for edge in each.edges if edge is not None)
+        return node in self.reached
+
+
+class _Current(threading.local):
+    """The pass that runs in this thread."""
+
+    run: Run | None = None
+
+
+current = _Current()
+
+
 def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
     """Propagate `gradients` of the tensors `roots`; fill `targets` ((node, slot) -> Target), else leaves' `.grad`."""
     pending, heap = {}, []  # node -> gradients of its outputs
@@ -34,6 +65,7 @@ def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
         node, slot = root.gradient_edge()
         _deliver(pending, heap, node, slot, gradient)
     graphs.run += 1
+    outer, current.run = current.run, Run(roots, needed, targets)
     before, state.recording = state.recording, create_graph
     try:
         while heap:
@@ -41,7 +73,7 @@ def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
             received = pending.pop(node)
             _run_node(node, received, pending, heap, targets, needed, retain_graph, create_graph)
     finally:
-        state.recording = before
+        state.recording, current.run = before, outer
 
 
 def _run_node(node, received, pending, heap, targets, needed, retain_graph, create_graph):
@@ -59,16 +91,17 @@ def _run_node(node, received, pending, heap, targets, needed, retain_graph, crea
             accumulate(node, received[0], create_graph)
         return
     if len(received) == 1 and 0 in received:
-        gradients = _call(node, create_graph, received[0])
+        arguments = (received[0],)
     else:
-        last = max(received)
-        gradients = _call(node, create_graph, *(received.get(slot) for slot in range(last + 1)))
+        arguments = tuple([received.get(slot) for slot in range(max(received) + 1)])
+    if anomaly_mode.state.enabled:
+        gradients = anomaly_mode.watched(_call, node, create_graph, arguments)
+    else:
+        gradients = _call(node, create_graph, *arguments)
     if type(gradients) is not tuple:
         gradients = (gradients,)
-    if anomaly.state.enabled:
-        anomaly.check(node, gradients)
     if node.hooks:
-        _run_post_hooks(node, gradients, received)
+        gradients = _run_post_hooks(node, gradients, received)
     for edge, gradient in zip(node.edges, gradients, strict=False):
         if edge is not None and gradient is not None:
             array = gradient.array
@@ -77,11 +110,13 @@ def _run_node(node, received, pending, heap, targets, needed, retain_graph, crea
             _deliver(pending, heap, edge[0], edge[1], gradient)
     if not retain_graph:
         release(node)
+    elif node.packed is not None:
+        node.packed.put_back(node)
 
 
 def _call(node, create_graph, *received):
     if node.versions is not None or node.results:
-        _check_saved(node)
+        check_saved(node)
     node.recording = create_graph
     if state.interceptors:
         return run_backward(node, received)
@@ -145,14 +180,15 @@ def _own(gradient):
 def release(node):
     """Let go of what a node saved; a second backward through it is an error."""
     if node.versions is not None or node.results:
-        node.inputs = node.versions = None
+        node.inputs = node.versions = node.packed = None
         node.results = FREED
 
 
 FREED = ("freed",)
 
 
-def _check_saved(node):
+def check_saved(node):
+    """Refuse what was freed or written over since it was saved; unpack what is packed."""
     if node.results is FREED:
         raise RuntimeError(
             "Trying to backward through the graph a second time (or directly access saved tensors after they have "
@@ -160,15 +196,19 @@ def _check_saved(node):
             "autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or if "
             f"you need to access saved tensors after calling backward. (in {node.name()})"
         )
+    if node.packed is not None:
+        node.packed.unpack(node)
+        return
     for variable, version in node.versions or ():
         if variable.version is not None and variable.version[0] != version:
-            raise _version_error(variable, variable.version[0], version, node)
+            raise version_error(variable, variable.version[0], version, node)
     for saved in node.results:
         if saved.version[0] != saved.written:
-            raise _version_error(saved, saved.version[0], saved.written, node)
+            raise version_error(saved, saved.version[0], saved.written, node)
 
 
-def _version_error(what, actual, expected, node):
+def version_error(what, actual, expected, node):
+    """The error for what `node` saved and somebody wrote over."""
     kind = dtypes.of(what.array.dtype).name
     maker = getattr(what, "node", node)
     of = f", which is output {what.slot} of {maker.name()}," if maker is not None else ""
@@ -203,15 +243,22 @@ def _nodes_leading_to(roots, targets):
 
 def _run_pre_hooks(node, received):
     for slot, hooks in node.hooks.items():
-        if slot == "post" or slot not in received:
+        if slot not in received:
             continue
         for hook in tuple(hooks.values()):
             replaced = hook(received[slot])
             if replaced is not None:
                 received[slot] = replaced
+    for hook in tuple(node.hooks.get("pre", {}).values()):
+        replaced = hook(tuple(received.get(slot) for slot in range(max(received) + 1)))
+        if replaced is not None:
+            received = {slot: each for slot, each in enumerate(replaced) if each is not None}
     return received
 
 
 def _run_post_hooks(node, gradients, received):
     for hook in tuple(node.hooks.get("post", {}).values()):
-        hook(gradients, tuple(received.get(slot) for slot in range(max(received) + 1)))
+        replaced = hook(gradients, tuple(received.get(slot) for slot in range(max(received) + 1)))
+        if replaced is not None:
+            gradients = tuple(replaced)
+    return gradients

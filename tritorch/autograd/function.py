@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 
+from tritorch.autograd.anomaly_mode import remember
+from tritorch.autograd.anomaly_mode import state as anomaly
 from tritorch.autograd.engine import FREED
 from tritorch.autograd.grad_mode import no_grad, state
+from tritorch.autograd.saved import PACKED, active_hooks
 from tritorch.autograd.variable import Variable, next_sequence
 from tritorch.ops.base import Node
 from tritorch.ops.creation import Full
@@ -46,6 +49,8 @@ class FunctionContext(Node):
                 "Trying to backward through the graph a second time (or directly access saved tensors after they have "
                 "already been freed). Specify retain_graph=True if you need to access them again."
             )
+        if self.results is PACKED:
+            self.packed.unpack(self)
         return tuple([_unpacked(each, self) for each in self.inputs])
 
     def backward(self, *grads):
@@ -82,7 +87,13 @@ def _unpacked(each, node):
 
 
 class Function:
-    """Subclass it with static methods `forward(ctx, *args)` and `backward(ctx, *grads)`; call it with `apply`."""
+    """Subclass it with static methods `forward(ctx, *args)` and `backward(ctx, *grads)`; call it with `apply`.
+
+    Under `vmap` it needs a static method `setup_context(ctx, args, output)` apart from `forward(*args)`, and either
+    `generate_vmap_rule = True`, or a static method `vmap(info, in_dims, *args)` that gives (outputs, out_dims).
+    """
+
+    generate_vmap_rule = False
 
     @staticmethod
     def forward(*args, **kwargs):
@@ -94,9 +105,19 @@ class Function:
         """One gradient for each argument of `forward`, None where there is none."""
         raise NotImplementedError("You must implement the backward function for your custom autograd.Function.")
 
+    @staticmethod
+    def vmap(info, in_dims, *args):
+        """The outputs for a batch of `info.batch_size` examples, which is at `in_dims` of the arguments; and where."""
+        raise NotImplementedError("To use autograd.Function with vmap, you must either override the vmap staticmethod "
+                                  "or set generate_vmap_rule=True.")  # fmt: skip
+
     @classmethod
     def apply(cls, *args, **kwargs):
         """Run `forward` without recording its inside, and record the call as one node."""
+        if state.transforms:
+            levels = [arg.level for arg in args if isinstance(arg, Variable) and arg.level is not None]
+            if levels:
+                return max(levels, key=lambda level: level.depth).apply_function(cls, args)
         needs = tuple([isinstance(arg, Variable) and arg.requires_grad for arg in args])
         ctx = FunctionContext(cls, needs)
         separate = getattr(cls, "setup_context", None)
@@ -129,6 +150,8 @@ def _record(ctx, args, outputs):
         edge = (*arg.gradient_edge(), arg.array.shape, arg.array.dtype) if needed else None
         ctx.edges.append(edge)
     ctx.sequence = next_sequence()
+    if anomaly.enabled:
+        remember(ctx)
     # Sizes and not the outputs themselves, which hold this node.
     ctx.zeros = tuple(
         functools.partial(_zeros, each.array.shape, each.array.dtype, each.device)
@@ -154,6 +177,9 @@ def _record(ctx, args, outputs):
     for each in results:
         each.slot = next(slot for slot, output in enumerate(outputs) if output.array is each.array)
     ctx.inputs, ctx.versions, ctx.results = tuple(saved), versions or None, tuple(results)
+    hooks = active_hooks()
+    if hooks is not None:
+        hooks.pack(ctx)
 
 
 def _zeros(shape, dtype, device):

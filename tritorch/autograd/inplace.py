@@ -28,6 +28,7 @@ def apply_inplace(function, name, tensor, *args, **kwargs):
     recorded = state.recording
     check_writable(tensor, name, recorded)
     before = alias(tensor)
+    before.about_to_change = True
     result = function(before, *args, **kwargs)
     check_fits(tensor, result, name)
     if result.array.dtype != tensor.array.dtype:

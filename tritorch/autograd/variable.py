@@ -32,6 +32,7 @@ class Variable:
     _grad = None
     hooks = None
     retains = False
+    about_to_change = False  # what an in-place op is given: the elements as they are before it writes
     level = None  # of the vmap it is a batch of examples of, see func/batched.py
     made_as: type
     size_type: type
@@ -39,6 +40,7 @@ class Variable:
     sequence = 0
     graph = -1
     edges = ()
+    accumulator = None  # what stands for a leaf where somebody walks the graph
 
     def __new__(cls, data=None, requires_grad=False, volatile=None):
         """The old `Variable(tensor)`: a tensor on the memory of `data`, without its history."""
@@ -64,7 +66,7 @@ class Variable:
             self.refresh_view()
         if self.node is not None:
             return self.node, self.slot
-        if self.graph != graphs.run:
+        if self.graph != graphs.run and not graphs.frozen:
             self.sequence, self.graph = next_sequence(), graphs.run
         return self, 0
 
@@ -137,6 +139,10 @@ next_sequence = itertools.count(1).__next__
 
 
 class graphs:
-    """How many backward passes there were: a leaf used after one belongs to a new graph."""
+    """How many backward passes there were: a leaf used after one belongs to a new graph.
+
+    While they are `frozen`, a backward pass computes what it needs again, and its leaves keep their numbers.
+    """
 
     run = 0
+    frozen = False

@@ -150,6 +150,20 @@ def orthogonal_(tensor, gain=1, generator=None):
         return tensor.copy_((q.T if turned else q).reshape(tensor.shape)).mul_(gain)
 
 
+def sparse_(tensor, sparsity, std=0.01, generator=None):
+    """Normal numbers, but zeros in the given part of each column. Source: Martens, 2010."""
+    if tensor.ndimension() != 2:
+        raise ValueError("Only tensors with 2 dimensions are supported")
+    rows, columns = tensor.shape
+    zeros = math.ceil(sparsity * rows)
+    with no_grad():
+        tensor.normal_(0, std, generator=generator)
+        for column in range(columns):
+            chosen = EXPORTS["randperm"](rows, device=tensor.device, generator=generator)[:zeros]
+            tensor[chosen, column] = 0
+    return tensor
+
+
 def dirac_(tensor, groups=1):
     """Convolution weights that pass the input channels on unchanged, as far as there are output channels."""
     if tensor.ndim not in (3, 4, 5):
@@ -184,4 +198,4 @@ def _old_name(function):
 uniform, normal, constant, eye = map(_old_name, (uniform_, normal_, constant_, eye_))
 xavier_uniform, xavier_normal = map(_old_name, (xavier_uniform_, xavier_normal_))
 kaiming_uniform, kaiming_normal = map(_old_name, (kaiming_uniform_, kaiming_normal_))
-orthogonal, dirac = map(_old_name, (orthogonal_, dirac_))
+orthogonal, dirac, sparse = map(_old_name, (orthogonal_, dirac_, sparse_))

@@ -9,7 +9,10 @@ import pathlib
 import sys
 import types
 
+from tritorch.alias import own_name
+from tritorch.nn import Module
 from tritorch.serialization import safe
+from tritorch.serialization.unpickler import Global
 
 PLAIN = {
     f"{each.__module__}.{each.__qualname__}": each
@@ -41,10 +44,8 @@ def _walk(module, name):
 
 def resolve(module, name):
     """What a module holds under a dotted name, imported; PyTorch's modules are ours. None where there is none."""
-    if module == "torch" or module.startswith("torch."):
-        module = f"tri{module}"
     try:
-        return _walk(importlib.import_module(module), name)
+        return _walk(importlib.import_module(own_name(module) or module), name)
     except ImportError:
         return None
 
@@ -82,12 +83,15 @@ def unsupported(full, name):
     )
 
 
-def find_class(module, name):
-    """A class of modules, or of plain data, that a file of PyTorch names; None for everything else."""
-    from tritorch.nn import Module
+def find_global(module, name):
+    """What a trusted file of PyTorch may name beside weights: modules, plain data, PyTorch's functions; else None.
 
+    Functions can be named, as activations are, and are not called.
+    """
     plain = PLAIN.get(f"{module}.{name}")
     if plain is not None:
-        return plain
+        return safe.trusted(plain)
     found = resolve(module, name)
-    return found if isinstance(found, type) and issubclass(found, Module) else None
+    if isinstance(found, type) and issubclass(found, Module):
+        return safe.trusted(found)
+    return Global(found) if callable(found) and own_name(module) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tritorch.serialization.errors import Raised
 from tritorch.serialization.unpickler import Global
 
 _allowed: dict[str, object] = {}  # the name in a pickle -> the object
@@ -74,11 +75,24 @@ def allowed(name):
 def trusted(value):
     """The Global of a class or function that may be called, made and given any state."""
     if not isinstance(value, type):
-        return Global(value, call=value)
-    return Global(value, call=value, new=lambda *args, **named: value.__new__(value, *args, **named), kind=value,
-                  build=set_state)  # fmt: skip
+        return Global(value, call=_own(value))
+    new = _own(lambda *args, **named: value.__new__(value, *args, **named))
+    return Global(value, call=_own(value), new=new, kind=value, build=set_state)
 
 
+def _own(function):
+    """A function of the user's, whose exceptions are told from those about the file."""
+
+    def call(*args, **named):
+        try:
+            return function(*args, **named)
+        except Exception as error:
+            raise Raised(error) from error
+
+    return call
+
+
+@_own
 def set_state(instance, state):
     """What unpickling does with the state of an instance."""
     if hasattr(instance, "__setstate__"):

@@ -10,7 +10,7 @@ from tritorch.serialization import safe
 from tritorch.serialization.archive import Archive
 from tritorch.serialization.assembly import Assembly, Storage
 from tritorch.serialization.errors import Corrupt, Refused
-from tritorch.serialization.objects import find_class, unsupported
+from tritorch.serialization.objects import find_global, unsupported
 from tritorch.serialization.opcodes import INSTRUCTIONS
 from tritorch.serialization.torch_names import ALWAYS, UNSUPPORTED, StorageKind, tensor_makers
 from tritorch.serialization.unpickler import Machine
@@ -45,8 +45,8 @@ class Reader:
         found = safe.allowed(full) or self.makers.get(full) or ALWAYS.get(full)
         if found is None and full in UNSUPPORTED:
             raise Refused(f"it holds {UNSUPPORTED[full]}, which tritorch does not have")
-        if found is None and self.trust and (known := find_class(module, name)) is not None:
-            found = safe.trusted(known)
+        if found is None and self.trust:
+            found = find_global(module, name)
         if found is None:
             raise Refused(_refusal(full, name, self.trust))
         return found

@@ -11,7 +11,7 @@ from tritorch.runtime import dtypes
 from tritorch.runtime.device import Device
 from tritorch.serialization import kinds, objects
 from tritorch.serialization.assembly import Assembly, Storage
-from tritorch.serialization.errors import Corrupt, Raised, Refused
+from tritorch.serialization.errors import Corrupt, Refused
 from tritorch.serialization.safe import set_state
 
 RULES: dict = {}  # the first key of an entry -> the function that makes its value
@@ -173,9 +173,5 @@ def _object(unpacker, path, entry):
     for key, value in unpacker.unpack(entry["pairs"]).items() if "pairs" in entry else ():
         made[key] = value
     if "state" in entry:
-        state = unpacker.unpack(entry["state"])
-        try:
-            set_state(made, state)
-        except Exception as error:  # of the user's own code: it is reported as it is
-            raise Raised(error) from error
+        set_state(made, unpacker.unpack(entry["state"]))
     return made

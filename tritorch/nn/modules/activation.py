@@ -81,14 +81,21 @@ class Mish(_InPlace):
         return F.mish(input, inplace=self.inplace)
 
 
-class Hardswish(_InPlace):
+class _Silent(_InPlace):
+    """One whose printed form does not show it."""
+
+    def extra_repr(self):
+        return ""
+
+
+class Hardswish(_Silent):
     """x relu6(x + 3) / 6."""
 
     def forward(self, input):
         return F.hardswish(input, self.inplace)
 
 
-class Hardsigmoid(_InPlace):
+class Hardsigmoid(_Silent):
     """relu6(x + 3) / 6."""
 
     def forward(self, input):

@@ -37,8 +37,8 @@ class MultiheadAttention(Module):
         def made(*shape, wanted=True):
             return Parameter(creation.empty(shape, device=device, dtype=dtype)) if wanted else None
 
-        one, separate = self._qkv_same_embed_dim, not self._qkv_same_embed_dim
-        self.register_parameter("in_proj_weight", made(3 * embed_dim, embed_dim, wanted=one))
+        separate = not self._qkv_same_embed_dim
+        self.register_parameter("in_proj_weight", made(3 * embed_dim, embed_dim, wanted=not separate))
         self.register_parameter("q_proj_weight", made(embed_dim, embed_dim, wanted=separate))
         self.register_parameter("k_proj_weight", made(embed_dim, self.kdim, wanted=separate))
         self.register_parameter("v_proj_weight", made(embed_dim, self.vdim, wanted=separate))

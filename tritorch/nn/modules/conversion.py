@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tritorch.autograd.grad_mode import no_grad
+from tritorch.nn.parameter import is_lazy
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes
 from tritorch.tensor import Tensor
@@ -20,15 +21,18 @@ class ModuleConversion:
             if parameter is None:
                 continue
             with no_grad():
-                made = fn(parameter)
-            if made is not parameter:
+                data = parameter.data  # which a parameter without a shape has too
+                made = fn(data)
+            if made is not data:
                 parameter.data = made
             gradient = parameter._grad
             if gradient is not None:
                 with no_grad():
                     parameter._grad = fn(gradient).detach()
         for name, buffer in self._buffers.items():
-            if buffer is not None:
+            if is_lazy(buffer):
+                buffer.data = fn(buffer.data)
+            elif buffer is not None:
                 self._buffers[name] = fn(buffer)
         return self
 
@@ -117,7 +121,10 @@ class ModuleConversion:
                 parameter._grad.zero_()
 
     def share_memory(self):
-        """Nothing to do: worker processes get copies."""
+        """Nothing to do, since worker processes get copies; what has no shape yet is refused, as in PyTorch."""
+        for each in (*self.parameters(), *self.buffers()):
+            if is_lazy(each):
+                each.share_memory_()
         return self
 
 

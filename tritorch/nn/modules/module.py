@@ -4,21 +4,40 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from tritorch.nn.modules import hooks
 from tritorch.nn.modules.conversion import ModuleConversion
-from tritorch.nn.modules.hooks import ModuleHooks
+from tritorch.nn.modules.hooks import (
+    HOOKS,
+    ModuleHooks,
+    everywhere,
+    register_module_backward_hook,
+    register_module_buffer_registration_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+    registered,
+)
 from tritorch.nn.modules.state import ModuleState
+from tritorch.nn.modules.state import _IncompatibleKeys as _IncompatibleKeys
 from tritorch.nn.modules.tree import ModuleTree
-from tritorch.nn.parameter import Parameter
+from tritorch.nn.parameter import Buffer, Parameter
 from tritorch.tensor import Tensor
 
-__all__ = ["Module"]
+__all__ = [
+    "Module",
+    "register_module_backward_hook",
+    "register_module_buffer_registration_hook",
+    "register_module_forward_hook",
+    "register_module_forward_pre_hook",
+    "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook",
+    "register_module_module_registration_hook",
+    "register_module_parameter_registration_hook",
+]
 
 _ROOMS = ("_parameters", "_buffers", "_modules")
-_HOOKS = (
-    "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks", "_state_dict_pre_hooks",
-    "_state_dict_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
-)  # fmt: skip
 
 
 class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
@@ -29,26 +48,40 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
     call_super_init = False
 
     def __init__(self, *args, **kwargs):
-        if kwargs:
+        if kwargs and not self.call_super_init:
             name = next(iter(kwargs))
             raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword argument '{name}'")
-        if args:
+        if args and not self.call_super_init:
             raise TypeError(
                 f"{type(self).__name__}.__init__() takes 1 positional argument but {len(args) + 1} were given"
             )
         state = self.__dict__
         state["training"] = True
-        for name in (*_ROOMS, *_HOOKS):
-            state[name] = OrderedDict() if name in _HOOKS else {}
-        state["_non_persistent_buffers_set"] = set()
+        state["_parameters"], state["_buffers"], state["_non_persistent_buffers_set"] = {}, {}, set()
+        state["_is_full_backward_hook"] = None
+        for name in HOOKS:
+            state[name] = OrderedDict()
+        state["_modules"] = {}
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        for name in HOOKS:
+            self.__dict__.setdefault(name, OrderedDict())
+        self.__dict__.setdefault("_non_persistent_buffers_set", set())
+        self.__dict__.setdefault("_is_full_backward_hook", None)
 
     def __call__(self, *args, **kwargs):
         if (
             self._forward_pre_hooks or self._forward_hooks or self._backward_hooks or self._backward_pre_hooks
-            or hooks.everywhere
+            or everywhere.called()
         ):  # fmt: skip
             return self._call_with_hooks(args, kwargs)
         return self.forward(*args, **kwargs)
+
+    def compile(self, *args, **kwargs):
+        """Taken with all of torch.compile's arguments: the module goes on running its calls one by one."""
 
     def forward(self, *args, **kwargs):
         """What the module computes; every subclass writes its own."""
@@ -73,7 +106,7 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
             if "_modules" not in state:
                 raise AttributeError("cannot assign module before Module.__init__() call")
             self._forget(name, keep="_modules")
-            state["_modules"][name] = value
+            state["_modules"][name] = registered(everywhere.modules, self, name, value)
         elif name in state.get("_parameters", ()):
             if value is not None:
                 raise TypeError(
@@ -86,13 +119,16 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
                     f"cannot assign '{_type_name(value)}' as child module '{name}' (torch.nn.Module or None expected)"
                 )
             state["_modules"][name] = None
+        elif isinstance(value, Buffer) and name not in state.get("_buffers", ()):
+            self._forget(name)
+            self.register_buffer(name, value, value.persistent)
         elif name in state.get("_buffers", ()):
             if value is not None and not isinstance(value, Tensor):
                 raise TypeError(
                     f"cannot assign '{_type_name(value)}' as buffer '{name}' "
                     "(torch.nn.Buffer, torch.Tensor or None expected)"
                 )
-            state["_buffers"][name] = value
+            state["_buffers"][name] = registered(everywhere.buffers, self, name, value)
         else:
             object.__setattr__(self, name, value)
 
@@ -128,7 +164,7 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
                 f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. To "
                 f"express '{name}' as a function of another Tensor, compute the value in the forward() method."
             )
-        self._parameters[name] = param
+        self._parameters[name] = registered(everywhere.parameters, self, name, param)
 
     def register_buffer(self, name, tensor, persistent=True):
         """Make a tensor that is not learned part of the module; saved in `state_dict` if persistent."""
@@ -139,7 +175,7 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
             raise TypeError(
                 f"cannot assign '{_type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
             )
-        self._buffers[name] = tensor
+        self._buffers[name] = registered(everywhere.buffers, self, name, tensor)
         if persistent:
             self._non_persistent_buffers_set.discard(name)
         else:
@@ -150,7 +186,7 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{_type_name(module)} is not a Module subclass")
         self._check_name("module", name, self._modules)
-        self._modules[name] = module
+        self._modules[name] = registered(everywhere.modules, self, name, module)
 
     register_module = add_module
 
@@ -175,7 +211,7 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
 
     def __repr__(self):
         extra = self.extra_repr()
-        lines = [f"({name}): {_indented(repr(module))}" for name, module in self._modules.items()]
+        lines = [f"({name}): {_addindent(repr(module), 2)}" for name, module in self._modules.items()]
         if not lines and "\n" not in extra:
             return f"{self._get_name()}({extra})"
         return "\n  ".join([f"{self._get_name()}(", *(extra.split("\n") if extra else ()), *lines]) + "\n)"
@@ -185,8 +221,8 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
         return sorted(name for name in found if not name[0].isdigit())
 
 
-def _indented(text):
-    return text.replace("\n", "\n  ")
+def _addindent(text, spaces):
+    return text.replace("\n", "\n" + " " * spaces)
 
 
 def _type_name(value):

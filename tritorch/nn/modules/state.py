@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict, namedtuple
 
 from tritorch.autograd.grad_mode import no_grad
-from tritorch.nn.parameter import Parameter
+from tritorch.nn.modules.hooks import WithModule
+from tritorch.nn.parameter import Parameter, is_lazy
 from tritorch.tensor import Size, Tensor
 
 EXTRA = "_extra_state"
@@ -22,6 +24,43 @@ class _IncompatibleKeys(namedtuple("IncompatibleKeys", ("missing_keys", "unexpec
         return super().__repr__()
 
     __str__ = __repr__
+
+
+class _Write:
+    """One tensor to be written, or put in the place of another, which can be taken back."""
+
+    def __init__(self, module, name, own, value, assign):
+        self.module, self.name, self.own, self.value, self.assign = module, name, own, value, assign
+        self.before = None
+
+    def do(self, keep=False):
+        """Write; with `keep` remember what there was."""
+        if self.assign:
+            setattr(self.module, self.name, self.value)
+        else:
+            self.before = self.own.detach().clone() if keep else None
+            self.own.copy_(self.value)
+
+    def undo(self):
+        """Write what there was."""
+        if self.assign:
+            setattr(self.module, self.name, self.own)
+        else:
+            self.own.copy_(self.before)
+
+
+class _Extra:
+    """The extra state to be taken back by a module."""
+
+    def __init__(self, module, state):
+        self.module, self.state = module, state
+
+    def do(self, keep=False):
+        """Hand it over."""
+        self.module.set_extra_state(self.state)
+
+    def undo(self):
+        """Nothing: only the module knows what there was."""
 
 
 class _Loading(OrderedDict):
@@ -42,6 +81,7 @@ class ModuleState:
     def state_dict(self, *args, destination=None, prefix="", keep_vars=False):
         """All parameters and persistent buffers by dotted name, sharing memory with the module."""
         if args:  # the old way: by position
+            warnings.warn("Positional args are being deprecated, use kwargs instead.", FutureWarning, stacklevel=2)
             given = dict(zip(("destination", "prefix", "keep_vars"), args, strict=False))
             destination = given.get("destination", destination)
             prefix, keep_vars = given.get("prefix", prefix), given.get("keep_vars", keep_vars)
@@ -78,11 +118,15 @@ class ModuleState:
 
     def get_extra_state(self):
         """What a subclass saves beside tensors."""
-        raise RuntimeError("get_extra_state is for subclasses to write")
+        raise RuntimeError(
+            "Reached a code path in Module.get_extra_state() that should never be called: subclasses write their own."
+        )
 
     def set_extra_state(self, state):
         """Take back what `get_extra_state` gave."""
-        raise RuntimeError("set_extra_state is for subclasses to write, where get_extra_state is")
+        raise RuntimeError(
+            "Reached a code path in Module.set_extra_state() that should never be called: subclasses write their own."
+        )
 
     def load_state_dict(self, state_dict, strict=True, assign=False):
         """Copy `state_dict` into parameters and buffers; on any error all are listed and nothing is changed."""
@@ -94,55 +138,64 @@ class ModuleState:
         loading.writes = []
         _load_tree(self, loading, "", metadata, assign, missing, unexpected, errors)
         keys = _IncompatibleKeys(missing, unexpected)
-        if not errors:
-            _run_post_hooks(self, keys)
-        if strict:
-            for text, names in (("Unexpected", unexpected), ("Missing", missing)):
-                if names:
-                    listed = ", ".join(f'"{name}"' for name in names)
-                    errors.insert(0, f"{text} key(s) in state_dict: {listed}. ")
+        hooked = any(module._load_state_dict_post_hooks for module in self.modules())
+        with no_grad():
+            if hooked and not errors:  # they see what was loaded, and may say that a key is not missed after all
+                for write in loading.writes:
+                    write.do(keep=True)
+                _run_post_hooks(self, keys)
+            errors = (_complaints(keys) if strict else []) + errors
+            for write in loading.writes:
+                if hooked and errors:
+                    write.undo()
+                elif not hooked and not errors:
+                    write.do()
         if errors:
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(errors))
-        with no_grad():
-            for write in loading.writes:
-                write()
         return keys
 
     def _load_from_state_dict(
         self, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
     ):
         """What this module itself takes of `state_dict`; subclasses may override it."""
-        for hook in self._load_state_dict_pre_hooks.values():
-            hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        given = (state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        for hook in list(self._load_state_dict_pre_hooks.values()):
+            hook(*((self, *given) if isinstance(hook, WithModule) else given))
         writes, local = getattr(state_dict, "writes", None), dict(self._local_state())
-        now = [] if writes is None else writes
+        assign, now = local_metadata.get("assign_to_params_buffers"), [] if writes is None else writes
         for name, own in local.items():
             key = prefix + name
             if key not in state_dict:
-                missing_keys.append(key)
+                missing_keys.extend([key] if strict else ())
                 continue
-            problem = _mismatch(key, own, state_dict[key])
+            value = state_dict[key]
+            problem = _mismatch(key, own, value)
             if problem:
                 error_msgs.append(problem)
-            else:
-                now.append(self._write_of(name, own, state_dict[key], local_metadata.get("assign_to_params_buffers")))
-        if type(self).set_extra_state is not ModuleState.set_extra_state and prefix + EXTRA in state_dict:
-            now.append(lambda: self.set_extra_state(state_dict[prefix + EXTRA]))
-        elif type(self).set_extra_state is not ModuleState.set_extra_state:
-            missing_keys.append(prefix + EXTRA)
+            elif not is_lazy(own):
+                now.append(_Write(self, name, own, _fitted(own, value, assign), assign))
+        if type(self).set_extra_state is not ModuleState.set_extra_state:
+            if prefix + EXTRA in state_dict:
+                now.append(_Extra(self, state_dict[prefix + EXTRA]))
+            elif strict:
+                missing_keys.append(prefix + EXTRA)
         if writes is None:  # called by hand on a plain dict
             with no_grad():
                 for write in now:
-                    write()
+                    write.do()
         if strict:
             _list_unexpected(self, state_dict, prefix, local, unexpected_keys)
 
-    def _write_of(self, name, own, value, assign):
-        if not assign:
-            return lambda: own.copy_(value)
-        if isinstance(own, Parameter) and not isinstance(value, Parameter):
-            value = Parameter(value, own.requires)
-        return lambda: setattr(self, name, value)
+
+def _fitted(own, value, assign):
+    """The value as it is written: PyTorch's first versions saved scalars as vectors of one element."""
+    if not own.dim() and value.dim() == 1:
+        value = value[0]
+    if assign and isinstance(own, Parameter):
+        if not isinstance(value, Parameter):
+            return Parameter(value, own.requires_grad)
+        return value.requires_grad_(own.requires_grad)
+    return value
 
 
 def _load_tree(module, loading, prefix, metadata, assign, missing, unexpected, errors):
@@ -157,9 +210,26 @@ def _load_tree(module, loading, prefix, metadata, assign, missing, unexpected, e
 
 
 def _run_post_hooks(module, keys):
-    for each in module.modules():
-        for hook in each._load_state_dict_post_hooks.values():
-            hook(each, keys)
+    """Those of the modules inside first."""
+    for child in module._modules.values():
+        if child is not None:
+            _run_post_hooks(child, keys)
+    for hook in list(module._load_state_dict_post_hooks.values()):
+        if hook(module, keys) is not None:
+            raise AssertionError(
+                "Hooks registered with ``register_load_state_dict_post_hook`` are not expected to return new values, "
+                "if incompatible_keys need to be modified, it should be done inplace."
+            )
+
+
+def _complaints(keys):
+    """What strict loading says about keys."""
+    found = []
+    for text, names in (("Missing", keys.missing_keys), ("Unexpected", keys.unexpected_keys)):
+        if names:
+            listed = ", ".join(f'"{name}"' for name in names)
+            found.append(f"{text} key(s) in state_dict: {listed}. ")
+    return found
 
 
 def _mismatch(key, own, value):
@@ -168,10 +238,13 @@ def _mismatch(key, own, value):
             f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint '
             f"but received {type(value)}"
         )
-    if own.array.shape != value.array.shape:
+    if is_lazy(own):
+        return None
+    shape = tuple(value.shape)
+    if tuple(own.shape) != shape and (own.dim() or shape != (1,)):
         return (
-            f"size mismatch for {key}: copying a param with shape {Size(value.array.shape)} from checkpoint, "
-            f"the shape in current model is {Size(own.array.shape)}."
+            f"size mismatch for {key}: copying a param with shape {Size(shape)} from checkpoint, "
+            f"the shape in current model is {own.shape}."
         )
     return None
 

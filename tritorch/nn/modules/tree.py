@@ -84,10 +84,14 @@ class ModuleTree:
         """Put a module in the place of the one with this dotted name."""
         if target == "":
             raise ValueError("Cannot set the submodule without a target name!")
+        if not isinstance(module, ModuleTree):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
         parent, _, name = target.rpartition(".")
         owner = self.get_submodule(parent)
         if strict and not hasattr(owner, name):
             raise AttributeError(f"{type(owner).__name__} has no attribute `{name}`")
+        if not isinstance(getattr(owner, name, module), ModuleTree):
+            raise AttributeError(f"`{name}` is not an nn.Module")
         setattr(owner, name, module)
 
     def get_parameter(self, target):
@@ -114,4 +118,4 @@ class ModuleTree:
 
 
 def _items_of(kind):
-    return lambda module: module.__dict__[kind].items()
+    return lambda module: getattr(module, kind).items()

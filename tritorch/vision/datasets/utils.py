@@ -6,20 +6,16 @@ what stands in a dataset's folder can be trusted.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import os
 import shutil
-import sys
 import tarfile
-import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
 
-_CHUNK = 1 << 16
+from tritorch.utils.download import fetch
+from tritorch.utils.files import whole_file
 
 
 def calculate_md5(fpath, chunk_size=1024 * 1024):
@@ -41,69 +37,15 @@ def check_integrity(fpath, md5=None):
     return os.path.isfile(fpath) and (md5 is None or check_md5(fpath, md5))
 
 
-@contextlib.contextmanager
-def whole_file(path):
-    """A file to write that takes its place only when the block ends without an error."""
-    folder, name = os.path.split(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # as any new file; a temporary one is the owner's alone
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-@contextlib.contextmanager
-def _progress(name, total):
-    """A function to be told of each piece of bytes; a bar is drawn on a terminal, else nothing is said."""
-    if not sys.stderr.isatty():
-        yield lambda size: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda size: bar.advance(task, size)
-
-
-def download_url(url, root, filename=None, md5=None, max_redirect_hops=3):
+def download_url(url, root, filename=None, md5=None, max_redirect_hops=3, *, sha256=None):
     """Fetch `url` into the folder `root`, unless the file is there and right already.
 
     Errors: what cannot be reached is a RuntimeError that names the URL and where the file can be put by hand; a file
-    with another MD5 sum is refused.
+    with another sum is refused.
     """
-    root = os.path.expanduser(root)
-    path = os.path.join(root, filename or os.path.basename(url))
-    if check_integrity(path, md5):
-        return
-    digest = hashlib.md5(usedforsecurity=False)
-    request = urllib.request.Request(url, headers={"User-Agent": "tritorch"})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as response, whole_file(path) as file:
-            length = response.headers.get("Content-Length")
-            with _progress(os.path.basename(path), int(length) if length else None) as told:
-                while chunk := response.read(_CHUNK):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    told(len(chunk))
-            if md5 is not None and digest.hexdigest() != md5:
-                raise RuntimeError(
-                    f"File not found or corrupted. {url} has the MD5 sum {digest.hexdigest()}, not {md5}"
-                )
-    except OSError as error:  # no network, no such host, no such file: all of urllib's errors are of this kind
-        raise RuntimeError(
-            f"Error downloading {url}: {error}. "
-            f"Without a network, put the file into the folder {os.path.abspath(root)} by hand"
-            f" as {os.path.basename(path)}."
-        ) from error
+    path = os.path.join(os.path.expanduser(root), filename or os.path.basename(url))
+    if not check_integrity(path, md5):
+        fetch(url, path, md5=md5, sha256=sha256)
 
 
 def _check_inside(name, root):
