@@ -11,7 +11,7 @@ import functools
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.variable import Variable
 from tritorch.func.graph import Run, gradients, recording
-from tritorch.utils.pytree import tree_flatten, tree_map, tree_unflatten
+from tritorch.utils.pytree import tree_flatten, tree_unflatten
 
 
 def grad(func, argnums=0, has_aux=False):
@@ -236,12 +236,12 @@ def linearize(func, *primals):
         moves, own = tree_flatten(tangents)
         if own != spec:
             raise RuntimeError(f"Expected the tangents {own} to have the same argspec as the primals {spec}")
-        for each, move in zip(flat, moves, strict=True):
+        for at, (each, move) in enumerate(zip(flat, moves, strict=True)):
             if each.shape != move.shape:
                 raise RuntimeError(
-                    f"Expected the tangent of shape {list(move.shape)} to have the shape of its primal, "
-                    f"{list(each.shape)}"
+                    f"tangent:{at} with shape {move.shape} in flattened pytree doesn't match the shape {each.shape} of "
+                    "the corresponding primal."
                 )
         return tree_unflatten(linear.push(moves), of_output)
 
-    return tree_map(lambda each: each, run.handed_on(run.result)), push
+    return run.handed_on(run.result), push
