@@ -11,6 +11,7 @@ unwraps its own and leaves the rest to those further out.
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.inplace import check_fits, check_writable
@@ -209,6 +210,23 @@ def dressed(tensor, level):
 def levels():
     """The levels of this thread, from the outermost to the innermost."""
     return tuple([each for each in state.interceptors if isinstance(each, Level)])
+
+
+@contextmanager
+def without(some, repeats=True):
+    """Run ops as if these levels were not there; `repeats` says that random numbers were drawn, and are repeated."""
+    before = state.interceptors
+    state.interceptors = tuple([each for each in before if each not in some])
+    later = levels() if repeats else ()
+    modes = [each.randomness for each in later]
+    for each in later:
+        each.randomness = "same"
+    try:
+        yield
+    finally:
+        state.interceptors = before
+        for each, mode in zip(later, modes, strict=True):
+            each.randomness = mode
 
 
 def check_randomness(mode):
