@@ -61,9 +61,11 @@ def opened(f, mapped=False):
 
 
 def _seekable(f):
+    """The file itself if it can go back and forth, else what is left to read in it."""
     try:
         start = f.tell()
+        f.seek(0, os.SEEK_END)
         f.seek(start)
-    except (AttributeError, OSError, io.UnsupportedOperation):
+    except (AttributeError, OSError, ValueError):  # a stream, or a compressed file
         return io.BytesIO(f.read())
     return io.BytesIO(f.read()) if start else f

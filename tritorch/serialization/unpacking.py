@@ -11,7 +11,7 @@ from tritorch.runtime import dtypes
 from tritorch.runtime.device import Device
 from tritorch.serialization import kinds, objects
 from tritorch.serialization.assembly import Assembly, Storage
-from tritorch.serialization.errors import Corrupt, Refused
+from tritorch.serialization.errors import ILL_FORMED, Corrupt, Refused
 from tritorch.serialization.safe import set_state
 
 RULES: dict = {}  # the first key of an entry -> the function that makes its value
@@ -46,7 +46,7 @@ class Unpacker:
                 return kinds.BY_NAME[key].unpack(value[key], self.unpack)
             if key in RULES:
                 return RULES[key](self, value[key], value)
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        except ILL_FORMED as error:
             what = f"{type(error).__name__}: {error}"
             raise Corrupt(f"the structure in its metadata is corrupt ({what})") from None
         raise Corrupt(f"the structure in its metadata has an entry of unknown kind {key!r}")
