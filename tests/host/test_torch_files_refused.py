@@ -57,7 +57,7 @@ HOSTILE = {
     "objects in an array": b"cnumpy\ndtype\nX\x02\x00\x00\x00O8\x85R.",
     "an array by its size": b"cnumpy._core.multiarray\n_reconstruct\ncnumpy\nndarray\nJ\xff\xff\xff\x7f\x85N\x87R.",
     "a codec": b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x04\x00\x00\x00zlib\x86R.",
-    "a sparse tensor": b"ctorch._utils\n_rebuild_sparse_tensor\n.",
+    "a quantised tensor": b"ctorch._utils\n_rebuild_qtensor\n.",
 }
 
 

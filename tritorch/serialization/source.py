@@ -12,6 +12,10 @@ import numpy as np
 from tritorch.serialization.errors import Corrupt
 
 PIECE = 1 << 24
+NOT_SEEKABLE = (
+    "'{}' object has no attribute 'seek'. You can only torch.load from a file that is seekable. Please pre-load the "
+    "data into a buffer like io.BytesIO and try to load from it instead."
+)
 
 
 class Source:
@@ -56,6 +60,8 @@ def opened(f, mapped=False):
             raise ValueError("f must be a file path in order to use the mmap argument")
         yield Source(_seekable(f), getattr(f, "name", None) or f"<{type(f).__name__}>")
         return
+    if not isinstance(f, (str, os.PathLike)):
+        raise AttributeError(NOT_SEEKABLE.format(type(f).__name__))
     with open(f, "rb") as file:
         yield Source(file, os.fspath(f), mapped)
 
