@@ -6,23 +6,18 @@ that what one has fetched the other finds. Models made by code from the network 
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
 import os
 import re
 import sys
-import urllib.request
 import zipfile
 from urllib.parse import urlparse
 
 from tritorch.refused import refuse_all
 from tritorch.serialization import load as _load_file
-from tritorch.serialization.writing import write_file
+from tritorch.utils.download import fetch
 
 HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")
-READ_DATA_CHUNK = 128 * 1024
-TIMEOUT = 60  # seconds without an answer
 
 globals().update(
     refuse_all(
@@ -54,50 +49,7 @@ def download_url_to_file(url, dst, hash_prefix=None, progress=True):
 
     Raises RuntimeError where it cannot be reached, with the path to put the file at by hand, or has another hash.
     """
-    fetch(url, dst, "sha256", hash_prefix, progress)
-
-
-def fetch(url, dst, algorithm, hash_prefix=None, progress=True):
-    """`download_url_to_file`, of any hash that hashlib knows: datasets were published with MD5 sums."""
-    dst = os.path.expanduser(dst)
-    request = urllib.request.Request(url, headers={"User-Agent": "torch.hub"})
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            write_file(dst, lambda file: _copy(response, file, algorithm, hash_prefix, progress))
-    except OSError as error:  # all errors of urllib are of this kind
-        raise RuntimeError(
-            f"download_url_to_file(): {url} could not be fetched ({error}). Without a network, put the file at {dst}"
-        ) from error
-
-
-def _copy(response, file, algorithm, hash_prefix, progress):
-    length = response.headers.get("Content-Length")
-    digest, done = hashlib.new(algorithm, usedforsecurity=False), 0
-    with _bar(os.path.basename(response.url), int(length) if length else None, progress) as told:
-        while part := response.read(READ_DATA_CHUNK):
-            file.write(part)
-            digest.update(part)
-            done += len(part)
-            told(len(part))
-    if length and done != int(length):
-        raise RuntimeError(f"download_url_to_file(): {response.url} ended after {done} of {length} bytes")
-    if hash_prefix is not None and not digest.hexdigest().startswith(hash_prefix):
-        raise RuntimeError(f'invalid hash value (expected "{hash_prefix}", got "{digest.hexdigest()}")')
-
-
-@contextlib.contextmanager
-def _bar(name, total, wanted):
-    """A function to be told of each piece of bytes, which moves a bar where there is a terminal."""
-    if not wanted or not sys.stderr.isatty():
-        yield lambda size: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda size: bar.advance(task, size)
+    fetch(url, dst, sha256=hash_prefix, progress=progress)
 
 
 def load_state_dict_from_url(url, model_dir=None, map_location=None, progress=True, check_hash=False, file_name=None,

@@ -61,7 +61,7 @@ class Matmul(Op):
     """The matrix product of the last two dimensions, over broadcast batch dimensions; vectors as in PyTorch."""
 
     batch = broadcast
-    exports = ("matmul", "Tensor.matmul", "Tensor.__matmul__")
+    exports = ("matmul", "Tensor.matmul")
     autocast = LOWER
     saves = ("input", "other")
     widens = True
@@ -72,6 +72,10 @@ class Matmul(Op):
             ndims = input.array.ndim, other.array.ndim
         except AttributeError:
             need_tensors("matmul", input=input, other=other)
+            raise
+        except NotImplementedError:  # a sparse matrix, which has no array
+            if input.is_sparse:
+                return input.mm(other)
             raise
         if ndims[0] > 1 < ndims[1]:
             return cls.apply(input, other, False, False)

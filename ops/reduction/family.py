@@ -187,8 +187,8 @@ class Spread(Op):
         return self.host(*args)
 
     def backward(self, grad):
-        """The sum over what was repeated."""
-        return (Sum.apply(grad, self.inputs[2], self.inputs[3], None),)
+        """The sum over what was repeated; the engine takes it where the dimensions are all there."""
+        return (grad if self.inputs[3] else Sum.apply(grad, self.inputs[2], False, None),)
 
     @classmethod
     def batch(cls, call):

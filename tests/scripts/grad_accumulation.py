@@ -2,6 +2,7 @@
 
 import argparse
 
+import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -9,8 +10,6 @@ from alike import report
 from sklearn.datasets import load_digits
 from torch.optim.swa_utils import SWALR, AveragedModel
 from torch.utils.checkpoint import checkpoint
-
-import numpy as np  # isort: skip
 
 
 class Block(nn.Module):

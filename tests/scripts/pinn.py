@@ -1,4 +1,4 @@
-"""A physics-informed network for Burgers' equation: derivatives by the inputs, of first and second order, in the loss."""
+"""A physics-informed network for Burgers' equation: first and second derivatives by the inputs stand in the loss."""
 
 import argparse
 

@@ -87,7 +87,13 @@ def _unpacked(each, node):
 
 
 class Function:
-    """Subclass it with static methods `forward(ctx, *args)` and `backward(ctx, *grads)`; call it with `apply`."""
+    """Subclass it with static methods `forward(ctx, *args)` and `backward(ctx, *grads)`; call it with `apply`.
+
+    Under `vmap` it needs a static method `setup_context(ctx, args, output)` apart from `forward(*args)`, and either
+    `generate_vmap_rule = True`, or a static method `vmap(info, in_dims, *args)` that gives (outputs, out_dims).
+    """
+
+    generate_vmap_rule = False
 
     @staticmethod
     def forward(*args, **kwargs):
@@ -99,9 +105,19 @@ class Function:
         """One gradient for each argument of `forward`, None where there is none."""
         raise NotImplementedError("You must implement the backward function for your custom autograd.Function.")
 
+    @staticmethod
+    def vmap(info, in_dims, *args):
+        """The outputs for a batch of `info.batch_size` examples, which is at `in_dims` of the arguments; and where."""
+        raise NotImplementedError("To use autograd.Function with vmap, you must either override the vmap staticmethod "
+                                  "or set generate_vmap_rule=True.")  # fmt: skip
+
     @classmethod
     def apply(cls, *args, **kwargs):
         """Run `forward` without recording its inside, and record the call as one node."""
+        if state.transforms:
+            levels = [arg.level for arg in args if isinstance(arg, Variable) and arg.level is not None]
+            if levels:
+                return max(levels, key=lambda level: level.depth).apply_function(cls, args)
         needs = tuple([isinstance(arg, Variable) and arg.requires_grad for arg in args])
         ctx = FunctionContext(cls, needs)
         separate = getattr(cls, "setup_context", None)

@@ -52,7 +52,7 @@ class Run:
         seen = tree_unflatten([self.seen(each) for each in self.leaves], spec)
         with transforming(), recording(True):
             self.result = function(*seen)
-        self.connected = self.outer and self._reaches_out(tree_flatten(self.result)[0])
+        self.connected = self.outer and reaches_out(tree_flatten(self.result)[0], self.leaves, self.began)
 
     def _leaf(self, tensor):
         if not isinstance(tensor, Variable):
@@ -77,20 +77,6 @@ class Run:
         for level in self.levels:
             tensor = dressed(tensor, level)
         return tensor
-
-    def _reaches_out(self, results):
-        """Whether the graph of the results has leaves that are not ours, or nodes from before the run."""
-        stack, known = [each.gradient_edge()[0] for each in results if _wants(each)], set()
-        own = {id(leaf) for leaf in self.leaves}
-        while stack:
-            node = stack.pop()
-            if id(node) in known or id(node) in own:
-                continue
-            known.add(id(node))
-            if isinstance(node, Variable) or node.sequence < self.began:
-                return True
-            stack.extend(edge[0] for edge in node.edges if edge is not None)
-        return False
 
     def handed_on(self, tree):
         """Results as the world outside sees them: with their history only where it is part of a graph there."""
@@ -126,8 +112,19 @@ class Run:
                 each.randomness = mode
 
 
-def _wants(tensor):
-    return isinstance(tensor, Variable) and tensor.wants_gradient()
+def reaches_out(results, leaves, began=0):
+    """Whether the graph of the results has other leaves than these, or nodes with numbers below `began`."""
+    wanted = (each for each in results if isinstance(each, Variable) and each.wants_gradient())
+    stack, known = [each.gradient_edge()[0] for each in wanted], {id(leaf) for leaf in leaves}
+    while stack:
+        node = stack.pop()
+        if id(node) in known:
+            continue
+        known.add(id(node))
+        if isinstance(node, Variable) or node.sequence < began:
+            return True
+        stack.extend(edge[0] for edge in node.edges if edge is not None)
+    return False
 
 
 def gradients(pairs, inputs, retain_graph, create_graph):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import os
 import warnings
 
 import onnx
@@ -14,6 +13,7 @@ from tritorch.onnx.graph import Value, value_info
 from tritorch.onnx.registry import UnsupportedOperatorError
 from tritorch.onnx.tracer import Tracer
 from tritorch.tensor import Tensor
+from tritorch.utils.files import whole_file
 
 OPSET = 18  # the oldest in which all reductions take their axes as inputs
 _IR_VERSION = 9  # what onnxruntime 1.17 and later read
@@ -208,11 +208,5 @@ def _write(proto, destination):
     if hasattr(destination, "write"):
         destination.write(data)
         return
-    path, temporary = os.fspath(destination), f"{os.fspath(destination)}.{os.getpid()}.part"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    with whole_file(destination) as file:
+        file.write(data)

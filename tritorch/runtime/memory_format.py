@@ -1,7 +1,7 @@
 """The names PyTorch has for how the elements of a tensor lie in memory.
 
 Functions take one as `memory_format` and give the same elements whichever it is: how results lie is ours to choose. All
-our tensors are of the layout `strided`.
+our tensors are of the layout `strided`, but for sparse ones.
 """
 
 from __future__ import annotations
@@ -41,3 +41,4 @@ class layout(_Named):
 
 
 strided = layout("strided")
+sparse_coo = layout("sparse_coo")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 
 from tritorch.serialization import container
 from tritorch.serialization.packing import Packer
+from tritorch.utils.files import whole_file
 
 KEY = "tritorch"  # the metadata entry with the structure
 NOT_A_FILE = "expected 'f' to be string, path, or a file-like object with a '{}' attribute"
@@ -32,26 +32,7 @@ def write_file(f, write):
         return
     if not isinstance(f, (str, os.PathLike)):
         raise AttributeError(NOT_A_FILE.format("write"))
-    folder, name = os.path.split(os.path.abspath(os.fspath(f)))
-    if not os.path.isdir(folder):
+    if not os.path.isdir(os.path.dirname(os.path.abspath(os.fspath(f)))):
         raise RuntimeError(f"Parent directory {os.path.dirname(os.fspath(f))} does not exist.")
-    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())  # on the disk before it takes the old file's place
-        os.chmod(temporary, _permissions(f))
-        os.replace(temporary, f)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _permissions(path):
-    """What the file has that is replaced, or what a new file gets."""
-    if os.path.exists(path):
-        return os.stat(path).st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+    with whole_file(f) as file:
+        write(file)

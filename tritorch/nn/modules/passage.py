@@ -91,9 +91,9 @@ def _tensors_of(values):
 
 
 def _put(values, places, tensors):
-    """The values as a tuple with `tensors` at `places`."""
+    """The values as a tuple with `tensors` at `places`; gradients may end with the last one that there is."""
     values = list(values)
-    for at, each in zip(places, tensors, strict=True):
+    for at, each in zip(places, tensors, strict=False):
         values[at] = each
     return tuple(values)
 

@@ -14,7 +14,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from tritorch.serialization.writing import write_file
+from tritorch.utils.download import fetch
+from tritorch.utils.files import whole_file
 
 
 def calculate_md5(fpath, chunk_size=1024 * 1024):
@@ -36,17 +37,15 @@ def check_integrity(fpath, md5=None):
     return os.path.isfile(fpath) and (md5 is None or check_md5(fpath, md5))
 
 
-def download_url(url, root, filename=None, md5=None, max_redirect_hops=3):
+def download_url(url, root, filename=None, md5=None, max_redirect_hops=3, *, sha256=None):
     """Fetch `url` into the folder `root`, unless the file is there and right already.
 
-    Raises RuntimeError where it cannot be reached, with the path to put the file at by hand, or has another MD5 sum.
+    Errors: what cannot be reached is a RuntimeError that names the URL and where the file can be put by hand; a file
+    with another sum is refused.
     """
-    from tritorch.hub import fetch
-
     path = os.path.join(os.path.expanduser(root), filename or os.path.basename(url))
     if not check_integrity(path, md5):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        fetch(url, path, "md5", md5)
+        fetch(url, path, md5=md5, sha256=sha256)
 
 
 def _check_inside(name, root):
@@ -101,8 +100,8 @@ def extract_archive(from_path, to_path=None, remove_finished=False):
     elif ending in _COMPRESSIONS:
         plain = os.path.splitext(os.path.basename(from_path))[0]
         to_path = os.path.join(to_path, plain) if os.path.isdir(to_path) else to_path
-        with _COMPRESSIONS[ending](from_path) as packed:
-            write_file(to_path, lambda file: shutil.copyfileobj(packed, file))
+        with _COMPRESSIONS[ending](from_path) as packed, whole_file(to_path) as file:
+            shutil.copyfileobj(packed, file)
     else:
         known = sorted({*_TARS, *_COMPRESSIONS, ".zip"})
         raise RuntimeError(f"Unknown compression or archive type: '{ending}'.\nKnown suffixes are: '{known}'.")
