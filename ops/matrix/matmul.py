@@ -72,6 +72,10 @@ class Matmul(Op):
             ndims = input.array.ndim, other.array.ndim
         except AttributeError:
             need_tensors("matmul", input=input, other=other)
+            if input.is_sparse:  # whose class knows its products
+                return input.matmul(other)
+            if other.is_sparse:
+                return other.__rmatmul__(input)
             raise
         if ndims[0] > 1 < ndims[1]:
             return cls.apply(input, other, False, False)
