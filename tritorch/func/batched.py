@@ -32,6 +32,7 @@ _CONTROL_FLOW = (
     "vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that "
     "yet, please file an issue at https://github.com/pytorch/pytorch/issues ."
 )
+_NO_DATA = "accessing `data` under vmap transform is not allowed"
 _NO_STORAGE = "Cannot access data pointer of Tensor that doesn't have storage"
 
 
@@ -105,7 +106,11 @@ class Batched(Tensor):
 
     @property
     def data(self):
-        return Batched(self.value.data, self.level)
+        raise RuntimeError(_NO_DATA)
+
+    @data.setter
+    def data(self, value):
+        raise RuntimeError(_NO_DATA)
 
     def on_host(self):
         """The elements of all examples as a NumPy array."""
@@ -235,7 +240,7 @@ def check_randomness(mode):
         raise RuntimeError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {mode}")
 
 
-_slow = set()  # the ops that users were told run on one example after the other
+_slow: set[str] = set()  # the ops that users were told run on one example after the other
 
 
 class Level(Interceptor):
