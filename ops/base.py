@@ -163,6 +163,11 @@ class Op(Node):
         """The positions of what `backward` reads where only some arguments, whose edges are there, want a gradient."""
         return cls.saved_arguments
 
+    @classmethod
+    def saves_output_where(cls, edges):
+        """Whether `backward` reads the result then."""
+        return cls.saves_output
+
     # -------------------------------------------------------------------------------- what a member reads
 
     @property

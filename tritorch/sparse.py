@@ -49,8 +49,8 @@ def _size(indices, values, size):
         return Size([*(int(index) + 1 for index in most), *values.shape[1:]])
     if len(size) != len(host) + values.ndim - 1:
         raise RuntimeError(
-            f"number of dimensions must be sparse_dim ({len(host)}) + dense_dim ({values.ndim - 1}), but got "
-            f"{len(size)}"
+            f"'len(size) == sparse_dim + dense_dim' is not satisfied: len(size) = {len(size)}, "
+            f"sparse_dim = {len(host)}, dense_dim = {values.ndim - 1}"
         )
     for dim, index in enumerate(most):
         if index >= size[dim]:
@@ -145,6 +145,8 @@ class SparseTensor(Tensor):
         indices = repr(self._places).replace("\n", "\n" + indent)
         values = repr(self._held.detach()).replace("\n", "\n" + " " * len("       values="))
         gradient = ", requires_grad=True" if self.requires_grad else ""
+        if self.grad_fn is not None:
+            gradient = ",\n       grad_fn=<SparseCooTensorWithDimsAndTensorsBackward0>"
         size = f"size={tuple(self._size)}, nnz={self._nnz()}, layout=torch.sparse_coo{gradient})"
         return f"tensor(indices={indices},\n       values={values},\n       {size}"
 
@@ -243,10 +245,7 @@ class SparseTensor(Tensor):
         if self.ndim != 2 or mat2.is_sparse or mat2.ndim not in (1, 2):
             raise NotImplementedError("a sparse matrix is multiplied by dense matrices and vectors only")
         if self._size[1] != mat2.shape[0]:
-            raise RuntimeError(
-                f"mat1 and mat2 shapes cannot be multiplied ({self._size[0]}x{self._size[1]} and "
-                f"{'x'.join(map(str, mat2.shape))})"
-            )
+            raise RuntimeError(f"addmm: Argument #3 (dense): Expected dim 0 size {self._size[1]}, got {mat2.shape[0]}")
         rows, columns = self._places.unbind(0)
         values = self._held if mat2.ndim == 1 else self._held.unsqueeze(1)
         terms = values * mat2.index_select(0, columns)

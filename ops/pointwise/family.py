@@ -145,6 +145,12 @@ class Pointwise(Op, abstract=True):
         plans = [plan for edge, plan in zip(edges, cls.gradients, strict=True) if edge is not None and plan is not None]
         return {at for _, _, needs in plans for at in needs}
 
+    @classmethod
+    def saves_output_where(cls, edges):
+        """Whether a wanted gradient needs the result, such as that of a power by a tensor exponent."""
+        plans = zip(edges, cls.gradients, strict=True)
+        return any(-1 in plan[2] for edge, plan in plans if edge is not None and plan is not None)
+
     def forward(self, *arrays):
         """One launch of the family's kernel."""
         compute, result = self.promoted(arrays)

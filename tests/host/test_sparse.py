@@ -78,7 +78,7 @@ def test_old_constructors_and_buffers():
 @pytest.mark.parametrize(("arguments", "message"), [
     (([[0, 1]], [1.0], (2,)), "got nnz from indices: 2, nnz from values: 1"),
     (([[0, 5]], [1.0, 2.0], (2,)), "size is inconsistent with indices: for dim 0, size is 2 but found index 5"),
-    (([[0, 1]], [1.0, 2.0], (2, 2)), r"number of dimensions must be sparse_dim \(1\) \+ dense_dim \(0\), but got 2"),
+    (([[0, 1]], [1.0, 2.0], (2, 2)), "is not satisfied: len.size. = 2, sparse_dim = 1, dense_dim = 0"),
     (([[0, -1]], [1.0, 2.0], (2,)), "found negative index -1 for dim 0"),
     (([0, 1], [1.0, 2.0]), "indices must be sparse_dim x nnz"),
 ])  # fmt: skip
@@ -90,7 +90,7 @@ def test_what_is_wrong_is_said_in_pytorchs_words(arguments, message):
 def test_what_sparse_tensors_cannot_is_said():
     with pytest.raises(NotImplementedError, match="not implemented for sparse tensors"):
         tritorch.relu(made())
-    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+    with pytest.raises(RuntimeError, match="Expected dim 0 size 4, got 3"):
         tritorch.sparse.mm(made(), tritorch.ones(3, 2))
     with pytest.raises(NotImplementedError, match="dense matrices"):
         tritorch.sparse.mm(made(), made())

@@ -137,7 +137,7 @@ def _record(cls, args, outputs):
     if type(outputs) is not tuple:
         if outputs.array.dtype.kind in _FLOATING:
             outputs.node, outputs.requires = op, True
-        if cls.saves_output:
+        if cls.saves_output and (None not in edges or cls.saves_output_where(edges)):
             op.results = (SavedOutput(outputs),)
         return
     for slot, output in enumerate(outputs):
