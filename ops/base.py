@@ -251,6 +251,21 @@ class Op(Node):
         return values
 
 
+def operator_of(function):
+    """A function of two operands as what stands for it in an expression; others than it takes are Python's matter."""
+
+    @functools.wraps(function)
+    def operator(self, other):
+        try:
+            return function(self, other)
+        except (TypeError, AttributeError, ValueError):
+            if hasattr(other, "requires_grad") or isinstance(other, (int, float, np.generic, np.ndarray)):
+                raise
+            return NotImplemented
+
+    return operator
+
+
 def of_tensor(method):
     """A reflected operator, which only a Tensor has: called by its name on a number, it is a TypeError."""
 

@@ -8,7 +8,9 @@ import numbers
 import numpy as np
 
 from tritorch.autograd.variable import Variable
-from tritorch.ops.base import TABLE, export
+from tritorch.nested import array_of, check_native
+from tritorch.ops.base import EXPORTS, TABLE, export
+from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes, transfer, views
 from tritorch.runtime.memory_format import strided as strided
@@ -31,54 +33,42 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
         made = data.detach().clone().to(device=device or data.device, dtype=dtype)
         return made.requires_grad_() if requires_grad else made
     device = devices.resolve(device)
-    return wrap(transfer.from_host(_to_array(data, dtype), device), device, requires_grad)
-
-
-def _to_array(data, dtype):
-    if isinstance(data, (np.ndarray, np.generic)):
-        return np.array(data, dtype=(dtype or dtypes.of(data.dtype)).numpy, order="C")
-    data = _without_tensors(data)
-    try:
-        found = np.array(data)
-    except ValueError as error:
-        raise ValueError(f"expected sequence of equal length at every dimension ({error})") from None
-    if found.dtype == object or found.dtype.kind in "USM":
-        bad = next((each for each in found.reshape(-1) if not isinstance(each, numbers.Number)), data)
-        if isinstance(bad, numbers.Integral):
-            raise RuntimeError("Overflow when unpacking long")
-        raise TypeError(f"new(): invalid data type '{type(bad).__name__}'")
-    if dtype is None:
-        dtype = _inferred(found)
-    if found.dtype.kind == "f" and not dtype.is_floating_point and dtype is not dtypes.bool_:
-        found = np.trunc(found)
-    return np.ascontiguousarray(found.astype(dtype.numpy)).reshape(found.shape)
-
-
-def _inferred(found):
-    if found.dtype.kind == "f":
-        return dtypes.get_default_dtype()
-    if found.dtype.kind == "b":
-        return dtypes.bool_
-    if found.dtype.kind in "iu":
-        return dtypes.int64
-    if found.dtype.kind == "c":
-        raise TypeError("tensor(): complex numbers are not supported")
-    return dtypes.of(found.dtype)
-
-
-def _without_tensors(data):
-    if isinstance(data, Variable):
-        return data.item() if data.array.ndim == 0 else transfer.to_host(data.array)
-    if isinstance(data, (list, tuple)) and any(isinstance(each, (Variable, list, tuple)) for each in data):
-        return [_without_tensors(each) for each in data]
-    return data
+    return wrap(transfer.from_host(array_of(data, dtype), device), device, requires_grad)
 
 
 @export("asarray")
-def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
-    """`obj` as a tensor, sharing memory where dtype and device allow, unless `copy`."""
-    made = tensor(obj, dtype=dtype, device=device) if copy else as_tensor(obj, dtype, device)
-    return made.requires_grad_() if requires_grad else made
+def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=None):
+    """`obj` as a tensor on the same memory where dtype and device allow; copy=True always copies, False never."""
+    source = _on_its_memory(obj, dtype)
+    if source is None:
+        if copy is False:
+            raise ValueError("can't alias arbitrary sequence into a tensor.")
+        made = tensor(obj, dtype=dtype, device=device)
+    else:
+        made = source.to(device=device or source.device, dtype=dtype)
+        if copy is False and made is not source:
+            if made.device is source.device:
+                kinds = [KIND_NAMES[each.dtype.name] for each in (source, made)]
+                raise ValueError(f"can't alias tensor with dtype '{kinds[0]}' into dtype '{kinds[1]}'.")
+            raise ValueError(f"can't alias tensor from device '{source.device}' to '{made.device}'.")
+        made = made.clone() if copy and made is source else made
+    if requires_grad is None or made.requires is requires_grad:
+        return made
+    return made.detach().requires_grad_(requires_grad)
+
+
+def _on_its_memory(obj, dtype):
+    """A tensor that shares the memory of a tensor, array or buffer; None for anything else."""
+    if isinstance(obj, Variable):
+        return obj
+    if isinstance(obj, (bytes, bytearray, memoryview)):
+        return frombuffer(obj, dtype=dtype or dtypes.get_default_dtype())
+    if isinstance(obj, np.ndarray):
+        return from_numpy(obj)
+    if hasattr(obj, "__cuda_array_interface__"):
+        array = transfer.from_cuda_interface(obj)
+        return wrap(array, array.device)
+    return EXPORTS["from_dlpack"](obj) if hasattr(obj, "__dlpack__") else None
 
 
 @export("frombuffer")
@@ -110,9 +100,11 @@ def as_tensor(data, dtype=None, device=None):
     if isinstance(data, Variable):
         return data.to(device=device or data.device, dtype=dtype)
     if isinstance(data, np.ndarray):
-        made = from_numpy(data)
-        return made.to(device=devices.resolve(device), dtype=dtype)
-    return tensor(data, dtype=dtype, device=device)
+        return from_numpy(data).to(device=devices.resolve(device), dtype=dtype)
+    source = None if isinstance(data, (bytes, bytearray, memoryview)) else _on_its_memory(data, dtype)
+    if source is None:
+        return tensor(data, dtype=dtype, device=device)
+    return source.to(device=device or source.device, dtype=dtype)
 
 
 @export("from_numpy")
@@ -120,11 +112,8 @@ def from_numpy(ndarray):
     """A tensor of a NumPy array: the same memory on a host device, a copy where the default device is a GPU."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
-    kind = dtypes.of(ndarray.dtype)
-    if ndarray.dtype != kind.numpy or not ndarray.dtype.isnative:
-        raise ValueError(
-            "given numpy array has byte order different from the native byte order. Conversion is unsupported."
-        )
+    dtypes.of(ndarray.dtype)  # refuses what there are no tensors of
+    check_native(ndarray)
     device = devices.get_default_device()
     return wrap(transfer.from_host(ndarray, device), device)
 

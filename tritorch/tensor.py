@@ -273,12 +273,6 @@ class Tensor(Variable):
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return transfer.to_host(self.array)
 
-    def __array__(self, dtype=None, copy=None):
-        array = self.numpy()
-        if dtype is not None and array.dtype != dtype:
-            return array.astype(dtype)
-        return array.copy() if copy else array
-
     def item(self):
         """The only element, as a Python number."""
         if self.array.size != 1:
@@ -293,17 +287,23 @@ class Tensor(Variable):
         return array.tolist()
 
     def __float__(self):
-        return float(self.item())
+        return float(self._only())
 
     def __int__(self):
-        return int(self.item())
+        return int(self._only())
+
+    def __complex__(self):
+        return complex(self._only())
+
+    def _only(self):
+        if self.array.size != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return self.item()
 
     def __bool__(self):
         if self.array.size != 1:
-            many = "more than one" if self.array.size else "no"
-            raise RuntimeError(
-                f"Boolean value of Tensor with {many} value{'s' if self.array.size else ''} is ambiguous"
-            )
+            many = "more than one value" if self.array.size else "no values"
+            raise RuntimeError(f"Boolean value of Tensor with {many} is ambiguous")
         return bool(self.item())
 
     def __index__(self):
@@ -322,6 +322,10 @@ class Tensor(Variable):
         return iter(self.unbind(0))
 
     def __contains__(self, value):
+        if not isinstance(value, (Tensor, int, float, np.generic)):
+            raise RuntimeError(
+                f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(value)}."
+            )
         return bool((self == value).any().item())
 
     __hash__ = object.__hash__  # equality is by element, identity is by hash
@@ -345,14 +349,18 @@ class Tensor(Variable):
             return memo[id(self)]
         other = type(self).__new__(type(self))
         memo[id(self)] = other
-        other.array, other.device, other.requires = self.array.copy(), self.device, self.requires
+        other.array, other.device, other.requires = transfer.duplicate(self.array), self.device, self.requires
         if self._grad is not None:
             other._grad = self._grad.__deepcopy__(memo)
         return other
 
-    def __reduce__(self):
-        if not self.is_leaf:
-            raise RuntimeError("a tensor with a history cannot be pickled: detach() it first")
+    def __copy__(self):
+        other = type(self).__new__(type(self))
+        other.array, other.device, other.requires = self.array, self.device, self.requires
+        other.version = self.counter()
+        return other
+
+    def __reduce__(self):  # the history stays behind
         return _rebuild, (type(self), transfer.to_host(self.array), str(self.device), self.requires)
 
     # ---------------------------------------------------------------------------------------- writes

@@ -61,7 +61,7 @@ class Matmul(Op):
     """The matrix product of the last two dimensions, over broadcast batch dimensions; vectors as in PyTorch."""
 
     batch = broadcast
-    exports = ("matmul", "Tensor.matmul", "Tensor.__matmul__")
+    exports = ("matmul", "Tensor.matmul")
     autocast = LOWER
     saves = ("input", "other")
     widens = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.autocast import FLOAT32_ON_GPUS
-from tritorch.ops.base import export
+from tritorch.ops.base import enter, export, operator_of
 from tritorch.ops.formula import absolute, divide, formula, sign
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.pointwise.division import DivideFloor, DivideTrunc
@@ -79,11 +79,14 @@ class Sub(Binary):
 _without_bools = refusing_bool(_NO_BOOL)
 
 
-@export("rsub", "Tensor.__rsub__")
+@export("rsub")
 def rsub(input, other, *, alpha=1):
     """other - alpha * input."""
     need_tensors("rsub", input=input)
     return Sub.apply(other, input if alpha == 1 else scaled("rsub", other, input, alpha))
+
+
+enter("Tensor.__rsub__", operator_of(rsub))
 
 
 class Mul(Binary):
@@ -150,18 +153,23 @@ def div(input, other, *, rounding_mode=None):
     return _ROUNDED[rounding_mode].apply(input, other)
 
 
-@export("true_divide", "Tensor.true_divide", "Tensor.__truediv__")
+@export("true_divide", "Tensor.true_divide")
 def true_divide(input, other):
     """input / other, in floating point."""
     return TrueDivide.apply(input, other)
 
 
-@export("Tensor.__rtruediv__", "Tensor.__rdiv__", autocast=FLOAT32_ON_GPUS)
+enter("Tensor.__truediv__", TrueDivide.operator())
+
+
 def reverse_divide(self, other):
     """other / self."""
     if not hasattr(self, "array"):
         raise AttributeError(f"'{type(self).__name__}' object has no attribute 'reciprocal'")
     return TrueDivide.apply(other, self)
+
+
+export("Tensor.__rtruediv__", "Tensor.__rdiv__", autocast=FLOAT32_ON_GPUS)(operator_of(reverse_divide))
 
 
 class Neg(Unary):

@@ -84,7 +84,7 @@ def _operator(op):
     """The operator of a comparison: what is neither a tensor nor a number is left to Python (== None is False)."""
 
     def compare(self, other):
-        if hasattr(other, "requires_grad") or isinstance(other, (numbers.Number, np.ndarray)):
+        if hasattr(other, "requires_grad") or isinstance(other, (numbers.Number, np.ndarray, np.generic)):
             return op.apply(self, other)
         return NotImplemented
 

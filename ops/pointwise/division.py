@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.ops.base import export
+from tritorch.ops.base import enter, operator_of
 from tritorch.ops.formula import formula
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.pointwise.family import Binary
@@ -92,10 +92,12 @@ class DivideFloor(RoundedDivision):
         return zeros, zeros
 
 
-@export("Tensor.__rfloordiv__")
 def reverse_floor_divide(self, other):
     """other // self."""
     return DivideFloor.apply(other, self)
+
+
+enter("Tensor.__rfloordiv__", operator_of(reverse_floor_divide))
 
 
 class DivideTrunc(RoundedDivision):
@@ -140,10 +142,12 @@ class Remainder(RoundedDivision):
         return grad, -grad * DivideFloor.apply(x, y) if self.edges[1] is not None else None
 
 
-@export("Tensor.__rmod__")
 def reverse_remainder(self, other):
     """other % self."""
     return Remainder.apply(other, self)
+
+
+enter("Tensor.__rmod__", operator_of(reverse_remainder))
 
 
 class Fmod(RoundedDivision):

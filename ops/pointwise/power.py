@@ -7,7 +7,7 @@ import numbers
 import numpy as np
 
 from tritorch.ops.autocast import FLOAT32_ON_GPUS
-from tritorch.ops.base import export
+from tritorch.ops.base import enter, export, operator_of
 from tritorch.ops.formula import formula, log, where
 from tritorch.ops.pointwise.arithmetic import Square
 from tritorch.ops.pointwise.exponential import Sqrt
@@ -98,7 +98,7 @@ class Pow(Binary):
         yield draw.integers(-3, 3, 9, dtype=np.int32), draw.integers(-3, 3, 9, dtype=np.int32)
 
 
-@export("pow", "Tensor.pow", "Tensor.__pow__")
+@export("pow", "Tensor.pow")
 def pow_(input, exponent):
     """input to the power exponent; either may be a number."""
     if isinstance(exponent, numbers.Number) and hasattr(input, "requires_grad"):
@@ -113,7 +113,12 @@ def pow_(input, exponent):
     return Pow.apply(input, exponent)
 
 
-@export("Tensor.__rpow__")
+enter("Tensor.__pow__", operator_of(pow_))
+
+
 def reverse_power(self, other):
     """other to the power self."""
     return Pow.apply(other, self)
+
+
+enter("Tensor.__rpow__", operator_of(reverse_power))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from tritorch import creation
 from tritorch.functional.matrices import check_floating, kind_of, wide
 from tritorch.functional.shapes import broadcast_tensors, slice_dim
 from tritorch.ops.autocast import LOWER, LOWER_ON_GPUS, WIDEST_ON_GPUS, Policy, lower, untouched, widest
-from tritorch.ops.base import TABLE, export
+from tritorch.ops.base import TABLE, export, operator_of
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.matrix.products import rows_of
@@ -19,13 +22,32 @@ def _product(input, other):
     return TABLE["matmul"].call(input, other)
 
 
+def _operands(tensor, other):
+    """A tensor and the other operand of `@`, where that is an array as a tensor too, of the dtype both promote to."""
+    if not isinstance(other, np.ndarray):
+        return tensor, other
+    other = creation.as_tensor(other, device=tensor.device)
+    kind = dtypes.promote_types(tensor.dtype, other.dtype)
+    return tensor.to(kind), other.to(kind)
+
+
 _PER_VECTOR = Policy(cpu=untouched, gpu=lower)
 
 
-@export("Tensor.__rmatmul__")
+@operator_of
+def matmul_from_left(self, other):
+    """self @ other."""
+    return _product(*_operands(self, other))
+
+
+@operator_of
 def matmul_from_right(self, other):
     """other @ self."""
-    return _product(other, self)
+    return _product(*_operands(self, other)[::-1])
+
+
+export("Tensor.__matmul__", autocast=LOWER)(matmul_from_left)
+export("Tensor.__rmatmul__")(matmul_from_right)
 
 
 @export("mm", "Tensor.mm", out=True, autocast=LOWER)

@@ -12,3 +12,6 @@ from tritorch.nn.parameter import Buffer as Buffer
 from tritorch.nn.parameter import Parameter as Parameter
 from tritorch.nn.parameter import UninitializedBuffer as UninitializedBuffer
 from tritorch.nn.parameter import UninitializedParameter as UninitializedParameter
+from tritorch.rooms import found_when_asked
+
+__getattr__ = found_when_asked(__name__)  # nn.attention is imported when first asked for

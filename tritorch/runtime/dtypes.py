@@ -136,8 +136,9 @@ def of_scalar(value):
         return int64
     if kind is bool:
         return bool_
-    if isinstance(value, np.generic):
-        return of(value.dtype)
+    if isinstance(value, np.generic):  # NumPy's numbers are Python's, as far as dtypes go
+        kind = value.dtype.kind
+        return of(value.dtype) if kind == "c" else int64 if kind in "iu" else bool_ if kind == "b" else _default
     raise TypeError(f"expected a number, got {kind.__name__}")
 
 

@@ -25,6 +25,11 @@ def from_host(array, device: Device, non_blocking=False):
     return _cuda().from_host(array, device.index, non_blocking=non_blocking) if device.is_cuda else array
 
 
+def from_cuda_interface(source):
+    """The array on a GPU that an object's `__cuda_array_interface__` describes, on the same memory."""
+    return _cuda().from_interface(source)
+
+
 def mirror(array, device: Device):
     """A host array's elements on `device` with the same strides, gaps and all."""
     return _cuda().mirror(array, device.index) if device.is_cuda else array
@@ -50,6 +55,11 @@ def is_pinned(array):
 def pointer(array):
     """The address of the first element."""
     return array.ctypes.data if isinstance(array, np.ndarray) else array.pointer
+
+
+def duplicate(array):
+    """A copy in memory of its own that lies there as the array does; on a GPU in the order of the indices."""
+    return array.copy("K") if isinstance(array, np.ndarray) else array.copy()
 
 
 _BYTE = np.dtype(np.uint8)

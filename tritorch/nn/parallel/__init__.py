@@ -1,4 +1,4 @@
-"""Models on several GPUs, by PyTorch's names: a process uses one GPU here."""
+"""Modules on several devices: DataParallel, on the one device there is, and DistributedDataParallel's name."""
 
 from __future__ import annotations
 

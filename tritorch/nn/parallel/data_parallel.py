@@ -1,50 +1,62 @@
-"""DataParallel: the whole batch goes through the model on one device, where PyTorch shares it out among several."""
+"""DataParallel: a module that gets its inputs from anywhere. One process computes on one device."""
 
 from __future__ import annotations
+
+import warnings
 
 from tritorch.nn.modules.module import Module
 from tritorch.runtime.cuda import driver
 from tritorch.runtime.device import Device
+from tritorch.tensor import Tensor
+
+
+def _devices(device_ids):
+    """The GPUs a module should use: those named, or all; none without a GPU."""
+    if not driver.is_available():
+        return []
+    ids = range(driver.device_count()) if device_ids is None else device_ids
+    return [each if isinstance(each, Device) else Device("cuda", each) for each in ids]
+
+
+def _on(device, value):
+    """A value with the tensors in it on `device`."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, (list, tuple)):
+        parts = [_on(device, each) for each in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if isinstance(value, dict):
+        return type(value)((key, _on(device, each)) for key, each in value.items())
+    return value
 
 
 class DataParallel(Module):
-    """`module` on the first of `device_ids`, with the whole batch: the results are those of several devices.
+    """Calls `module`, with inputs brought to its GPU; keys of its state dict begin with "module.".
 
-    The names of its state dict start with "module.", as PyTorch's do. Without a GPU it only calls `module`.
+    It uses the first of `device_ids`, with a warning where there are more: a process computes on one device, and
+    several devices are for DistributedDataParallel.
     """
 
     def __init__(self, module, device_ids=None, output_device=None, dim=0):
         super().__init__()
         self.module, self.dim = module, dim
-        if device_ids is None:
-            device_ids = [0]
-        self.device_ids = [_number_of(device) for device in device_ids] if driver.is_available() else []
-        if self.device_ids:
-            self.output_device = self.device_ids[0] if output_device is None else _number_of(output_device)
-            self.module.to(Device("cuda", self.device_ids[0]))
+        devices = _devices(device_ids)
+        if len(devices) > 1:
+            warnings.warn(f"DataParallel uses one device, {devices[0]}, of the {len(devices)} given", stacklevel=2)
+        self.device_ids = [device.index for device in devices[:1]]
+        self._device = devices[0] if devices else None
+        self.output_device = output_device if output_device is not None or not devices else self.device_ids[0]
+        if devices:
+            self.module.to(self._device)
 
     def forward(self, *inputs, **kwargs):
-        """Call the module; tensors among the arguments are moved to its device."""
-        if self.device_ids:
-            device = Device("cuda", self.device_ids[0])
-            inputs, kwargs = _moved(inputs, device), _moved(kwargs, device)
+        """What the module computes."""
+        if self._device is not None:
+            inputs, kwargs = _on(self._device, inputs), _on(self._device, kwargs)
         return self.module(*inputs, **kwargs)
 
 
 def data_parallel(module, inputs, device_ids=None, output_device=None, dim=0, module_kwargs=None):
-    """What `DataParallel(module, ...)` gives for a tensor or a tuple of inputs."""
-    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+    """The module called once as DataParallel would; `inputs` is a tensor or a tuple."""
+    inputs = inputs if isinstance(inputs, tuple) else () if inputs is None else (inputs,)
     return DataParallel(module, device_ids, output_device, dim)(*inputs, **(module_kwargs or {}))
-
-
-def _number_of(device):
-    return device if isinstance(device, int) else Device(device).index or 0
-
-
-def _moved(value, device):
-    """Arguments with their tensors on a device."""
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(_moved(each, device) for each in value)
-    if isinstance(value, dict):
-        return {key: _moved(each, device) for key, each in value.items()}
-    return value.to(device) if hasattr(value, "array") else value

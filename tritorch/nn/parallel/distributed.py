@@ -1,4 +1,4 @@
-"""DistributedDataParallel: the name, for scripts that ask whether a model is one."""
+"""DistributedDataParallel, which needs several processes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from tritorch.nn.modules.module import Module
 
 
 class DistributedDataParallel(Module):
-    """A model trained by several processes together. Raises ValueError: a process is alone here."""
+    """A module whose gradients are averaged over processes: an error until there are any."""
 
-    def __init__(self, module, *args, **kwargs):
-        raise ValueError(
-            "Default process group has not been initialized, please make sure to call init_process_group. "
-            "tritorch trains in one process: use the module itself."
-        )
+    def __init__(self, module, device_ids=None, output_device=None, dim=0, **settings):
+        super().__init__()
+        raise ValueError("Default process group has not been initialized, please make sure to call init_process_group.")

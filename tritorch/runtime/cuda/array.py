@@ -175,6 +175,27 @@ def from_host(array, device_index=None, non_blocking=False):
     return result
 
 
+class Lent:
+    """Memory of another library's object, which is kept; whoever owns it decides when it is used again."""
+
+    def __init__(self, pointer, nbytes, owner):
+        self.pointer, self.nbytes, self.owner = pointer, nbytes, owner
+
+    def record_stream(self, stream):
+        """Nothing: the memory is not ours to reuse."""
+
+
+def from_interface(source):
+    """An array on the memory of an object with `__cuda_array_interface__`, on the current GPU."""
+    described = source.__cuda_array_interface__
+    shape, dtype = tuple(described["shape"]), dtypes.of(np.dtype(described["typestr"])).numpy
+    steps = described.get("strides") or strides.contiguous_strides(shape, dtype.itemsize)
+    pointer = described["data"][0]
+    low, high = strides.extent(shape, steps, dtype.itemsize)
+    block, device = Lent(pointer + low, high - low, source), current_stream().device
+    return CudaArray(block, pointer, shape, tuple(steps), dtype, device)
+
+
 def mirror(array, device_index=None):
     """A copy of a NumPy array on a GPU that lies in memory as the array does: strides, gaps and repeats included."""
     low, high = strides.extent(array.shape, array.strides, array.itemsize)
