@@ -10,6 +10,7 @@ unwraps its own and leaves the rest to those further out.
 
 from __future__ import annotations
 
+import math
 import warnings
 from contextlib import contextmanager
 
@@ -40,27 +41,24 @@ class NoElements(RuntimeError, AttributeError):
     """Somebody wants to look at the elements of one example, or uses it after its vmap."""
 
 
-class _Flags:
-    __slots__ = ("c_contiguous",)
-
-    def __init__(self, c_contiguous):
-        self.c_contiguous = c_contiguous
-
-
 class Outside:
     """What is known of the array of one example of many: how it lies, and no elements."""
 
-    __slots__ = ("dtype", "flags", "is_contiguous", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
+    __slots__ = ("_whole",)
 
     def __init__(self, whole):
-        self.shape, self.strides = tuple(whole.shape[1:]), tuple(whole.strides[1:])
-        self.dtype, self.itemsize, self.ndim = whole.dtype, whole.itemsize, len(self.shape)
-        self.size = 1
-        for length in self.shape:
-            self.size *= length
-        self.nbytes = self.size * self.itemsize
-        self.is_contiguous = is_contiguous(self.shape, self.strides, self.itemsize)
-        self.flags = _Flags(self.is_contiguous)
+        self._whole = whole
+
+    shape = property(lambda self: tuple(self._whole.shape[1:]))
+    strides = property(lambda self: tuple(self._whole.strides[1:]))
+    dtype = property(lambda self: self._whole.dtype)
+    itemsize = property(lambda self: self._whole.itemsize)
+    ndim = property(lambda self: self._whole.ndim - 1)
+    size = property(lambda self: math.prod(self._whole.shape[1:]))
+    nbytes = property(lambda self: self.size * self.itemsize)
+    is_contiguous = property(lambda self: is_contiguous(self.shape, self.strides, self.itemsize))
+    c_contiguous = is_contiguous
+    flags = property(lambda self: self)  # of which c_contiguous is all that anybody asks
 
     def __getattr__(self, name):
         raise NoElements(f"{_NO_STORAGE}: it is one example of a batch, or was, and vmap gives no {name!r} of it")
