@@ -299,16 +299,15 @@ class Level(Interceptor):
         if self.randomness == "same":
             return self.wrap(one_by_one(cls, call)) if True in batched else cls.apply(*args)
         seed = cls.names.index("seed")
-        call.args[seed : seed + 2] = own_stream(*args[seed : seed + 2]), 0
-        if not cls.creates:
-            return self.wrap(cls.batch(call))
-        if cls.names[0] == "size":
+        first, second = args[seed : seed + 2]
+        call.args[seed : seed + 2] = own_stream(first, second), 0
+        if cls.creates and cls.names[0] == "size":
             return self.wrap(cls.apply((self.size, *call.args[0]), *call.args[1:]))
-        found = []
-        for number in range(self.size):
-            call.args[seed] = own_stream(*args[seed : seed + 2], number + 1)
-            found.append(cls.apply(*call.args))
-        return self.wrap(TABLE["stack"].apply(0, *found))
+        found = None if cls.creates else cls.batch(call)
+        if found is None:
+            seeds = [own_stream(first, second, number + 1) for number in range(self.size)]
+            found = one_by_one(cls, call, lambda at, one: one[:seed] + [seeds[at]] + one[seed + 1 :])
+        return self.wrap(found)
 
 
 def own_stream(seed, offset, number=0):
@@ -325,16 +324,16 @@ def own_stream(seed, offset, number=0):
     return mixed
 
 
-def one_by_one(cls, call):
-    """The op on one example after the other, the results stacked."""
+def one_by_one(cls, call, change=None):
+    """The op on one example after the other, the results stacked; change(number, arguments) may alter a call."""
     if getattr(cls, "in_place", False):
         raise RuntimeError(f"vmap: {cls.op_name} writes in place and has no batching rule")
     if call.size == 0:
         raise RuntimeError("vmap: The fallback path does not support vmap over dims of size 0")
-    found = [
-        cls.apply(*[arg.select(0, at) if own else arg for arg, own in zip(call.args, call.batched, strict=True)])
-        for at in range(call.size)
-    ]
+    found = []
+    for at in range(call.size):
+        one = [arg.select(0, at) if own else arg for arg, own in zip(call.args, call.batched, strict=True)]
+        found.append(cls.apply(*(one if change is None else change(at, one))))
     stack = TABLE["stack"].apply
     if type(found[0]) is tuple:
         return tuple([stack(0, *each) for each in zip(*found, strict=True)])
