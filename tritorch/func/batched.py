@@ -274,10 +274,12 @@ class Level(Interceptor):
         warn_slow(function.__name__)
         flat, spec = tree_flatten((args, kwargs))
         found = []
-        for at in range(self.size):
-            one = [each.value.select(0, at) if type(each) is Batched and each.level is self else each for each in flat]
-            own_args, own_kwargs = tree_unflatten(one, spec)
-            found.append(tree_flatten(function(*own_args, **own_kwargs)))
+        # An example draws numbers of its own where the level is not there to give all of them some.
+        with without([self] if self.randomness == "different" else [], repeats=False):
+            for at in range(self.size):
+                one = [x.value.select(0, at) if type(x) is Batched and x.level is self else x for x in flat]
+                own_args, own_kwargs = tree_unflatten(one, spec)
+                found.append(tree_flatten(function(*own_args, **own_kwargs)))
         stack = TABLE["stack"].apply
         together = zip(*[leaves for leaves, _ in found], strict=True)
         return tree_unflatten([Batched(stack(0, *each), self) for each in together], found[0][1])
@@ -306,7 +308,7 @@ class Level(Interceptor):
         found = None if cls.creates else cls.batch(call)
         if found is None:
             seeds = [own_stream(first, second, number + 1) for number in range(self.size)]
-            found = one_by_one(cls, call, lambda at, one: one[:seed] + [seeds[at]] + one[seed + 1 :])
+            found = one_by_one(cls, call, lambda at, one: [*one[:seed], seeds[at], *one[seed + 1 :]])
         return self.wrap(found)
 
 
