@@ -113,7 +113,7 @@ def pow_(input, exponent):
                 raise RuntimeError("Integers to negative integer powers are not allowed.")
         elif exponent == 2:
             return Square.apply(input)
-        elif exponent == 0.5:
+        elif exponent == 0.5 and not input.requires_grad:  # whose gradient reads the result, that of a power does not
             return Sqrt.apply(input)
     return Pow.apply(input, exponent)
 
