@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tritorch.vision.models import _utils as _utils
+from tritorch.vision.models import feature_extraction as feature_extraction
 from tritorch.vision.models.alexnet import *
 from tritorch.vision.models.convnext import *
 from tritorch.vision.models.densenet import *
