@@ -21,7 +21,7 @@ ROOMS = {
     "runtime": "runtime", "rooms": "runtime", "autotune": "autotune", "ops": "ops", "autograd": "autograd",
     "profiler": "autograd",
     "creation": "tensor", "tensor": "tensor", "functional": "tensor", "indexing": "tensor", "printing": "tensor",
-    "namespaces": "tensor", "nested": "tensor", "random": "tensor", "size": "tensor", "sparse": "tensor",
+    "namespaces": "tensor", "nested": "tensor", "random": "tensor", "size": "tensor",
     # Built on func, and found when asked for.
     "autograd.functional": "nn", "autograd.forward_ad": "nn",
 }  # fmt: skip

@@ -4,7 +4,8 @@
     tritorch run -m package.train --epochs 3
 
 What follows the script is the script's. It sees what Python would show it: its arguments, its folder on the path,
-itself as `__main__`. Its exit code and its traceback are as Python's.
+itself as `__main__`. Its exit code and its traceback are as Python's. New tensors land on the CPU until it moves them,
+as in PyTorch; --device cuda, or TRITORCH_DEVICE, puts all on the GPU where a script does not speak of devices.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from tritorch.cli.main import FAILED, GOOD, INTERRUPTED, NO_DEVICE, USAGE, devic
 
 def add_arguments(parser):
     """--device, then a script or -m and a module, then that program's own arguments."""
-    parser.add_argument("--device", help="where new tensors land: cpu, interpreter or cuda; also for child processes")
+    parser.add_argument(
+        "--device", help="where new tensors land, also in child processes: cpu (default), cuda, interpreter"
+    )
     parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE ...",
                         help="run a module, as python -m does")  # fmt: skip
     parser.add_argument("script", nargs=argparse.REMAINDER, metavar="SCRIPT ...", help="the script and its arguments")
@@ -36,10 +39,11 @@ def run(options):
     if not program:
         print("tritorch run: needs a script, or -m and a module", file=sys.stderr)
         return USAGE
-    if options.device:
-        if device_of(options) is None:
-            return NO_DEVICE
-        os.environ["TRITORCH_DEVICE"] = options.device  # child processes read it too
+    # PyTorch's rule, which scripts rely on that compare what they moved to the CPU with what a DataLoader gave.
+    options.device = options.device or os.environ.get("TRITORCH_DEVICE", "cpu")
+    if device_of(options) is None:
+        return NO_DEVICE
+    os.environ["TRITORCH_DEVICE"] = options.device  # child processes read it too
     alias.install()
     try:
         main, code = (_module if options.module else _script)(*program)

@@ -11,6 +11,7 @@ unwraps its own and leaves the rest to those further out.
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.inplace import check_fits, check_writable
@@ -31,6 +32,7 @@ _CONTROL_FLOW = (
     "vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that "
     "yet, please file an issue at https://github.com/pytorch/pytorch/issues ."
 )
+_NO_DATA = "accessing `data` under vmap transform is not allowed"
 _NO_STORAGE = "Cannot access data pointer of Tensor that doesn't have storage"
 
 
@@ -104,7 +106,11 @@ class Batched(Tensor):
 
     @property
     def data(self):
-        return Batched(self.value.data, self.level)
+        raise RuntimeError(_NO_DATA)
+
+    @data.setter
+    def data(self, value):
+        raise RuntimeError(_NO_DATA)
 
     def on_host(self):
         """The elements of all examples as a NumPy array."""
@@ -211,13 +217,30 @@ def levels():
     return tuple([each for each in state.interceptors if isinstance(each, Level)])
 
 
+@contextmanager
+def without(some, repeats=True):
+    """Run ops as if these levels were not there; `repeats` says that random numbers were drawn, and are repeated."""
+    before = state.interceptors
+    state.interceptors = tuple([each for each in before if each not in some])
+    later = levels() if repeats else ()
+    modes = [each.randomness for each in later]
+    for each in later:
+        each.randomness = "same"
+    try:
+        yield
+    finally:
+        state.interceptors = before
+        for each, mode in zip(later, modes, strict=True):
+            each.randomness = mode
+
+
 def check_randomness(mode):
     """Refuse a mode that there is not."""
     if mode not in ("error", "different", "same"):
         raise RuntimeError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {mode}")
 
 
-_slow = set()  # the ops that users were told run on one example after the other
+_slow: set[str] = set()  # the ops that users were told run on one example after the other
 
 
 class Level(Interceptor):

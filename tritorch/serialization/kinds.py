@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tritorch.functional.matrices import returns
 from tritorch.random import Generator
 from tritorch.runtime import dtypes, memory_format
 from tritorch.runtime.device import Device
@@ -50,6 +51,8 @@ def kind(name, *kinds, pack, unpack):
 
 def of(value):
     """The Kind of a value, or None."""
+    if isinstance(value, tuple) and type(value).__module__ == "torch.return_types":
+        return BY_NAME["named"]
     found = BY_TYPE.get(type(value))
     if found is None and isinstance(value, np.dtype):
         return BY_TYPE[np.dtype]
@@ -140,6 +143,10 @@ def _named(name, like):
     if not isinstance(found, getattr(memory_format, like)):
         raise ValueError(f"there is no {like} {name}")
     return found
+
+
+kind("named", pack=lambda value, child: [type(value).__name__, list(value._fields), *_list(value, child)],
+     unpack=lambda parts, child: returns(parts[0], *parts[1])(*map(child, parts[2:])))  # fmt: skip
 
 
 def _generator(parts, child):

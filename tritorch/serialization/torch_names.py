@@ -6,11 +6,12 @@ from collections import Counter, OrderedDict, defaultdict, deque
 
 import numpy as np
 
-from tritorch.nn.parameter import Parameter
+from tritorch.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import Device
-from tritorch.runtime.memory_format import strided
+from tritorch.runtime.memory_format import sparse_coo, strided
 from tritorch.serialization.errors import Refused
+from tritorch.serialization.packing import INTERNAL
 from tritorch.serialization.unpickler import Global
 from tritorch.tensor import Size, Tensor
 
@@ -19,7 +20,6 @@ STORAGES = {
     "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool",
 }  # fmt: skip
 UNSUPPORTED = {
-    "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
     "torch._utils._rebuild_sparse_csr_tensor": "a sparse tensor",
     "torch._utils._rebuild_qtensor": "a quantised tensor",
     "torch._utils._rebuild_nested_tensor": "a nested tensor",
@@ -29,6 +29,7 @@ UNSUPPORTED = {
     "torch.ComplexDoubleStorage": "a complex tensor",
     "torch.jit._pickle.build_intlist": "a TorchScript program",
 }
+LAYOUTS = {repr(each): each for each in (strided, sparse_coo)}
 PLAIN_FACTORIES = (None, dict, list, set, tuple, int, float, str, bool, OrderedDict, Counter)
 
 
@@ -136,9 +137,9 @@ CONTAINERS = {
 
 
 def _layout(name):
-    if name != "torch.strided":
+    if name not in LAYOUTS:
         raise Refused(f"Trying to load a tensor with layout {name}, which tritorch does not have")
-    return strided
+    return LAYOUTS[name]
 
 
 def _fixed():
@@ -154,11 +155,22 @@ def _fixed():
     found["torch.device"] = Global(Device, Device)
     found["torch.Tensor"] = found["torch._tensor.Tensor"] = Global(Tensor)
     found["torch.nn.parameter.Parameter"] = Global(Parameter)
+    for kind in (UninitializedParameter, UninitializedBuffer):
+        found[f"torch.nn.parameter.{kind.__name__}"] = Global(kind, kind)
     found["torch.serialization._get_layout"] = Global(_layout, _layout)
     return found
 
 
 ALWAYS = CONTAINERS | NUMPY | _fixed()
+
+
+def _with_attributes(made, state):
+    """A tensor with what the user had put on it, of a state that is a dict of attributes."""
+    for name, value in state.items() if isinstance(state, dict) else ():
+        if name in INTERNAL or hasattr(type(made), name):
+            raise Refused(f"Trying to set {name!r} of a tensor")
+        setattr(made, name, value)
+    return made
 
 
 def tensor_makers(assembly):
@@ -176,7 +188,18 @@ def tensor_makers(assembly):
     def rebuild_from_type(function, kind, arguments, state):
         if function not in makers:
             raise Refused("Trying to make a tensor by what makes none")
-        return function(*arguments)
+        return _with_attributes(function(*arguments), state)
+
+    def rebuild_parameter_with_state(data, requires_grad, hooks, state):
+        return _with_attributes(rebuild_parameter(data, requires_grad), state)
+
+    def rebuild_sparse(layout, data):
+        from tritorch.sparse import sparse_coo_tensor
+
+        if layout is not sparse_coo:
+            raise Refused(f"it holds a tensor of layout {layout}, which tritorch does not have")
+        indices, values, size, *coalesced = data
+        return sparse_coo_tensor(indices, values, size, is_coalesced=bool(coalesced and coalesced[0]))
 
     makers = (rebuild, rebuild_typed, rebuild_parameter)
     return {
@@ -184,6 +207,9 @@ def tensor_makers(assembly):
         "torch._utils._rebuild_tensor_v2": Global(rebuild, rebuild),
         "torch._utils._rebuild_tensor_v3": Global(rebuild_typed, rebuild_typed),
         "torch._utils._rebuild_parameter": Global(rebuild_parameter, rebuild_parameter),
-        "torch._utils._rebuild_parameter_with_state": Global(rebuild_parameter, rebuild_parameter),
+        "torch._utils._rebuild_parameter_with_state": Global(
+            rebuild_parameter_with_state, rebuild_parameter_with_state
+        ),
+        "torch._utils._rebuild_sparse_tensor": Global(rebuild_sparse, rebuild_sparse),
         "torch._tensor._rebuild_from_type_v2": Global(rebuild_from_type, rebuild_from_type),
     }
