@@ -8,6 +8,10 @@ has nothing to say: the op then runs on one example after the other. Rules are w
 
 from __future__ import annotations
 
+import functools
+
+from tritorch.ops.outputs import tensors_in
+
 
 class Examples:
     """A call of an op on `size` examples: its arguments, and which of them have the batch as dimension 0."""
@@ -85,6 +89,19 @@ def moved(tensor, source, target):
     order = [dim for dim in range(tensor.array.ndim) if dim != source]
     order.insert(target, source)
     return tensor.permute(tuple(order))
+
+
+def by_example(function):
+    """A composition that looks at elements: under `vmap` it runs on one example after the other."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        levels = [each.level for each in tensors_in((*args, *kwargs.values())) if each.level is not None]
+        if not levels:
+            return function(*args, **kwargs)
+        return max(levels, key=lambda level: level.depth).loop(function, args, kwargs)
+
+    return call
 
 
 @classmethod

@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import tarfile
 import zipfile
 
 import numpy as np
 
 PREFIXES = {"float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long", "uint8": "Byte",
             "bool": "Bool", "int32": "Int", "bfloat16": "BFloat16"}  # fmt: skip
+
+
+FLOATS = np.arange(6, dtype=np.float32)
 
 
 class Name:
@@ -97,3 +101,21 @@ def legacy_tensor(key, array, view=None, **named):
     made = tensor(key, array, **named)
     identity = made.arguments[0].value
     return Call(made.function, Persistent((*identity, view)), *made.arguments[1:])
+
+
+def tar_file(shape=(2, 3), count=6):
+    """The format before 0.1.10: one tensor on one storage."""
+    members = {
+        "storages": pickled(1) + pickled(("5", "cpu", Name("torch", "FloatStorage"))) + struct.pack("<q", count)
+        + FLOATS.tobytes() + pickled([]),
+        "tensors": pickled(1) + pickled((3, "5", Name("torch", "FloatTensor")))
+        + struct.pack("<i4x5q", 2, *shape, 3, 1, 0),
+        "pickle": pickled({"w": Persistent("3")}),
+    }  # fmt: skip
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:") as archive:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    return stream.getvalue()

@@ -72,6 +72,7 @@ _NAMES_IN_ROOMS = {
         "get_autocast_cpu_dtype", "get_autocast_gpu_dtype", "is_autocast_cpu_enabled", "set_autocast_cpu_dtype",
         "set_autocast_cpu_enabled", "set_autocast_gpu_dtype",
     ),
+    "compiler": ("compile",),
     "cuda": ("AcceleratorError", "Event", "OutOfMemoryError", "Stream"),
     "func": ("vmap",),
     "serialization": ("load", "save"),

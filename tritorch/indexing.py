@@ -244,7 +244,7 @@ def _check_broadcast(indices):
 def check_bounds(shape, dims, indices):
     """Refuse positions outside the dimensions, where the host can look at them without waiting for a GPU."""
     for dim, index in zip(dims, indices, strict=True):
-        array, size = index.array, shape[dim]
+        array, size = index.on_host(), shape[dim]
         if array.size and not -size <= array.min() <= array.max() < size:
             wrong = array[(array < -size) | (array >= size)].reshape(-1)[0]
             raise IndexError(f"index {wrong} is out of bounds for dimension {dim} with size {size}")

@@ -98,6 +98,11 @@ class LinalgPinv(HostOp):
     `hermitian` says that A is symmetric, and its lower triangle is read.
     """
 
+    @classmethod
+    def batch(cls, call):
+        """Limits that differ between examples, and are no matrices, are looked at one by one."""
+        return None if any(call.batched[1:]) else cls.apply(*call.args)
+
     saves = ("A", "output")
     widens = True
 

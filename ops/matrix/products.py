@@ -16,6 +16,8 @@ def product(a, b):
         return _whole_product(a, b)
     if a.ndim == 2 == b.ndim:
         return a.dot(b)  # half the overhead of matmul, and awkward strides are copied instead of looped over
+    if b.ndim > 2 and a.ndim >= b.ndim and b.size and not any(b.strides[:-2]) and a.shape[-b.ndim : -2] == b.shape[:-2]:
+        b = b[(0,) * (b.ndim - 2)]  # one matrix, repeated
     if b.ndim == 2 and a.ndim > 2:
         return rows_of(a).dot(b).reshape(*a.shape[:-1], b.shape[-1])
     return np.matmul(_for_blas(a), _for_blas(b))

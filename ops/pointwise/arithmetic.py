@@ -123,8 +123,8 @@ class TrueDivide(Binary):
         return divide(grad, other)
 
     @formula
-    def gradient_other(grad, other, output):
-        return -grad * divide(output, other)
+    def gradient_other(grad, input, other):  # not by the output, which scripts write over
+        return -grad * divide(divide(input, other), other)
 
     @staticmethod
     def samples(draw):

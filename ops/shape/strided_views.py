@@ -15,7 +15,7 @@ from tritorch.ops.creation import Full
 from tritorch.ops.dimensions import as_sizes, wrap_dim
 from tritorch.ops.layout import element_strides, empty_like
 from tritorch.ops.pointwise.cast import copy_elements
-from tritorch.ops.shape.views import Slice, ViewOp
+from tritorch.ops.shape.views import BasicIndex, Slice, ViewOp
 from tritorch.runtime import views
 from tritorch.runtime.dtypes import int64
 from tritorch.runtime.strides import extent
@@ -219,16 +219,22 @@ class LaidOut(Op):
 # ---------------------------------------------------------------- written through
 
 
+def _in_batch(view, rest):
+    """The arguments of a view of an example, for the batch; None for views by strides."""
+    if view is Diagonal:
+        return (rest[0], *shift(rest[1:], 0))
+    return ((slice(None), *rest[0]),) if issubclass(view, BasicIndex) else None
+
+
 class Placed(Op):
     """Zeros of `shape` with `source` written over the view that op `view` takes of them with arguments `rest`."""
 
     @classmethod
     def batch(cls, call):
-        """Along a diagonal: of two dimensions that are one further on. Other views are made one by one."""
+        """The same view, of a batch."""
         source, shape, view, rest = call.args
-        if view is not Diagonal:
-            return None
-        return cls.apply(source, (call.size, *shape), view, (rest[0], *shift(rest[1:], 0)))
+        rest = _in_batch(view, rest)
+        return None if rest is None else cls.apply(source, (call.size, *shape), view, rest)
 
     @staticmethod
     def reference(source, shape, view, rest):
@@ -256,6 +262,16 @@ class Placed(Op):
 
 class ViewScatter(Op):
     """A copy of `input` with `source` written over the view that op `view` takes of it with arguments `rest`."""
+
+    @classmethod
+    def batch(cls, call):
+        """The same view, of a batch."""
+        _, source, view, rest = call.args
+        rest = _in_batch(view, rest)
+        if rest is None or (call.batched[1] and not call.rank(1)):
+            return None
+        source = call.front(1) if call.rank(1) else source
+        return cls.apply(call.front(0), source, view, rest)
 
     @staticmethod
     def reference(input, source, view, rest):

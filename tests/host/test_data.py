@@ -14,6 +14,7 @@ from tritorch.utils.data import (
     ChainDataset,
     ConcatDataset,
     Dataset,
+    IterableDataset,
     RandomSampler,
     StackDataset,
     Subset,
@@ -154,8 +155,10 @@ def test_batch_sampler():
         (lambda: BatchSampler([1], 2, 1), ValueError, "drop_last should be a boolean value, but got drop_last=1"),
         (lambda: WeightedRandomSampler([1.0], 0), ValueError, "num_samples=0"),
         (lambda: WeightedRandomSampler([[1.0]], 1), ValueError, r"weights have shape \(1, 1\)"),
-        (lambda: WeightedRandomSampler([-1.0, 2], 1), ValueError, "not negative"),
-        (lambda: WeightedRandomSampler([0.0, 2], 2, False), ValueError, "num_samples=2 without replacement"),
+        (lambda: iter(WeightedRandomSampler([-1.0, 2], 1)), RuntimeError, "probability tensor contains either `inf`"),
+        (lambda: iter(WeightedRandomSampler([0.0], 1)), RuntimeError, r"sum of probabilities <= 0"),
+        (lambda: iter(WeightedRandomSampler([0.0, 2], 2, False)), RuntimeError, "not enough non-negative category"),
+        (lambda: iter(WeightedRandomSampler([1.0], 2, False)), RuntimeError, "cannot sample n_sample > prob_dist"),
     ],
 )
 def test_sampler_errors(make, error, message):
@@ -187,7 +190,7 @@ def test_collate_numbers_and_arrays(batch, dtype, expected):
 
 def test_collate_nested():
     batch = default_collate([{"x": (torch.tensor([1.0]), "one"), "n": Pair(1, [2, 3])}] * 2)
-    assert batch["x"][0].tolist() == [[1.0], [1.0]] and batch["x"][1] == ["one", "one"]
+    assert batch["x"][0].tolist() == [[1.0], [1.0]] and batch["x"][1] == ("one", "one")
     assert isinstance(batch["x"], list) and isinstance(batch["n"], Pair)
     assert batch["n"].a.tolist() == [1, 1] and values(batch["n"].b) == [[2, 2], [3, 3]]
     assert default_collate(["a", "b"]) == ["a", "b"] and default_collate([b"a"]) == [b"a"]
@@ -229,3 +232,64 @@ def test_convert():
     assert converted["t"][1] == "text" and isinstance(converted["t"], list)
     assert isinstance(converted["p"], Pair) and converted["p"].a[0].tolist() == [0] and converted["p"].b is None
     assert converted["n"] == 3 and default_convert(np.array("s")).dtype.kind == "U"
+
+
+# ------------------------------------------------------------------------------------------------ PyTorch's other names
+
+
+class Tens(Dataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return index
+
+    def __getitems__(self, indices):
+        return [index * 10 for index in indices]
+
+
+def test_stacked_datasets_read_several_samples_at_once():
+    assert StackDataset(Tens(), [5, 6, 7]).__getitems__([1, 0]) == [(10, 6), (0, 5)]
+    assert StackDataset(a=Tens(), b=[5, 6, 7]).__getitems__([2]) == [{"a": 20, "b": 7}]
+    short = Tens()
+    short.__getitems__ = lambda indices: [1]
+    with pytest.raises(ValueError, match=r"Nested dataset's output size mismatch\. Expected 2, got 1"):
+        StackDataset(short).__getitems__([0, 1])
+
+
+def test_a_stream_without_iter_cannot_be_made():
+    with pytest.raises(TypeError, match="abstract"):
+        type("Empty", (IterableDataset,), {})()
+    with pytest.raises(AssertionError, match="ChainDataset only supports IterableDataset"):
+        len(ChainDataset([[1]]))
+
+
+def test_collating_by_ones_own_table_of_types():
+    from tritorch.utils.data._utils.collate import collate, default_collate_fn_map
+
+    def total(batch, *, collate_fn_map=None):
+        return sum(batch)
+
+    batch = [{"a": (1, torch.ones(1))}, {"a": (2, torch.ones(1))}]
+    assert collate(batch, collate_fn_map={int: total, torch.Tensor: lambda b, **_: len(b)}) == {"a": [3, 2]}
+    with pytest.raises(TypeError, match="found <class 'int'>"):
+        collate([1, 2], collate_fn_map={})
+    default_collate_fn_map[Pair] = lambda batch, *, collate_fn_map=None: [pair.a for pair in batch]
+    try:
+        assert default_collate([(Pair(1, 2), 0)] * 2)[0] == [1, 1]
+    finally:
+        del default_collate_fn_map[Pair]
+    assert default_collate([Pair(1, 2)]).a.tolist() == [1]
+
+
+def test_import_forms_of_scripts():
+    from tritorch.utils.data import dataloader, dataset, distributed, sampler
+    from tritorch.utils.data._utils.worker import get_worker_info
+    from tritorch.utils.data.dataloader import DataLoader, default_collate
+
+    loader = DataLoader([1, 2], 2)
+    assert (loader._dataset_kind, loader._auto_collation, type(loader._index_sampler)) == (0, True, BatchSampler)
+    assert dataset.TensorDataset is TensorDataset and sampler.RandomSampler is RandomSampler
+    assert dataloader.DataLoader is DataLoader and get_worker_info() is None and default_collate([1]).tolist() == [1]
+    assert torch.utils.data.distributed.DistributedSampler is distributed.DistributedSampler
+    assert len(iter(loader)) == 1

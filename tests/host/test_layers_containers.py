@@ -146,3 +146,24 @@ def test_annotations_and_mixed_in_classes():
 
     net = Net()
     assert net.given == ((1,), {"b": 2}) and net.mean.item() == 1 and net.compile() is None
+
+
+def test_wrappers_for_several_devices_run_on_one():
+    layer = nn.Linear(2, 3)
+    wrapped, x = nn.DataParallel(layer, device_ids=[0, 1]), torch.ones(4, 2)
+    assert torch.equal(wrapped(x), layer(x)) and list(wrapped.state_dict()) == ["module.weight", "module.bias"]
+    assert torch.equal(nn.parallel.data_parallel(layer, x, [0]), layer(x))
+    state = wrapped.state_dict()
+    nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")
+    assert list(state) == ["weight", "bias"] and list(state._metadata) == [""]
+    with pytest.raises(ValueError, match="Default process group has not been initialized"):
+        nn.parallel.DistributedDataParallel(layer)
+
+
+def test_choices_of_attention_are_taken():
+    from tritorch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel([SDPBackend.MATH, SDPBackend.FLASH_ATTENTION]):
+        assert nn.functional.scaled_dot_product_attention(*[torch.ones(1, 2, 3)] * 3).tolist() == [[[1] * 3] * 2]
+    with pytest.raises(AssertionError, match="Backend must be an instance of SDPBackend"), sdpa_kernel(3):
+        pass

@@ -87,7 +87,7 @@ def test_step_to_an_epoch_uses_the_closed_form(make, share):
 def test_warm_restarts_grow_and_take_fractions():
     scheduler = lr_scheduler.CosineAnnealingWarmRestarts(optimizer(1.0), 2, 3)
     found = rates(scheduler, 9)
-    close([found[0], found[2], found[5], found[8]], [1, 1, 0.5, 1])
+    close([found[0], found[2], found[4], found[5], found[8]], [1, 1, 0.75, 0.5, 1])
     scheduler.step(2.5)
     assert scheduler.T_i == 6 and scheduler.T_cur == 0.5 and scheduler.last_epoch == 2
 

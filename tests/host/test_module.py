@@ -47,8 +47,9 @@ def test_tied_parameters_count_once_and_stay_tied():
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     net[1].weight = net[0].weight
     assert len(list(net.parameters())) == 3 and len(list(net.named_parameters(remove_duplicate=False))) == 4
+    net[0].weight.grad = torch.ones(2, 2)
     twin = copy.deepcopy(net)
-    assert twin[1].weight is twin[0].weight and twin[0].weight is not net[0].weight
+    assert twin[1].weight is twin[0].weight and twin[0].weight is not net[0].weight and twin[0].weight.grad is None
     assert isinstance(pickle.loads(pickle.dumps(net))[0].weight, nn.Parameter)
 
 

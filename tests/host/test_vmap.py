@@ -10,11 +10,13 @@ import pytest
 import tolerances
 
 from tritorch import creation
+from tritorch.autograd import grad
 from tritorch.func import vmap
 from tritorch.ops.base import TABLE
 from tritorch.ops.draw import Draw
 from tritorch.runtime.device import CPU
 from tritorch.utils.pytree import tree_leaves
+from tritorch.validation import is_differentiable
 
 EXAMPLES = 3
 MOST_SAMPLES, MOST_ELEMENTS = 6, 1000
@@ -101,3 +103,34 @@ def test_an_op_on_a_batch_is_the_op_on_each_example(name):
             if checked == MOST_SAMPLES:
                 break
     assert checked
+
+
+DIFFERENTIABLE = sorted(name for name in OPS if is_differentiable(TABLE[name]) and not hasattr(TABLE[name], "of"))
+
+
+def _floating(value):
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_a_batch_of_gradients_is_the_gradient_of_each(name, recorded):
+    """What `jacrev` does: gradient ops run on batches by their rules, and compositions on tensors that hold them."""
+    op, random = TABLE[name], np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        for (first, *_), _ in zip(_samples(op), range(3), strict=False):
+            args = [_tensor(each) if isinstance(each, np.ndarray) else each for each in first]
+            inputs = [args[at].requires_grad_() for at, each in enumerate(first) if _floating(each)]
+            outputs = [each for each in tree_leaves(op.apply(*args)) if each.requires_grad]
+            if not outputs:
+                continue
+            seeds = [_tensor(random.standard_normal((2, *each.shape)).astype(each.array.dtype)) for each in outputs]
+            options = {"retain_graph": True, "create_graph": recorded, "allow_unused": True}
+            found = grad(outputs, inputs, seeds, is_grads_batched=True, **options)
+            each = [grad(outputs, inputs, [seed[at] for seed in seeds], **options) for at in range(2)]
+            for at, batch in enumerate(found):
+                if each[0][at] is None:
+                    assert batch is None
+                else:
+                    tolerances.close(batch, np.stack([one[at].detach().numpy() for one in each]), gradient=True)

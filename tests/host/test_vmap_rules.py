@@ -215,3 +215,28 @@ def test_on_the_interpreter():
     close(found.cpu(), expected.numpy(), gradient=True)
     moved = vmap(lambda e: e.to("interpreter") * 2)(expected)
     assert str(moved.device) == "interpreter"
+
+
+def test_hooks_see_examples():
+    shapes = []
+
+    def loss(row):
+        double = row * 2
+        double.register_hook(lambda g: shapes.append(g.shape) or g * 3)
+        return double.sum()
+
+    close(vmap(grad(loss))(_of(3, 4)), np.full((3, 4), 6.0))
+    close(vmap(vmap(grad(loss)))(_of(2, 3, 4)), np.full((2, 3, 4), 6.0))
+    assert shapes == [(4,), (4,)]
+
+
+def test_what_looks_at_elements_runs_on_each_example():
+    rows = tritorch.tensor([[0, 1, 1], [2, 2, 0]])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")
+        found = vmap(lambda row: row.bincount(minlength=3))(rows)
+        quantiles = vmap(lambda row: row.quantile(0.5))(rows.double())
+    assert found.tolist() == [[1, 2, 0], [1, 0, 2]]
+    assert quantiles.tolist() == [1, 2]
+    with pytest.raises(IndexError, match="index out of range in self"):  # of any example
+        vmap(lambda place: _of(3).index_select(0, place))(tritorch.tensor([[0], [3]]))

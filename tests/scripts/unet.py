@@ -124,7 +124,7 @@ if __name__ == "__main__":
     loader = DataLoader(Blobs(args.steps * args.batch_size), batch_size=args.batch_size)
     model = same_weights(UNet(1, 2))
     model = model.to(memory_format=torch.channels_last).to(device)
-    optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-3, weight_decay=1e-8, momentum=0.9)
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-4, weight_decay=1e-8, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "max", patience=2)
     criterion = nn.CrossEntropyLoss()
     for step, batch in enumerate(loader):

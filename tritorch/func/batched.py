@@ -20,6 +20,7 @@ from tritorch.ops.batching import Examples, moved
 from tritorch.printing import tensor_text
 from tritorch.runtime.strides import is_contiguous
 from tritorch.tensor import Tensor
+from tritorch.utils.pytree import tree_flatten, tree_unflatten
 
 _ITEM = (
     "vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, "
@@ -122,8 +123,9 @@ class Batched(Tensor):
         level = self.level
 
         def on_batch(gradient):
-            found = hook(Batched(gradient, level))
-            return None if found is None else bare(found, level)
+            with level:  # the gradient comes from a pass backward over whole batches
+                found = hook(Batched(gradient, level))
+                return None if found is None else bare(found, level)
 
         return self.value.register_hook(on_batch)
 
@@ -236,7 +238,7 @@ class Level(Interceptor):
         call = Examples(self.size, [arg.value if own else arg for arg, own in zip(args, batched, strict=True)], batched)
         found = cls.batch(call)
         if found is None:
-            _warn(cls)
+            warn_slow(cls.op_name)
             found = one_by_one(cls, call)
         return self.wrap(found)
 
@@ -245,6 +247,19 @@ class Level(Interceptor):
         from tritorch.func.functions import apply_to_batch
 
         return apply_to_batch(self, function, args)
+
+    def loop(self, function, args, kwargs):
+        """A function on one example after the other, what it gives stacked."""
+        warn_slow(function.__name__)
+        flat, spec = tree_flatten((args, kwargs))
+        found = []
+        for at in range(self.size):
+            one = [each.value.select(0, at) if type(each) is Batched and each.level is self else each for each in flat]
+            own_args, own_kwargs = tree_unflatten(one, spec)
+            found.append(tree_flatten(function(*own_args, **own_kwargs)))
+        stack = TABLE["stack"].apply
+        together = zip(*[leaves for leaves, _ in found], strict=True)
+        return tree_unflatten([Batched(stack(0, *each), self) for each in together], found[0][1])
 
     def wrap(self, found):
         """Results with the batch first as examples."""
@@ -305,11 +320,12 @@ def one_by_one(cls, call):
     return stack(0, *found)
 
 
-def _warn(cls):
-    if cls.op_name not in _slow:
-        _slow.add(cls.op_name)
+def warn_slow(name):
+    """Say, once, that an op or a composition has no batching rule."""
+    if name not in _slow:
+        _slow.add(name)
         warnings.warn(
-            f"There is a performance drop because we have not yet implemented the batching rule for {cls.op_name}: "
+            f"There is a performance drop because we have not yet implemented the batching rule for {name}: "
             "it runs on one example after the other.",
             stacklevel=2,
         )

@@ -124,6 +124,8 @@ def pin_memory(self, device=None):
 @export("fill_", "Tensor.fill_")
 def fill_(self, value):
     """Write `value`, a number or a tensor without dimensions, to every element."""
+    if self.level is not None:
+        return self.fill_(value)
     if isinstance(value, Variable):
         if value.array.ndim:
             raise RuntimeError(

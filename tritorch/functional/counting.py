@@ -10,6 +10,7 @@ import numpy as np
 from tritorch.autograd.variable import Variable
 from tritorch.functional.ranges import linspace
 from tritorch.ops.base import TABLE, export, write_out
+from tritorch.ops.batching import by_example
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.index.gathering import Scatter
 from tritorch.ops.promotion import KIND_NAMES
@@ -22,6 +23,7 @@ HistogramDD = namedtuple("histogramdd", ("hist", "bin_edges"), module="torch.ret
 
 
 @export("bincount", "Tensor.bincount")
+@by_example
 def bincount(input, weights=None, minlength=0):
     """How often 0, 1, ... up to the largest occur in a vector of integers, or the sums of their weights."""
     need_tensors("bincount", input=input)
@@ -46,6 +48,7 @@ def _sums(places, weights, bins):
 
 
 @export("histc", "Tensor.histc")
+@by_example
 def histc(input, bins=100, min=0, max=0, *, out=None):
     """How many elements are in each of `bins` equal parts of [min, max], by default of all that there are."""
     need_tensors("histc", input=input)
@@ -76,6 +79,7 @@ def _range(op, flat, first, last):
 
 
 @export("histogram", "Tensor.histogram")
+@by_example
 def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
     """How many elements, or what weight of them, each bin has, and the edges; `bins` is a number or the edges.
 
@@ -91,6 +95,7 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
 
 
 @export("histogramdd")
+@by_example
 def histogramdd(input, bins, *, range=None, weight=None, density=False):
     """The histogram of points, the rows of the last dimension, over a grid; and the edges along each dimension."""
     need_tensors("histogramdd", input=input)

@@ -75,7 +75,7 @@ _indices("triu_indices", True)
 
 
 def _replaced(op, input, src, view, *rest):
-    shape = view.reference(input.array, *rest).shape
+    shape = view.apply(input.detach(), *rest).array.shape
     if src.array.shape != shape:
         raise RuntimeError(
             f"{op}: expected src to have a size equal to the slice of self. src size = {list(src.array.shape)}, slice "

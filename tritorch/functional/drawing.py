@@ -316,7 +316,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
     kind = dtypes.promote_types(input.dtype, dtypes.float32)  # waits in half precision would often be equal
     source, rows = generator_of("multinomial", generator), input.detach().to(kind).unsqueeze(-2)
     draws = (*shape[:-1], num_samples if replacement else 1, shape[-1])
-    waits = creation.full_of("multinomial", draws, 0, kind, input.device).exponential_(generator=source)
+    waits = input.detach().new_zeros(draws, dtype=kind).exponential_(generator=source)
     waits.clamp_(min=_SHORTEST_WAIT)  # no 0 / 0, by which an index of probability 0 would come first
     if replacement:
         return finish((rows / waits).argmax(-1), out)

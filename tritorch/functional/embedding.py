@@ -6,6 +6,7 @@ import warnings
 
 from tritorch.autograd.grad_mode import no_grad
 from tritorch.ops.base import TABLE, export
+from tritorch.ops.batching import by_example
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.index.embedding import Embedding, check_inside, check_numbers
 from tritorch.runtime import dtypes
@@ -106,6 +107,7 @@ def _check_bags(weight, indices, offsets, scales, include_last_offset, padding_i
 
 
 @export("nn.functional.embedding_bag")
+@by_example
 def embedding_bag(
     input, weight, offsets=None, max_norm=None, norm_type=2, scale_grad_by_freq=False, mode="mean", sparse=False,
     per_sample_weights=None, include_last_offset=False, padding_idx=None,

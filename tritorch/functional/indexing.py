@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tritorch.functional.shapes import broadcast_tensors
 from tritorch.ops.base import TABLE, export
+from tritorch.ops.batching import by_example
 from tritorch.ops.dimensions import as_sizes, wrap_dim
 from tritorch.ops.index.gathering import at_least_one
 from tritorch.ops.index.indexing import Index
@@ -23,6 +24,7 @@ def nonzero(input, *, as_tuple=False):
 
 
 @export("nonzero_static", "Tensor.nonzero_static")
+@by_example
 def nonzero_static(input, *, size, fill_value=-1):
     """The first `size` positions of elements that are not zero; rows that are left over hold `fill_value`."""
     if size < 0:

@@ -10,6 +10,7 @@ from tritorch.autograd.variable import Variable
 from tritorch.functional.shapes import movedim
 from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import TABLE, export, write_out
+from tritorch.ops.batching import by_example
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.index.gathering import Gather
 from tritorch.ops.reduction.family import dim_of
@@ -52,6 +53,7 @@ def median(input, dim=None, keepdim=False, *, out=None):
 
 
 @export("nanmedian", "Tensor.nanmedian")
+@by_example
 def nanmedian(input, dim=None, keepdim=False, *, out=None):
     """The lower median of what is not NaN: of all elements, or along `dim` with its index."""
     need_tensors("nanmedian", input=input)
@@ -122,12 +124,14 @@ def mode(input, dim=-1, keepdim=False, *, out=None):
 
 
 @export("quantile", "Tensor.quantile", autocast=FLOAT32_ON_CPUS)
+@by_example
 def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear", out=None):
     """What a share `q` of the elements along `dim` is below, between two of them as `interpolation` says."""
     return _quantile("quantile", input, q, dim, keepdim, interpolation, out, False)
 
 
 @export("nanquantile", "Tensor.nanquantile", autocast=FLOAT32_ON_CPUS)
+@by_example
 def nanquantile(input, q, dim=None, keepdim=False, *, interpolation="linear", out=None):
     """The quantile of what is not NaN."""
     return _quantile("nanquantile", input, q, dim, keepdim, interpolation, out, True)

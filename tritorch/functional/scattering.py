@@ -12,6 +12,7 @@ from tritorch.functional.indexing import check_places, check_positions
 from tritorch.functional.shapes import broadcast_tensors
 from tritorch.ops.autocast import WIDEST_ON_CPUS, WIDEST_ON_GPUS
 from tritorch.ops.base import TABLE, export
+from tritorch.ops.batching import by_example
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.index.gathering import Scatter, at_least_one, check_index
 from tritorch.ops.index.indexing import IndexPut, pick
@@ -56,6 +57,7 @@ def _kind(tensor):
 
 
 @export("masked_scatter", "Tensor.masked_scatter")
+@by_example
 def masked_scatter(input, mask, source):
     """The tensor with the elements of `source`, in order, where `mask` is True."""
     if mask.array.dtype.kind != "b":

@@ -21,6 +21,7 @@ from tritorch.functional.matrices import (
 from tritorch.functional.norms import tolerances
 from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import export
+from tritorch.ops.batching import by_example
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.linalg.cholesky import CholeskySolve
 from tritorch.ops.linalg.errors import raise_where
@@ -204,6 +205,7 @@ _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
 @export("linalg.lstsq", out=True, autocast=FLOAT32_ON_CPUS)
+@by_example
 def lstsq(A, B, rcond=None, *, driver=None):
     """X for which |A X - B| is least, the squares of what is left, the rank and the singular values of A.
 

@@ -25,6 +25,11 @@ class Parameter(Tensor):
     def __init__(self, data=None, requires_grad=True):
         """All is done by __new__, which copies and pickles use alone."""
 
+    def __deepcopy__(self, memo):  # without the gradient, unlike other tensors
+        if id(self) not in memo:
+            memo[id(self)] = type(self)(self.data.clone(), self.requires_grad)
+        return memo[id(self)]
+
     def __repr__(self):
         return "Parameter containing:\n" + super().__repr__()
 

@@ -23,8 +23,10 @@ class Elementwise(Optimizer):
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        for own in self.state.values():  # old checkpoints have plain numbers
-            own.update((name, scalar(own[name])) for name in self.scalars if isinstance(own.get(name), (int, float)))
+        for own in self.state.values():
+            for name in self.scalars if isinstance(own, dict) else ():
+                if isinstance(own.get(name), (int, float)):  # as old checkpoints have them
+                    own[name] = scalar(own[name])
 
     def buffers(self, group):
         """The names of the op's states, in its order, None for those that the group's options do without."""

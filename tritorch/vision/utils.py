@@ -1,13 +1,14 @@
-"""Images beside each other in one, and in a file."""
+"""Images beside each other in one, in a file, and drawn on."""
 
 from __future__ import annotations
 
 import math
 
 import tritorch
+from tritorch.vision.drawing import draw_bounding_boxes, draw_keypoints, draw_segmentation_masks
 from tritorch.vision.pillow import pillow
 
-__all__ = ["make_grid", "save_image"]
+__all__ = ["draw_bounding_boxes", "draw_keypoints", "draw_segmentation_masks", "make_grid", "save_image"]
 
 
 @tritorch.no_grad()

@@ -20,6 +20,7 @@ from tritorch.nn.modules.hooks import (
     registered,
 )
 from tritorch.nn.modules.state import ModuleState
+from tritorch.nn.modules.state import _IncompatibleKeys as _IncompatibleKeys
 from tritorch.nn.modules.tree import ModuleTree
 from tritorch.nn.parameter import Buffer, Parameter
 from tritorch.tensor import Tensor
@@ -210,7 +211,7 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
 
     def __repr__(self):
         extra = self.extra_repr()
-        lines = [f"({name}): {_indented(repr(module))}" for name, module in self._modules.items()]
+        lines = [f"({name}): {_addindent(repr(module), 2)}" for name, module in self._modules.items()]
         if not lines and "\n" not in extra:
             return f"{self._get_name()}({extra})"
         return "\n  ".join([f"{self._get_name()}(", *(extra.split("\n") if extra else ()), *lines]) + "\n)"
@@ -220,8 +221,8 @@ class Module(ModuleTree, ModuleState, ModuleConversion, ModuleHooks):
         return sorted(name for name in found if not name[0].isdigit())
 
 
-def _indented(text):
-    return text.replace("\n", "\n  ")
+def _addindent(text, spaces):
+    return text.replace("\n", "\n" + " " * spaces)
 
 
 def _type_name(value):

@@ -109,31 +109,36 @@ class MaxUnpool3d(_MaxUnpoolNd):
     spatial, function = 3, staticmethod(F.max_unpool3d)
 
 
-class AvgPool1d(Module):
-    """The mean of each window of (N, C, L) or (C, L)."""
+class _AvgPoolNd(_Pool):
+    """The mean of each window."""
 
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    def __init__(self, kernel_size, stride, padding, ceil_mode, count_include_pad):
         super().__init__()
-        spread = _ntuple(1)
-        self.kernel_size, self.stride = spread(kernel_size), spread(kernel_size if stride is None else stride)
-        self.padding, self.ceil_mode, self.count_include_pad = spread(padding), ceil_mode, count_include_pad
-
-    def forward(self, input):
-        return F.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
 
     def extra_repr(self):
         return listed(self, ("kernel_size", "stride", "padding"))
 
 
-class _AvgPoolNd(_Pool):
-    """The mean of each window."""
+class AvgPool1d(_AvgPoolNd):
+    """Average pooling over (N, C, L) or (C, L)."""
+
+    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+        sizes = (_ntuple(1)(size) for size in (kernel_size, kernel_size if stride is None else stride, padding))
+        super().__init__(*sizes, ceil_mode, count_include_pad)
+
+    def forward(self, input):
+        return F.avg_pool1d(input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+
+class _AvgPoolWithDivisor(_AvgPoolNd):
+    """The sum of each window over its size, or over a number of one's own."""
 
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
                  divisor_override=None):  # fmt: skip
-        super().__init__()
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding, self.ceil_mode = padding, ceil_mode
-        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
+        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
+        self.divisor_override = divisor_override
 
     def forward(self, input):
         return self.function(
@@ -141,17 +146,14 @@ class _AvgPoolNd(_Pool):
             self.divisor_override,
         )  # fmt: skip
 
-    def extra_repr(self):
-        return listed(self, ("kernel_size", "stride", "padding"))
 
-
-class AvgPool2d(_AvgPoolNd):
+class AvgPool2d(_AvgPoolWithDivisor):
     """Average pooling over (N, C, H, W) or (C, H, W)."""
 
     function = staticmethod(F.avg_pool2d)
 
 
-class AvgPool3d(_AvgPoolNd):
+class AvgPool3d(_AvgPoolWithDivisor):
     """Average pooling over (N, C, D, H, W) or (C, D, H, W)."""
 
     function = staticmethod(F.avg_pool3d)

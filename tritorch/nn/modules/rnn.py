@@ -8,20 +8,20 @@ import warnings
 
 from tritorch import creation
 from tritorch.autograd.grad_mode import state as grad_state
-from tritorch.functional import recurrent
 from tritorch.nn import init
 from tritorch.nn.modules.module import Module
 from tritorch.nn.parameter import Parameter
+from tritorch.ops.base import EXPORTS
 from tritorch.tensor import Tensor
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "RNNCellBase"]
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 _NETS = {
-    "LSTM": recurrent.lstm,
-    "GRU": recurrent.gru,
-    "RNN_TANH": recurrent.rnn_tanh,
-    "RNN_RELU": recurrent.rnn_relu,
+    "LSTM": EXPORTS["lstm"],
+    "GRU": EXPORTS["gru"],
+    "RNN_TANH": EXPORTS["rnn_tanh"],
+    "RNN_RELU": EXPORTS["rnn_relu"],
 }
 
 
@@ -343,7 +343,7 @@ class RNNCell(RNNCellBase):
         self._check_dims(input, "input")
         if hx is not None:
             self._check_dims(hx, "hidden")
-        cells = {"tanh": recurrent.rnn_tanh_cell, "relu": recurrent.rnn_relu_cell}
+        cells = {"tanh": EXPORTS["rnn_tanh_cell"], "relu": EXPORTS["rnn_relu_cell"]}
         if self.nonlinearity not in cells:
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
         return self._step(_of_one_state(cells[self.nonlinearity]), input, hx if hx is None else (hx,))
@@ -360,7 +360,7 @@ class GRUCell(RNNCellBase):
         self._check_dims(input, "input")
         if hx is not None:
             self._check_dims(hx, "hidden")
-        return self._step(_of_one_state(recurrent.gru_cell), input, hx if hx is None else (hx,))
+        return self._step(_of_one_state(EXPORTS["gru_cell"]), input, hx if hx is None else (hx,))
 
 
 class LSTMCell(RNNCellBase):
@@ -376,4 +376,4 @@ class LSTMCell(RNNCellBase):
             raise TypeError("lstm_cell(): argument 'hx' (position 2) must be tuple of Tensors, not Tensor")
         for number, state in enumerate(hx or ()):
             self._check_dims(state, f"hx[{number}]")
-        return self._step(recurrent.lstm_cell, input, hx if hx is None else tuple(hx))
+        return self._step(EXPORTS["lstm_cell"], input, hx if hx is None else tuple(hx))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tritorch.nn.utils import parametrizations as parametrizations
 from tritorch.nn.utils import parametrize as parametrize
+from tritorch.nn.utils import prune as prune
 from tritorch.nn.utils import rnn as rnn
 from tritorch.nn.utils import stateless as stateless
 from tritorch.nn.utils.clip_grad import clip_grad_norm as clip_grad_norm

@@ -3,38 +3,80 @@
 from __future__ import annotations
 
 import copy
-import numbers
 from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
 
 import numpy as np
 
 import tritorch
 
-NOT_COLLATABLE = "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
+default_collate_err_msg_format = (
+    "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
+)
 
 
 def default_collate(batch):
     """Stack the samples of a batch along a new first dimension, field by field.
 
     Tensors, NumPy arrays and numbers become tensors (Python floats float64); strings and bytes stay a list; mappings,
-    named tuples and sequences are collated element by element (a tuple gives a list).
+    named tuples and sequences are collated element by element (a tuple gives a list). `default_collate_fn_map` says how
+    samples of each type become one, and can be added to.
     """
-    first = batch[0]
-    if isinstance(first, tritorch.Tensor):
-        return tritorch.stack(batch, 0)
-    if isinstance(first, (str, bytes)):
-        return batch
-    if isinstance(first, (np.ndarray, np.generic)):
-        return _stack_arrays(batch)
-    if isinstance(first, float):
-        return tritorch.tensor(batch, dtype=tritorch.float64)
-    if isinstance(first, numbers.Integral):
-        return tritorch.tensor(batch)
+    return collate(batch, collate_fn_map=default_collate_fn_map)
+
+
+def collate(batch, *, collate_fn_map=None):
+    """As `default_collate`, by a dict from types, or tuples of types, to functions of (batch, collate_fn_map=...)."""
+    first, functions = batch[0], collate_fn_map or {}
+    function = functions.get(type(first))
+    if function is None:
+        function = next((functions[kind] for kind in functions if isinstance(first, kind)), None)
+    if function is not None:
+        return function(batch, collate_fn_map=collate_fn_map)
     if isinstance(first, Mapping):
-        return _like_mapping(first, {key: default_collate([sample[key] for sample in batch]) for key in first})
-    if isinstance(first, Sequence):
-        return _collate_sequences(first, batch)
-    raise TypeError(NOT_COLLATABLE.format(type(first)))
+        columns = {key: [sample[key] for sample in batch] for key in first}
+        return _like_mapping(
+            first, {key: collate(column, collate_fn_map=collate_fn_map) for key, column in columns.items()}
+        )
+    if isinstance(first, Sequence) and not isinstance(first, (str, bytes)):
+        return _collate_sequences(first, batch, collate_fn_map)
+    raise TypeError(default_collate_err_msg_format.format(type(first)))
+
+
+def collate_tensor_fn(batch, *, collate_fn_map=None):
+    """Tensors as one, along a new first dimension."""
+    return tritorch.stack(batch, 0)
+
+
+def collate_numpy_array_fn(batch, *, collate_fn_map=None):
+    """NumPy arrays as one tensor."""
+    return _stack_arrays(batch)
+
+
+def collate_float_fn(batch, *, collate_fn_map=None):
+    """Python floats as a float64 tensor."""
+    return tritorch.tensor(batch, dtype=tritorch.float64)
+
+
+def collate_int_fn(batch, *, collate_fn_map=None):
+    """Python ints or bools as a tensor."""
+    return tritorch.tensor(batch)
+
+
+def collate_str_fn(batch, *, collate_fn_map=None):
+    """Strings and bytes as they are."""
+    return batch
+
+
+collate_numpy_scalar_fn = collate_numpy_array_fn
+default_collate_fn_map: dict = {
+    tritorch.Tensor: collate_tensor_fn,
+    np.ndarray: collate_numpy_array_fn,
+    (np.bool_, np.number, np.object_): collate_numpy_scalar_fn,
+    float: collate_float_fn,
+    int: collate_int_fn,
+    str: collate_str_fn,
+    bytes: collate_str_fn,
+}
 
 
 def default_convert(data):
@@ -62,7 +104,7 @@ def map_elements(function, data, tuples_as_lists=False):
 def _stack_arrays(batch):
     first = batch[0]
     if first.dtype.kind in "SUO":
-        raise TypeError(NOT_COLLATABLE.format(first.dtype))
+        raise TypeError(default_collate_err_msg_format.format(first.dtype))
     for entry, array in enumerate(batch):
         if array.shape != first.shape:
             raise RuntimeError(
@@ -72,10 +114,10 @@ def _stack_arrays(batch):
     return tritorch.from_numpy(np.stack(batch))
 
 
-def _collate_sequences(first, batch):
+def _collate_sequences(first, batch, functions):
     if any(len(sample) != len(first) for sample in batch):
         raise RuntimeError("each element in list of batch should be of equal size")
-    fields = [default_collate(list(samples)) for samples in zip(*batch, strict=True)]
+    fields = [collate(samples, collate_fn_map=functions) for samples in zip(*batch, strict=True)]
     if isinstance(first, tuple):
         return type(first)(*fields) if hasattr(first, "_fields") else fields
     return _like_sequence(first, fields)

@@ -14,17 +14,25 @@ import multiprocessing
 from multiprocessing.context import BaseContext
 from typing import Generic, TypeVar
 
+from tritorch.utils import random_states
 from tritorch.utils.data import template
 from tritorch.utils.data.collate import default_collate as default_collate
 from tritorch.utils.data.collate import default_convert as default_convert
 from tritorch.utils.data.dataset import IterableDataset
 from tritorch.utils.data.fetch import Loading
 from tritorch.utils.data.iterators import LocalIterator, WorkerIterator
+from tritorch.utils.data.progress import stateful
 from tritorch.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 from tritorch.utils.data.worker import get_worker_info as get_worker_info
 
 Batch = TypeVar("Batch", covariant=True)
 FIXED = frozenset(("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"))
+
+
+class _DatasetKind:
+    """The two kinds of datasets, as PyTorch numbers them."""
+
+    Map, Iterable = 0, 1
 
 
 class DataLoader(Generic[Batch]):
@@ -37,7 +45,10 @@ class DataLoader(Generic[Batch]):
     """
 
     _iterator = None
+    _progress = None  # of the last pass
+    _resume = None  # the state of a pass to go on with
     _initialised = False
+    reported_length = None  # of an iterable dataset, when it was asked for
 
     def __init__(
         self,
@@ -105,28 +116,91 @@ class DataLoader(Generic[Batch]):
         """The iterable of tasks: lists of indices, or single indices without batches."""
         return self.sampler if self.batch_sampler is None else self.batch_sampler
 
+    @property
+    def stateful_sampler(self):
+        """The sampler that says where it stands, if there is one."""
+        return next((each for each in (self.batch_sampler, self.sampler) if stateful(each)), None)
+
+    @property
+    def _dataset_kind(self):
+        return _DatasetKind.Iterable if self._iterable else _DatasetKind.Map
+
+    @property
+    def _auto_collation(self):
+        return self.batch_sampler is not None
+
+    @property
+    def _index_sampler(self):
+        return self.index_sampler
+
     def loading(self):
         """What is read and how, for a fetcher here or in a worker."""
         return Loading(self.dataset, self._iterable, self.batch_sampler is not None, self.collate_fn, self.drop_last)
 
     def __iter__(self):
-        if not self.num_workers:
-            return LocalIterator(self)
-        if not self.persistent_workers:
-            return WorkerIterator(self)
-        if self._iterator is None or not self._iterator.pool.workers:
-            self._iterator = WorkerIterator(self)
+        resume, self._resume = self._resume, None
+        if resume is None:
+            iterator = self._begin_pass(None)
         else:
-            self._iterator.restart(self)
+            with random_states.at(resume["start"]):
+                if self.generator is not None:
+                    self.generator.set_state(resume["generator_at_start"])
+                iterator = self._begin_pass(resume)
+            if self.generator is not None:
+                self.generator.set_state(resume["generator"])
+        self._progress = iterator.progress
+        return iterator
+
+    def _begin_pass(self, resume):
+        if not self.num_workers:
+            return LocalIterator(self, resume)
+        if not self.persistent_workers:
+            return WorkerIterator(self, resume)
+        if self._iterator is None or not self._iterator.pool.workers:
+            self._iterator = WorkerIterator(self, resume)
+        else:
+            self._iterator.restart(self, resume)
         return self._iterator
 
     def __len__(self):
         if not self._iterable:
             return len(self.index_sampler)
-        length = len(self.dataset)
+        length = self.reported_length = len(self.dataset)
         if self.batch_size is None:
             return length
         return length // self.batch_size if self.drop_last else -(-length // self.batch_size)
+
+    # ---------------------------------------------------------------------------------------- state
+
+    def state_dict(self):
+        """Where the last pass stands, as plain values: the next pass of a loader that loads this goes on from there.
+
+        What was given counts, not what workers read ahead. The order and, with `in_order`, all random numbers that
+        workers draw are as they would have been; restore the random states of this process beside it (`TrainingState`
+        does both). A dataset or sampler with `state_dict` and `load_state_dict` is asked for its own state; an iterable
+        dataset without them is read again up to where it stood.
+        """
+        if self._resume is not None:
+            return self._resume
+        return None if self._progress is None else self._progress.state_dict(self)
+
+    def load_state_dict(self, state_dict):
+        """Let the next pass go on from a state that `state_dict` gave; None stands for a loader that was not used."""
+        if state_dict is None:
+            self._resume = None
+            return
+        workers = len(state_dict["given"])
+        if self._iterable and workers != self.num_workers:
+            raise ValueError(
+                f"DataLoader.load_state_dict(): the state is of {workers} workers, each with a part of the iterable "
+                f"dataset, but num_workers={self.num_workers}"
+            )
+        for own, name in ((self.stateful_sampler, "sampler"), (self.dataset, "dataset")):
+            if state_dict[name] is not None:
+                own.load_state_dict(state_dict[name])
+        if self.generator is not None:
+            self.generator.set_state(state_dict["generator"])
+        self._resume = None if state_dict["finished"] else state_dict
 
 
 def _check_workers(num_workers, timeout, prefetch_factor, persistent_workers):

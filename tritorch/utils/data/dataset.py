@@ -11,6 +11,7 @@ import bisect
 import itertools
 import math
 import warnings
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -36,11 +37,12 @@ class Dataset(Generic[Sample]):
         """The function from indices to their collated batch, or None where samples are read one by one."""
 
 
-class IterableDataset(Dataset[Sample]):
+class IterableDataset(Dataset[Sample], ABC):
     """A stream of samples; subclasses write `__iter__`. Each worker process iterates over its own copy."""
 
+    @abstractmethod
     def __iter__(self):
-        raise NotImplementedError("Subclasses of IterableDataset should implement __iter__.")
+        """The samples, one after the other."""
 
     def __add__(self, other):
         return ChainDataset([self, other])
@@ -85,7 +87,7 @@ class StackDataset(Dataset):
     def __init__(self, *args, **kwargs):
         if args and kwargs:
             raise ValueError(
-                "Supported either ``tuple``- (via ``args``) or ``dict``- (via ``kwargs``) like input/output, "
+                "Supported either ``tuple``- (via ``args``) or``dict``- (via ``kwargs``) like input/output, "
                 "but both types are given."
             )
         self.datasets = args or kwargs
@@ -102,8 +104,26 @@ class StackDataset(Dataset):
             return {name: dataset[index] for name, dataset in self.datasets.items()}
         return tuple(dataset[index] for dataset in self.datasets)
 
+    def __getitems__(self, indices):
+        """The samples at several indices, all at once where a dataset can."""
+        columns = [_samples_of(dataset, indices) for dataset in self._members()]
+        rows = list(zip(*columns, strict=True))
+        if isinstance(self.datasets, dict):
+            return [dict(zip(self.datasets, row, strict=True)) for row in rows]
+        return rows
+
     def __len__(self):
         return len(next(iter(self._members())))
+
+
+def _samples_of(dataset, indices):
+    """The samples of a dataset at several indices."""
+    if not callable(getattr(dataset, "__getitems__", None)):
+        return [dataset[index] for index in indices]
+    samples = dataset.__getitems__(indices)
+    if len(samples) != len(indices):
+        raise ValueError(f"Nested dataset's output size mismatch. Expected {len(indices)}, got {len(samples)}")
+    return samples
 
 
 class ConcatDataset(Dataset[Sample]):
@@ -114,7 +134,12 @@ class ConcatDataset(Dataset[Sample]):
         assert self.datasets, "datasets should not be an empty iterable"
         for dataset in self.datasets:
             assert not isinstance(dataset, IterableDataset), "ConcatDataset does not support IterableDataset"
-        self.cumulative_sizes = list(itertools.accumulate(len(dataset) for dataset in self.datasets))
+        self.cumulative_sizes = self.cumsum(self.datasets)
+
+    @staticmethod
+    def cumsum(sequence):
+        """The sums of the lengths of the first one, two, ... datasets."""
+        return list(itertools.accumulate(len(each) for each in sequence))
 
     def __len__(self):
         return self.cumulative_sizes[-1]
@@ -138,11 +163,15 @@ class ChainDataset(IterableDataset):
 
     def __iter__(self):
         for dataset in self.datasets:
-            assert isinstance(dataset, IterableDataset), "ChainDataset only supports IterableDataset"
-            yield from dataset
+            yield from self._checked(dataset)
 
     def __len__(self):
-        return sum(len(dataset) for dataset in self.datasets)
+        return sum(len(self._checked(dataset)) for dataset in self.datasets)
+
+    @staticmethod
+    def _checked(dataset):
+        assert isinstance(dataset, IterableDataset), "ChainDataset only supports IterableDataset"
+        return dataset
 
 
 class Subset(Dataset[Sample]):

@@ -14,7 +14,7 @@ def place(batch, pin_memory):
     """Move the host tensors of a batch to the default device, by pinned asynchronous copies with `pin_memory`."""
     device = devices.get_default_device()
     if device is devices.CPU:
-        return _pin(batch) if pin_memory and _gpu_present() else batch
+        return pin(batch) if pin_memory and _gpu_present() else batch
     return _move(batch, device, pin_memory and device.is_cuda)
 
 
@@ -32,10 +32,11 @@ def _move(data, device, pin_memory):
     return map_elements(lambda element: _move(element, device, pin_memory), data)
 
 
-def _pin(data):
+def pin(data, device=None):
+    """Copy the tensors of a batch to page-locked memory."""
     if hasattr(data, "pin_memory"):  # tensors, and batches of the user's own classes
         return data.pin_memory()
-    return map_elements(_pin, data)
+    return map_elements(pin, data)
 
 
 def cuda_in_use():

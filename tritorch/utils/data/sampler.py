@@ -13,7 +13,9 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from tritorch.creation import wrap
 from tritorch.random import generator_of
+from tritorch.runtime.device import CPU
 
 Index = TypeVar("Index", covariant=True)
 DRAWN_AT_ONCE = 1024
@@ -118,9 +120,9 @@ class RandomSampler(Sampler[int]):
             left -= count
 
     def _permutations(self):
-        left, size = self.num_samples, len(self.data_source)
-        while left > 0:
-            yield from permutation(size, self.generator)[:left]
+        stream, left, size = _stream(self.generator), self.num_samples, len(self.data_source)
+        while left > 0:  # one draw from the generator for all of them: what it gives meanwhile does not matter
+            yield from stream.random_raw(size).argsort(kind="stable").tolist()[:left]
             left -= size
 
     def __len__(self):
@@ -150,26 +152,22 @@ class WeightedRandomSampler(Sampler[int]):
     def __init__(self, weights, num_samples, replacement=True, generator=None):
         _check_count("num_samples", num_samples)
         _check_bool("replacement", replacement)
-        self.weights = np.asarray(weights, dtype=np.float64)
-        if self.weights.ndim != 1:
-            raise ValueError(f"weights should be a 1d sequence but given weights have shape {self.weights.shape}")
-        if not np.isfinite(self.weights).all() or (self.weights < 0).any() or self.weights.sum() <= 0:
-            raise ValueError("weights should be finite, not negative, and not all zero")
-        if not replacement and num_samples > np.count_nonzero(self.weights):
-            raise ValueError(
-                f"num_samples={num_samples} without replacement needs as many weights above zero, but got "
-                f"{np.count_nonzero(self.weights)}"
-            )
+        weights = np.array(weights, dtype=np.float64)
+        if weights.ndim != 1:
+            raise ValueError(f"weights should be a 1d sequence but given weights have shape {weights.shape}")
+        self.weights = wrap(weights, CPU)
         self.num_samples, self.replacement, self.generator = num_samples, replacement, generator
 
     def __iter__(self):
+        weights = np.asarray(self.weights)
+        _check_weights(weights, self.num_samples, self.replacement)
         if self.replacement:
-            ends = np.cumsum(self.weights)
+            ends = np.cumsum(weights)
             drawn = np.searchsorted(ends, _uniform(self.num_samples, self.generator) * ends[-1], side="left")
         else:
             with np.errstate(divide="ignore"):
-                arrival = -np.log(_uniform(len(self.weights), self.generator)) / self.weights
-            arrival[self.weights == 0] = np.inf
+                arrival = -np.log(_uniform(len(weights), self.generator)) / weights
+            arrival[weights == 0] = np.inf
             drawn = np.argsort(arrival, kind="stable")[: self.num_samples]
         return iter(drawn.tolist())
 
@@ -198,6 +196,20 @@ class BatchSampler(Sampler[list[int]]):
     def __len__(self):
         count = len(self.sampler)  # type: ignore[arg-type]
         return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
+
+
+def _check_weights(weights, num_samples, replacement):
+    """Refuse what cannot be drawn from, in the words of `multinomial`."""
+    if not replacement and num_samples > len(weights):
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if weights.sum() <= 0:
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    if not replacement and num_samples > np.count_nonzero(weights):
+        raise RuntimeError(
+            "invalid multinomial distribution (with replacement=False, not enough non-negative category to sample)"
+        )
 
 
 def _check_bool(name, value):

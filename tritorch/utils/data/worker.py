@@ -13,6 +13,7 @@ import signal
 import threading
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 
@@ -22,11 +23,14 @@ import tritorch
 from tritorch.runtime.device import CPU
 from tritorch.utils.data import transport
 from tritorch.utils.data.fetch import make_fetcher
+from tritorch.utils.data.progress import Watch
 
 PARENT_CHECK_SECONDS = 1.0
 BATCH, END, FAILURE = range(3)  # what a reply holds: a batch, the end of an iterable dataset, an error
-Reply = collections.namedtuple("Reply", "epoch task kind")
-Task = collections.namedtuple("Task", "epoch number indices")
+# `changes` is how its random states and its dataset's state differ from those that came with its reply before
+Reply = collections.namedtuple("Reply", "epoch task kind worker changes")
+# `resume` is None, or in a worker's first task of a pass that goes on: batches it gave before, and where it stood then
+Task = collections.namedtuple("Task", "epoch number indices resume", defaults=(None,))
 
 
 @dataclass(frozen=True)
@@ -174,15 +178,30 @@ class Inbox(threading.Thread):
 def _work(connection, inbox, plan, worker):
     """Answer tasks until there are no more; where the worker could not be set up, each with that failure."""
     loading, broken = _attempt(lambda: _prepare(plan.open()), worker)
-    epoch, fetch, failure = None, None, None
+    epoch, fetch, failure, watch = None, None, None, Watch()
     while (task := inbox.tasks.get()) is not None:
         if task.epoch != inbox.epoch:
             continue  # of a pass that was left early
         if broken is None and task.epoch != epoch:
             epoch = task.epoch
-            fetch, failure = _attempt(lambda: make_fetcher(loading), worker)
+            fetch, failure = _attempt(partial(_begin, loading, task, watch), worker)
         kind, parcel = _answer(task, fetch, broken or failure, worker)
-        parcel.send(connection, Reply(task.epoch, task.number, kind))
+        changes = watch.changes(loading.dataset) if kind == BATCH else {}
+        parcel.send(connection, Reply(task.epoch, task.number, kind, worker, changes))
+
+
+def _begin(loading, task, watch):
+    """The fetcher of a pass; of one that goes on, after what was given before."""
+    if task.resume is None:
+        return make_fetcher(loading)
+    skip, snapshot = task.resume
+    if "dataset" in snapshot:
+        watch.restore({"dataset": snapshot["dataset"]}, loading.dataset)
+    fetch = make_fetcher(loading)
+    for _ in range(skip if loading.iterable and "dataset" not in snapshot else 0):
+        fetch(task.indices)
+    watch.restore({name: state for name, state in snapshot.items() if name != "dataset"}, None)
+    return fetch
 
 
 def _attempt(function, worker):

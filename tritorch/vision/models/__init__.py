@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from tritorch.vision.models.alexnet import *
+from tritorch.vision.models.convnext import *
 from tritorch.vision.models.densenet import *
+from tritorch.vision.models.efficientnet import *
 from tritorch.vision.models.gpt import *
 from tritorch.vision.models.lenet import *
 from tritorch.vision.models.mobilenetv2 import *
+from tritorch.vision.models.mobilenetv3 import *
 from tritorch.vision.models.registry import get_model as get_model
 from tritorch.vision.models.registry import get_model_builder as get_model_builder
 from tritorch.vision.models.registry import get_model_weights as get_model_weights
