@@ -43,6 +43,11 @@ from tritorch.runtime.memory_format import contiguous_format as contiguous_forma
 from tritorch.runtime.memory_format import layout as layout
 from tritorch.runtime.memory_format import memory_format as memory_format
 from tritorch.runtime.memory_format import preserve_format as preserve_format
+from tritorch.runtime.memory_format import sparse_bsc as sparse_bsc
+from tritorch.runtime.memory_format import sparse_bsr as sparse_bsr
+from tritorch.runtime.memory_format import sparse_coo as sparse_coo
+from tritorch.runtime.memory_format import sparse_csc as sparse_csc
+from tritorch.runtime.memory_format import sparse_csr as sparse_csr
 from tritorch.runtime.memory_format import strided as strided
 from tritorch.tensor import Size as Size
 from tritorch.tensor import Tensor as Tensor
@@ -71,7 +76,6 @@ _NAMES_IN_ROOMS = {
     "cuda": ("AcceleratorError", "Event", "OutOfMemoryError", "Stream"),
     "func": ("vmap",),
     "serialization": ("load", "save"),
-    "sparse": ("sparse_coo", "sparse_coo_tensor", "spmm"),
     "storage": ("TypedStorage", "UntypedStorage"),
     "utils.summary": ("summary",),
 }  # fmt: skip

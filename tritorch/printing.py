@@ -65,19 +65,42 @@ def tensor_text(tensor, contents=None):
     return _with_notes(prefix + body, notes, len(prefix))
 
 
+def bare_text(tensor):
+    """The text of a tensor's elements alone, with the size of an empty one."""
+    if 0 in tensor.array.shape:
+        return f"tensor([], size={tuple(tensor.array.shape)})"
+    text = tensor_text(tensor)
+    return text[: text.rindex("]") + 1] + ")"
+
+
+def sparse_text(tensor, indices, values):
+    """The text of a sparse tensor of which `indices` and `values` are the parts."""
+    where = bare_text(indices).replace("\n", "\n" + " " * 15)
+    what = bare_text(values.detach()).replace("\n", "\n" + " " * 14)
+    text = f"tensor(indices={where},\n       values={what},\n       size={tuple(tensor.shape)}, nnz={len(values)}"
+    notes = _device_note(tensor) + _dtype_note(tensor, False) + [f"layout={tensor.layout!r}"] + _gradient_note(tensor)
+    return _with_notes(text, notes, len("tensor("))
+
+
 def _notes(tensor):
-    notes = []
-    if tensor.device is not devices.get_default_device():
-        notes.append(f"device='{tensor.device}'")
     empty = 0 in tensor.array.shape
-    if empty and tensor.array.ndim != 1:
-        notes.append(f"size={tuple(tensor.array.shape)}")
+    size = [f"size={tuple(tensor.array.shape)}"] if empty and tensor.array.ndim != 1 else []
+    return _device_note(tensor) + size + _dtype_note(tensor, empty) + _gradient_note(tensor)
+
+
+def _device_note(tensor):
+    return [] if tensor.device is devices.get_default_device() else [f"device='{tensor.device}'"]
+
+
+def _dtype_note(tensor, empty):
     usual = (dtypes.get_default_dtype(),) if empty else (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_)
-    if tensor.dtype not in usual:
-        notes.append(f"dtype={tensor.dtype!r}")
-    if tensor.requires_grad:
-        notes.append("requires_grad=True" if tensor.grad_fn is None else f"grad_fn=<{tensor.grad_fn.name()}>")
-    return notes
+    return [] if tensor.dtype in usual else [f"dtype={tensor.dtype!r}"]
+
+
+def _gradient_note(tensor):
+    if not tensor.requires_grad:
+        return []
+    return ["requires_grad=True" if tensor.grad_fn is None else f"grad_fn=<{tensor.grad_fn.name()}>"]
 
 
 def _with_notes(text, notes, indent):

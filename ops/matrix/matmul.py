@@ -72,10 +72,10 @@ class Matmul(Op):
             ndims = input.array.ndim, other.array.ndim
         except AttributeError:
             need_tensors("matmul", input=input, other=other)
-            raise
-        except NotImplementedError:  # a sparse matrix, which has no array
-            if input.is_sparse:
-                return input.mm(other)
+            if input.is_sparse:  # whose class knows its products
+                return input.matmul(other)
+            if other.is_sparse:
+                return other.__rmatmul__(input)
             raise
         if ndims[0] > 1 < ndims[1]:
             return cls.apply(input, other, False, False)

@@ -22,7 +22,6 @@ ROOMS = {
     "profiler": "autograd",
     "creation": "tensor", "tensor": "tensor", "functional": "tensor", "indexing": "tensor", "printing": "tensor",
     "namespaces": "tensor", "nested": "tensor", "random": "tensor", "size": "tensor",
-    "namespaces": "tensor", "random": "tensor", "size": "tensor", "sparse": "tensor",
     # Built on func, and found when asked for.
     "autograd.functional": "nn", "autograd.forward_ad": "nn",
 }  # fmt: skip

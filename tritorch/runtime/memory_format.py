@@ -1,7 +1,7 @@
 """The names PyTorch has for how the elements of a tensor lie in memory.
 
-Functions take one as `memory_format` and give the same elements whichever it is: how results lie is ours to choose. All
-our tensors are of the layout `strided`, but for sparse ones.
+Functions take one as `memory_format` and give the same elements whichever it is: how results lie is ours to choose.
+Dense tensors are of the layout `strided`, sparse ones of `sparse_coo`; of the others there are none.
 """
 
 from __future__ import annotations
@@ -41,4 +41,6 @@ class layout(_Named):
 
 
 strided = layout("strided")
-sparse_coo = layout("sparse_coo")
+sparse_coo, sparse_csr, sparse_csc, sparse_bsr, sparse_bsc = (
+    layout(f"sparse_{each}") for each in ("coo", "csr", "csc", "bsr", "bsc")
+)

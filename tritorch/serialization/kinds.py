@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tritorch.functional.matrices import returns
 from tritorch.random import Generator
 from tritorch.runtime import dtypes, memory_format
 from tritorch.runtime.device import Device
+from tritorch.serialization import container
 from tritorch.tensor import Size
 
 FACTORIES = {
@@ -50,6 +52,8 @@ def kind(name, *kinds, pack, unpack):
 
 def of(value):
     """The Kind of a value, or None."""
+    if isinstance(value, tuple) and type(value).__module__ == "torch.return_types":
+        return BY_NAME["named"]
     found = BY_TYPE.get(type(value))
     if found is None and isinstance(value, np.dtype):
         return BY_TYPE[np.dtype]
@@ -142,13 +146,17 @@ def _named(name, like):
     return found
 
 
+kind("named", pack=lambda value, child: [type(value).__name__, list(value._fields), *_list(value, child)],
+     unpack=lambda parts, child: returns(parts[0], *parts[1])(*map(child, parts[2:])))  # fmt: skip
+
+
 def _generator(parts, child):
     made = Generator(Device(*parts[:2]))
     made._seed, made._offset = parts[2:]
     return made
 
 
-kind("numpy.dtype", np.dtype, pack=lambda value, _: value.str, unpack=lambda text, _: np.dtype(text))
+kind("numpy.dtype", np.dtype, pack=lambda value, _: value.str, unpack=lambda text, _: container.plain_dtype(text))
 kind("dtype", dtypes.dtype, pack=lambda value, _: value.name, unpack=lambda name, _: dtypes.NAMES[name])
 kind("device", Device, pack=lambda value, _: [value.type, value.index], unpack=lambda parts, _: Device(*parts))
 kind("size", Size, pack=lambda value, _: list(value), unpack=lambda sizes, _: Size(sizes))

@@ -12,6 +12,10 @@ import numpy as np
 from tritorch.serialization.errors import Corrupt
 
 PIECE = 1 << 24
+NOT_SEEKABLE = (
+    "'{}' object has no attribute 'seek'. You can only torch.load from a file that is seekable. Please pre-load the "
+    "data into a buffer like io.BytesIO and try to load from it instead."
+)
 
 
 class Source:
@@ -56,14 +60,18 @@ def opened(f, mapped=False):
             raise ValueError("f must be a file path in order to use the mmap argument")
         yield Source(_seekable(f), getattr(f, "name", None) or f"<{type(f).__name__}>")
         return
+    if not isinstance(f, (str, os.PathLike)):
+        raise AttributeError(NOT_SEEKABLE.format(type(f).__name__))
     with open(f, "rb") as file:
         yield Source(file, os.fspath(f), mapped)
 
 
 def _seekable(f):
+    """The file itself if it can go back and forth, else what is left to read in it."""
     try:
         start = f.tell()
+        f.seek(0, os.SEEK_END)
         f.seek(start)
-    except (AttributeError, OSError, io.UnsupportedOperation):
+    except (AttributeError, OSError, ValueError):  # a stream, or a compressed file
         return io.BytesIO(f.read())
     return io.BytesIO(f.read()) if start else f
