@@ -8,7 +8,9 @@ from tritorch.vision.models.alexnet import *
 from tritorch.vision.models.convnext import *
 from tritorch.vision.models.densenet import *
 from tritorch.vision.models.efficientnet import *
+from tritorch.vision.models.googlenet import *
 from tritorch.vision.models.gpt import *
+from tritorch.vision.models.inception import *
 from tritorch.vision.models.lenet import *
 from tritorch.vision.models.mobilenetv2 import *
 from tritorch.vision.models.mobilenetv3 import *
