@@ -311,3 +311,36 @@ def test_import_tritorch_as_torch(run):
         from tritorch.utils.data import DataLoader
         assert torch.nn is nn and F.relu(torch.ones(1)).item() == 1
     """, command=()))  # fmt: skip
+
+
+@pytest.mark.parametrize(("texts", "moves"), [
+    ({"script.py": "import torch\nx = torch.ones(2)\nprint(x.sum())\n"}, False),
+    ({"script.py": "import torch\nmodel.to('cuda')\n"}, True),
+    ({"script.py": "import torch\nx = torch.ones(2).cuda()\n"}, True),
+    ({"script.py": "import torch\nx = torch.ones(2, device=where)\n"}, True),
+    ({"script.py": "from net import Net\n", "net.py": "import helpers.tools\n", "helpers/__init__.py": "",
+      "helpers/tools.py": "def place(x, device): return x.to(device)\n"}, True),
+    ({"script.py": "import net, numpy\n", "net.py": "import script\n"}, False),
+    ({"script.py": "import broken\n", "broken.py": "def (\n"}, False),
+])  # fmt: skip
+def test_a_program_that_speaks_of_devices_is_known_by_its_text(texts, moves, tmp_path):
+    from tritorch.cli.device_code import moves_tensors
+
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert moves_tensors(tmp_path / "script.py", tmp_path) is moves
+
+
+@pytest.mark.parametrize(("more", "device"), [("", "interpreter"), ("x.cpu()", "cpu")])
+def test_tensors_land_where_a_program_relies_on(run, more, device):
+    text = f"""
+        import torch
+        x = torch.ones(2)
+        {more}
+        print(torch.get_default_device())
+    """
+    command = ("-c", "import sys, tritorch.runtime.device as d; from tritorch.cli.main import main; "
+               "d.set_default_device('interpreter'); main(['run', *sys.argv[1:]])")  # fmt: skip
+    found = good(run(text, "script.py", command=command, TRITORCH_DEVICE=""))
+    assert found.strip() == device

@@ -16,6 +16,7 @@ from tritorch.functional.matrices import returns
 from tritorch.random import Generator
 from tritorch.runtime import dtypes, memory_format
 from tritorch.runtime.device import Device
+from tritorch.serialization import container
 from tritorch.tensor import Size
 
 FACTORIES = {
@@ -155,7 +156,7 @@ def _generator(parts, child):
     return made
 
 
-kind("numpy.dtype", np.dtype, pack=lambda value, _: value.str, unpack=lambda text, _: np.dtype(text))
+kind("numpy.dtype", np.dtype, pack=lambda value, _: value.str, unpack=lambda text, _: container.plain_dtype(text))
 kind("dtype", dtypes.dtype, pack=lambda value, _: value.name, unpack=lambda name, _: dtypes.NAMES[name])
 kind("device", Device, pack=lambda value, _: [value.type, value.index], unpack=lambda parts, _: Device(*parts))
 kind("size", Size, pack=lambda value, _: list(value), unpack=lambda sizes, _: Size(sizes))
