@@ -7,7 +7,7 @@ import functools
 import sys
 import warnings
 
-_MODELS = {}  # name -> (function, its weights, the module it stands in)
+_MODELS: dict[str, tuple] = {}  # name -> (function, its weights, the module it stands in)
 
 
 def model(weights_class=None, old="IMAGENET1K_V1", with_weights=None, needed=None, loaded=None):
