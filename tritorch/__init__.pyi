@@ -4,20 +4,20 @@ from types import ModuleType
 from typing import Any
 
 from tritorch.runtime.cuda.driver import CudaError as AcceleratorError
-from tritorch.functional.tensor_types import BFloat16Tensor as BFloat16Tensor
-from tritorch.functional.tensor_types import BoolTensor as BoolTensor
-from tritorch.functional.tensor_types import ByteTensor as ByteTensor
-from tritorch.functional.tensor_types import CharTensor as CharTensor
-from tritorch.functional.tensor_types import DoubleTensor as DoubleTensor
+BFloat16Tensor: Any
+BoolTensor: Any
+ByteTensor: Any
+CharTensor: Any
+DoubleTensor: Any
 from tritorch.runtime.cuda.stream import Event as Event
-from tritorch.functional.tensor_types import FloatTensor as FloatTensor
+FloatTensor: Any
 from tritorch.random import Generator as Generator
 from tritorch.amp.grad_scaler import GradScaler as GradScaler
-from tritorch.functional.tensor_types import HalfTensor as HalfTensor
-from tritorch.functional.tensor_types import IntTensor as IntTensor
-from tritorch.functional.tensor_types import LongTensor as LongTensor
+HalfTensor: Any
+IntTensor: Any
+LongTensor: Any
 from tritorch.runtime.cuda.memory import OutOfMemoryError as OutOfMemoryError
-from tritorch.functional.tensor_types import ShortTensor as ShortTensor
+ShortTensor: Any
 from tritorch.size import Size as Size
 from tritorch.runtime.cuda.stream import Stream as Stream
 from tritorch.tensor import Tensor as Tensor
