@@ -84,6 +84,7 @@ kind("complex", complex, pack=lambda value, _: [value.real.hex(), value.imag.hex
 kind("bytes", bytes, pack=lambda value, _: _text(value), unpack=lambda text, _: base64.b64decode(text, validate=True))
 kind("bytearray", bytearray, pack=lambda value, _: _text(value),
      unpack=lambda text, _: bytearray(base64.b64decode(text, validate=True)))  # fmt: skip
+_type: type
 for _type in (tuple, set, frozenset):
     kind(_type.__name__, _type, pack=_list, unpack=lambda items, child, make=_type: make(map(child, items)))
 kind("deque", deque, pack=lambda value, child: [value.maxlen, *_list(value, child)],
