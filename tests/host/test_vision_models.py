@@ -16,6 +16,7 @@ PARAMETERS = {
     "resnet18": 11689512, "resnet50": 25557032, "resnext50_32x4d": 25028904, "mobilenet_v2": 3504872,
     "squeezenet1_0": 1248424, "squeezenet1_1": 1235496, "densenet121": 7978856, "mobilenet_v3_small": 2542856,
     "efficientnet_b0": 5288548, "efficientnet_v2_s": 21458488, "convnext_tiny": 28589128, "inception_v3": 27161264,
+    "shufflenet_v2_x0_5": 1366792,
 }  # fmt: skip
 
 
