@@ -8,6 +8,7 @@ from tolerances import close
 
 import tritorch as torch
 from tritorch import nn
+from tritorch.autograd.intercept import Interceptor
 from tritorch.vision import models
 
 # Numbers of parameters as they were published with the weights.
@@ -15,6 +16,7 @@ PARAMETERS = {
     "resnet18": 11689512, "resnet50": 25557032, "resnext50_32x4d": 25028904, "mobilenet_v2": 3504872,
     "squeezenet1_0": 1248424, "squeezenet1_1": 1235496, "densenet121": 7978856, "mobilenet_v3_small": 2542856,
     "efficientnet_b0": 5288548, "efficientnet_v2_s": 21458488, "convnext_tiny": 28589128, "inception_v3": 27161264,
+    "shufflenet_v2_x0_5": 1366792,
 }  # fmt: skip
 
 
@@ -133,6 +135,27 @@ def test_weights_are_fetched_and_loaded(monkeypatch, quickly_made):
         models.squeezenet1_1(weights=models.ResNet18_Weights.DEFAULT)
     with pytest.raises(ValueError, match="No weights available for model lenet"):
         models.lenet(weights="DEFAULT")
+
+
+def test_what_is_read_from_a_file_is_not_drawn(monkeypatch):
+    base = models.squeezenet1_1()
+    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", lambda self, **kwargs: base.state_dict())
+    calls = []
+
+    class Watch(Interceptor):
+        def intercept(self, cls, args):
+            calls.append(cls)
+            return cls.apply(*args)
+
+    torch.manual_seed(5)
+    with Watch():
+        network = models.squeezenet1_1(weights="DEFAULT")
+    state = torch.get_rng_state()
+    assert calls and not set(calls) & set(models.registry.DRAWS)
+    assert all((value == base.state_dict()[key]).all() for key, value in network.state_dict().items())
+    torch.manual_seed(5)
+    models.squeezenet1_1()
+    assert (torch.get_rng_state() == state).all()  # what is drawn after it is the same
 
 
 def test_heads_in_the_middle_are_for_training(monkeypatch, quickly_made):

@@ -20,6 +20,7 @@ from tritorch.vision.models.registry import get_model_weights as get_model_weigh
 from tritorch.vision.models.registry import get_weight as get_weight
 from tritorch.vision.models.registry import list_models as list_models
 from tritorch.vision.models.resnet import *
+from tritorch.vision.models.shufflenetv2 import *
 from tritorch.vision.models.squeezenet import *
 from tritorch.vision.models.unet import *
 from tritorch.vision.models.vgg import *

@@ -7,6 +7,10 @@ import functools
 import sys
 import warnings
 
+from tritorch.autograd.intercept import Interceptor
+from tritorch.ops.base import TABLE
+
+DRAWS = (TABLE["uniform"], TABLE["normal"])
 _MODELS: dict[str, tuple] = {}  # name -> (function, its weights, the module it stands in)
 
 
@@ -26,7 +30,8 @@ def model(weights_class=None, old="IMAGENET1K_V1", with_weights=None, needed=Non
             classes = kwargs.setdefault("num_classes", 1000)
             if classes != 1000:
                 raise ValueError(f"The parameter 'num_classes' expected value 1000 but got {classes} instead.")
-            network = make(**{**(with_weights or {}), **kwargs, **(needed or {})})
+            with _Undrawn():
+                network = make(**{**(with_weights or {}), **kwargs, **(needed or {})})
             network.load_state_dict(weights.get_state_dict(progress=progress, check_hash=True))
             if loaded is not None:
                 loaded(network, **kwargs)
@@ -39,6 +44,19 @@ def model(weights_class=None, old="IMAGENET1K_V1", with_weights=None, needed=Non
         return build
 
     return decorate
+
+
+class _Undrawn(Interceptor):
+    """Parameters that are about to be read from a file are not drawn, which for large networks takes seconds.
+
+    The generator moves on as if they were: what follows is the same either way.
+    """
+
+    def intercept(self, cls, args):
+        if cls not in DRAWS:
+            return cls.apply(*args)
+        size, _, _, dtype, _, _, device = args
+        return TABLE["full"].apply(size, 0, dtype, device)
 
 
 def _meant(name, weights_class, old, weights, kwargs):
