@@ -26,7 +26,14 @@ from tritorch.runtime.device import CPU
 TABLE: dict[str, type[Op]] = {}
 EXPORTS: dict[str, object] = {}  # "softmax", "Tensor.softmax", "nn.functional.softmax" -> what stands there
 
+RESULT = -1  # among the positions of what is saved
+
 MOST_TENSORS = 64  # how many tensors an op that takes any number of them may save
+
+
+def position_of(name, arguments):
+    """Where something that is saved stands among the arguments, or RESULT."""
+    return RESULT if name == "output" else arguments.index(name)
 
 
 class Node:
@@ -82,8 +89,7 @@ class Op(Node):
     autocast: Policy | None = None
     names: tuple[str, ...] = ()  # the arguments' names, from `reference`
     defaults: tuple = ()
-    saves_output = False
-    saved_arguments: frozenset[int] = frozenset()
+    saved: frozenset[int] = frozenset()  # positions of the arguments that `backward` reads; RESULT for the result
 
     def __init_subclass__(cls, abstract=False, **rest):
         super().__init_subclass__(**rest)
@@ -117,12 +123,11 @@ class Op(Node):
         fixed = [p for p in parameters if p.kind is not p.VAR_POSITIONAL]
         cls.names = tuple(p.name for p in fixed)
         cls.defaults = tuple(p.default for p in fixed if p.default is not p.empty)
-        cls.saves_output = "output" in cls.saves
         variadic = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
-        saved = [cls.names.index(name) for name in cls.saves if name not in ("output", variadic)]
+        saved = [position_of(name, cls.names) for name in cls.saves if name != variadic]
         if variadic in cls.saves:  # more positions than any call has
             saved.extend(range(len(cls.names), len(cls.names) + MOST_TENSORS))
-        cls.saved_arguments = frozenset(saved)
+        cls.saved = frozenset(saved)
         if cls.widens and "host" not in cls.__dict__:
             cls.host = classmethod(widened_host)
         elif getattr(cls.host, "__func__", None) is Op.host.__func__:
@@ -161,7 +166,7 @@ class Op(Node):
     @classmethod
     def saved_where(cls, edges):
         """The positions of what `backward` reads where only some arguments, whose edges are there, want a gradient."""
-        return cls.saved_arguments
+        return cls.saved
 
     # -------------------------------------------------------------------------------- what a member reads
 

@@ -54,7 +54,10 @@ class Examples:
 
     def aligned(self):
         """All arguments, so that tensors broadcast from the right as those of one example do."""
-        rank = max(self.rank(at) for at in self.tensors())
+        ranks = {self.rank(at) for at in self.tensors()}
+        rank = max(ranks)
+        if len(ranks) == 1:
+            return list(self.args)
         return [
             self.padded(at, rank) if batched and hasattr(arg, "array") else arg
             for at, (arg, batched) in enumerate(zip(self.args, self.batched, strict=True))
@@ -91,6 +94,11 @@ def moved(tensor, source, target):
     return tensor.permute(tuple(order))
 
 
+def rule(function):
+    """A function of a class and a call as the class method `batch` of an op, or of many."""
+    return classmethod(function)
+
+
 def by_example(function):
     """A composition that looks at elements: under `vmap` it runs on one example after the other."""
 
@@ -104,25 +112,25 @@ def by_example(function):
     return call
 
 
-@classmethod
+@rule
 def leading(cls, call):
     """The rule of ops that work over the last dimensions, or on whole tensors, however many come before."""
     return cls.apply(*call.in_front())
 
 
-@classmethod
+@rule
 def broadcast(cls, call):
     """The rule of ops whose arguments broadcast in their first dimensions."""
     return cls.apply(*call.aligned())
 
 
-@classmethod
+@rule
 def broadcast_whole(cls, call):
     """The same, for ops with results of some of their arguments alone: all of those have to be the batch's."""
     return cls.apply(*call.all_batched().aligned())
 
 
-@classmethod
+@rule
 def folded(cls, call):
     """The rule of ops on (N, ...), for which a batch of batches is a larger batch."""
     first = call.tensors()[0]
@@ -147,4 +155,4 @@ def shifted(*names, scalars=False):
             args[at] = shift(args[at], rank)
         return cls.apply(*args)
 
-    return classmethod(batch)
+    return rule(batch)

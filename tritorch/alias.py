@@ -24,6 +24,7 @@ ROOMS = {
     "torchtext": "tritorch.text",
     "torchaudio": "tritorch.audio",
 }
+MODULES = {"safetensors.torch": "tritorch.utils.safetensors"}  # of other packages, that need a real torch
 IMITATED = "2.13.0"  # the PyTorch whose API ours follows
 NOT_YET = "it is not in tritorch yet"
 _CANNOT_IMPORT = re.compile(r"(cannot import name '\w+' from )'(tritorch[\w.]*)'.*", re.DOTALL)
@@ -83,7 +84,7 @@ class Loader(InspectLoader):
 def own_name(name):
     """tritorch's name of the module that PyTorch's scripts call `name`; None if the name is not PyTorch's."""
     root, dot, rest = name.partition(".")
-    return ROOMS[root] + dot + rest if root in ROOMS else None
+    return ROOMS[root] + dot + rest if root in ROOMS else MODULES.get(name)
 
 
 def their_name(name):
@@ -118,9 +119,9 @@ def _explain_import(error):
 
 
 def _explain_attribute(error):
-    if len(error.args) != 1 or not isinstance(error.args[0], str):
+    message = error.args[0] if len(error.args) == 1 else None
+    if not isinstance(message, str) or message.endswith(NOT_YET):
         return
-    message = error.args[0]
     found = _NO_ATTRIBUTE.match(message)
     if found:
         error.args = (f"{message.replace(found[1], their_name(found[1]), 1)}: {NOT_YET}",)

@@ -212,7 +212,7 @@ def resolve(tensor, advanced):
             dims.append(place)
             indices.append(item)
     _check_broadcast(indices)
-    if indices and not tensor.device.is_cuda and tensor.device is not CPU and not state.interceptors:
+    if indices and not tensor.device.is_cuda and tensor.device is not CPU and _are_plain(tensor, *indices):
         if picks_nothing(pick(tensor.array, dims, [index.array for index in indices])):
             return tuple(dims), indices
         check_bounds(tensor.array.shape, dims, indices)
@@ -261,14 +261,20 @@ def assign(tensor, key, value):
         basic, advanced = (key,), None
     else:
         basic, advanced = parse(tensor, key)
-    if not recorded and tensor.device is CPU and not state.interceptors:
+    plain = _are_plain(tensor, value, *(item for _, item in advanced or ()))
+    if not recorded and tensor.device is CPU and plain:
         _write_on_host(tensor, basic, advanced, value)
         bump(tensor)
     elif not advanced:
         view = _view(tensor, basic)
         view.copy_(_fitting(_as_tensor(value, tensor), view.array.shape))
     else:
-        _put(tensor, basic, advanced, _as_tensor(value, tensor), recorded)
+        _put(tensor, basic, advanced, _as_tensor(value, tensor), recorded or not plain)
+
+
+def _are_plain(*values):
+    """Whether none of them is a batch of examples that looks like one, whose elements cannot be reached."""
+    return all(getattr(each, "level", None) is None for each in values)
 
 
 def _write_on_host(tensor, basic, advanced, value):
@@ -355,8 +361,8 @@ def puttable(value, tensor, shape):
     return value
 
 
-def _put(tensor, basic, advanced, value, recorded):
-    """Assignment by tensors and masks, on a device or with gradients."""
+def _put(tensor, basic, advanced, value, by_ops):
+    """Assignment by tensors and masks, on a device or, by ops that are recorded or intercepted, anywhere."""
     viewed = _view(tensor, basic) if _selects(basic) else tensor
     if len(advanced) == 1 and advanced[0][1].array.dtype.kind == "b" and value.array.ndim == 0:
         place, mask = advanced[0]
@@ -368,7 +374,7 @@ def _put(tensor, basic, advanced, value, recorded):
     dims, indices = resolve(viewed, advanced)
     found = pick(viewed.array, dims, [index.array for index in indices])
     value = puttable(value, tensor, found.shape)
-    if recorded or state.interceptors:
+    if by_ops:
         apply_inplace(IndexPut.apply, "index_put_", viewed, value, False, dims, *indices)
     else:
         check_apart(viewed.array, "__setitem__")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tritorch.ops.batching import moved
+from tritorch.ops.batching import moved, rule
 
 
 def merged(tensor):
@@ -16,7 +16,7 @@ def parted(tensor, count):
     return moved(tensor.reshape((images, count, channels // count, *rest)), 1, 0)
 
 
-@classmethod
+@rule
 def convolved(cls, call):
     """With one weight a larger batch; with one for each example, each is a group."""
     input, weight, bias, *rest, groups = call.args
@@ -33,7 +33,7 @@ def convolved(cls, call):
     return parted(cls.apply(merged(call.front(0)), weight, bias, *rest, groups * call.size), call.size)
 
 
-@classmethod
+@rule
 def input_gradient(cls, call):
     """The same for the gradient by the input."""
     weight, *rest, groups = call.args[1:]
@@ -43,7 +43,7 @@ def input_gradient(cls, call):
     return parted(found, call.size)
 
 
-@classmethod
+@rule
 def weight_gradient(cls, call):
     """Each example has a gradient of its own, so each is a group."""
     *rest, groups = call.args[2:]

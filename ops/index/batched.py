@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.base import TABLE
-from tritorch.ops.batching import moved
+from tritorch.ops.batching import moved, rule
 
 
 def _are_together(dims):
@@ -25,7 +25,7 @@ def _own_places(call, indices, rank):
     return (numbers.reshape((-1, *(1,) * rank)), *indices)
 
 
-@classmethod
+@rule
 def picked(cls, call):
     """The rule of input[..., indices, ...]."""
     input, dims = call.args[:2]
@@ -47,7 +47,7 @@ def _block_to(found, rank, first):
     return found.permute((0, *rest[:first], *range(1, 1 + rank), *rest[first:])) if first and rank else found
 
 
-@classmethod
+@rule
 def put(cls, call):
     """The rule of input[..., indices, ...] = values, or +=."""
     accumulate, dims = call.args[2:4]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tritorch.ops.base import TABLE
+from tritorch.ops.batching import rule
 
 
-@classmethod
+@rule
 def by_class(cls, call):
     """The rule of losses of (input, target, weight, ignore_index, reduction), with the total weight and more."""
     _, _, weight, ignored, reduction = call.args

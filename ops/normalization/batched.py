@@ -5,6 +5,7 @@ Weights and biases that differ between the examples are applied after an op with
 
 from __future__ import annotations
 
+from tritorch.ops.batching import rule
 from tritorch.ops.convolution.batched import merged, parted
 from tritorch.ops.normalization.layout import over_batch, over_groups, over_last
 
@@ -26,7 +27,7 @@ def _finished(call, found, affine):
     return out, *(each.reshape((call.size, -1)) for each in statistics)
 
 
-@classmethod
+@rule
 def rows(cls, call):
     """The rule of normalisations over the last dimensions."""
     layout, eps = call.args[3:]
@@ -36,7 +37,7 @@ def rows(cls, call):
     return _finished(call, found, lambda each: each.reshape((call.size, *ones, *shape[-dims:])))
 
 
-@classmethod
+@rule
 def groups(cls, call):
     """The rule of normalisations over groups of channels."""
     layout, eps = call.args[3:]
@@ -48,7 +49,7 @@ def groups(cls, call):
     return _finished(call, found, lambda each: each.reshape((call.size, 1, channels, *ones)))
 
 
-@classmethod
+@rule
 def channels(cls, call):
     """The rule of batch normalisation: each example has channels of its own."""
     weight, bias = (None if each is None else each.reshape(-1) for each in (call.front(1), call.front(2)))
@@ -61,7 +62,7 @@ def _over_channels(call):
     return over_batch((images, call.size * channels, *places))
 
 
-@classmethod
+@rule
 def inference(cls, call):
     """The rule of batch normalisation by given statistics: if they are shared, a larger batch."""
     vectors, eps = call.args[1:-2], call.args[-1]
@@ -73,7 +74,7 @@ def inference(cls, call):
     return parted(cls.apply(merged(call.front(0)), *vectors, _over_channels(call), eps), call.size)
 
 
-@classmethod
+@rule
 def channels_backward(cls, call):
     """The rule of its gradient."""
     vectors, eps = call.args[2:-2], call.args[-1]
@@ -82,7 +83,7 @@ def channels_backward(cls, call):
     return parted(cls.apply(*images, *vectors, _over_channels(call), eps), call.size)
 
 
-@classmethod
+@rule
 def rows_backward(cls, call):
     """The rule of the gradient of normalisations over the last dimensions."""
     layout, eps = call.args[5:]
@@ -93,7 +94,7 @@ def rows_backward(cls, call):
     return cls.apply(call.front(0), call.front(1), call.args[2], *statistics, whole, eps)
 
 
-@classmethod
+@rule
 def groups_backward(cls, call):
     """The rule of the gradient of normalisations over groups of channels."""
     layout, eps = call.args[5:]
@@ -105,7 +106,7 @@ def groups_backward(cls, call):
     return call.unfolded(cls.apply(*call.folded(0, 1), call.args[2], *statistics, whole, eps), images)
 
 
-@classmethod
+@rule
 def running(cls, call):
     """The rule of running statistics, which are written in place and so must be the examples' own."""
     if not (call.batched[0] and call.batched[1]):

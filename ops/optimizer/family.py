@@ -21,6 +21,7 @@ from tritorch.ops.layout import as_contiguous
 from tritorch.runtime import dtypes, tl, transfer
 
 AT_ONCE = 64
+MOST_NUMBERS = 8  # that the kernel has parameters for
 _PIECE = 65536  # elements updated at once on the host, so that the passes over them find them in the cache
 
 
@@ -58,7 +59,14 @@ def step_kernel(
     tensors,  # N parameters, N gradients and N of each state that is there, each contiguous: (counts[i],)
     firsts,  # the first block of each parameter
     counts,
-    numbers,  # of the formula, or the bits of each as a float64 where that is what is computed in
+    number0: tl.float64,  # the formula's numbers: as parameters of their own they change without a recompilation
+    number1: tl.float64,
+    number2: tl.float64,
+    number3: tl.float64,
+    number4: tl.float64,
+    number5: tl.float64,
+    number6: tl.float64,
+    number7: tl.float64,
     FORMULA: tl.constexpr,
     STATES: tl.constexpr,  # how many the formula takes
     PRESENT: tl.constexpr,  # bit i: state i is there
@@ -79,17 +87,15 @@ def step_kernel(
     for state in tl.static_range(STATES):
         if PRESENT & (1 << state):
             place = _chosen(tensors, which, N, (len(places) + 1) * N) + index
-            places = places + (place,)  # noqa: RUF005, Triton takes no starred tuples
-            arguments = arguments + (tl.load(place, mask=inside, other=0).to(COMPUTE),)  # noqa: RUF005
+            places = places + (place,)  # type: ignore  # noqa: RUF005, Triton takes no starred tuples
+            arguments = arguments + (tl.load(place, mask=inside, other=0).to(COMPUTE),)  # type: ignore  # noqa: RUF005
         else:
-            arguments = arguments + (gradient,)  # noqa: RUF005, a flag keeps the formula from reading it
+            arguments = arguments + (gradient,)  # type: ignore  # noqa: RUF005, a flag keeps the formula from reading it
+    numbers = (number0, number1, number2, number3, number4, number5, number6, number7)
     for i in tl.static_range(NUMBERS):
-        number = numbers[i]
-        if COMPUTE == tl.float64:  # noqa: SIM300
-            number = number.to(tl.int64).to(tl.float64, bitcast=True)  # 0 comes as an int32
-        arguments = arguments + (number,)  # noqa: RUF005
+        arguments = arguments + (numbers[i].to(COMPUTE),)  # type: ignore  # noqa: RUF005
     for i in tl.static_range(FLAG_COUNT):
-        arguments = arguments + (FLAGS & (1 << i) != 0,)  # noqa: RUF005
+        arguments = arguments + (FLAGS & (1 << i) != 0,)  # type: ignore  # noqa: RUF005
     results = FORMULA(*arguments)
     tl.store(places[0], results[0].to(places[0].dtype.element_ty), mask=inside)
     stored = (place,)
@@ -97,7 +103,7 @@ def step_kernel(
         if PRESENT & (1 << state):
             place = places[len(stored)]
             tl.store(place, results[state + 1].to(place.dtype.element_ty), mask=inside)
-            stored = stored + (place,)  # noqa: RUF005
+            stored = stored + (place,)  # type: ignore  # noqa: RUF005
 
 
 class Plan(NamedTuple):
@@ -175,7 +181,8 @@ class Step(Op, abstract=True):
     def host(cls, *args):
         """The update in place: each tensor in pieces that stay in the cache."""
         numbers, flags, present = cls.plan(*args[: len(cls.names)])
-        lists, more, dtype = cls.lists(args, present), (*numbers, *flags), args[-1].dtype
+        lists, more = cls.lists(args, present), (*numbers, *flags)
+        dtype = lists[0][0].dtype
         narrow = dtype != dtypes.COMPUTE[dtype]
         for row in zip(*cls.with_absent(lists, present), strict=True):
             if narrow:
@@ -226,10 +233,10 @@ class Step(Op, abstract=True):
         lists = list(zip(*rows, strict=True))
         flat = [[as_contiguous(each) for each in group] for group in lists]
         wide = rows[0][0].dtype == np.float64
+        numbers = [*map(float, plan.numbers), *[0.0] * (MOST_NUMBERS - len(plan.numbers))]
         step_kernel[(program,)](
             tuple(each for group in flat for each in group), tuple(firsts), tuple(row[0].size for row in rows),
-            tuple(int(np.float64(each).view(np.int64)) if wide else float(each) for each in plan.numbers),
-            FORMULA=self.step, STATES=self.states, PRESENT=_bits(plan.present), NUMBERS=len(plan.numbers),
+            *numbers, FORMULA=self.step, STATES=self.states, PRESENT=_bits(plan.present), NUMBERS=len(plan.numbers),
             FLAG_COUNT=len(plan.flags), FLAGS=_bits(plan.flags), N=len(rows),
             COMPUTE=tl.float64 if wide else tl.float32, **config,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tritorch.ops.base import Op
+from tritorch.ops.base import Op, position_of
 from tritorch.ops.formula import Formula, formula
 from tritorch.ops.layout import broadcast_shape
 from tritorch.ops.pointwise.kernel import launch_pointwise
@@ -74,8 +74,7 @@ class Pointwise(Op, abstract=True):
     @classmethod
     def _read_signature(cls):
         cls.names, cls.defaults = cls.arguments, cls.__dict__.get("argument_defaults", ())
-        cls.saves_output = "output" in cls.saves
-        cls.saved_arguments = frozenset(cls.arguments.index(name) for name in cls.saves if name != "output")
+        cls.saved = frozenset(position_of(name, cls.arguments) for name in cls.saves)
 
     @classmethod
     def signature(cls):
@@ -140,8 +139,11 @@ class Pointwise(Op, abstract=True):
     @classmethod
     def saved_where(cls, edges):
         """Only what the wanted gradients need: the rest may then be written over."""
-        if cls.backward is not Pointwise.backward:
-            return cls.saved_arguments
+        return cls.needed_by(edges) if cls.backward is Pointwise.backward else cls.saved
+
+    @classmethod
+    def needed_by(cls, edges):
+        """The positions of what the formulas of the wanted gradients name."""
         plans = [plan for edge, plan in zip(edges, cls.gradients, strict=True) if edge is not None and plan is not None]
         return {at for _, _, needs in plans for at in needs}
 
@@ -164,8 +166,11 @@ class Pointwise(Op, abstract=True):
     @classmethod
     def batch(cls, call):
         """Broadcast, and promoted as one example is: in a batch, tensors without dimensions have one."""
+        tensors = call.tensors()
+        if len(tensors) == 1:
+            return cls.apply(*call.args)
         args = call.aligned()
-        typed = [at for at in call.tensors() if not (cls.condition and at == 0)]
+        typed = [at for at in tensors if at or not cls.condition]
         if len({args[at].array.dtype for at in typed}) > 1:
             plain = [each for each in args[cls.condition :] if not hasattr(each, "array")]
             examples = [_Outside(args[at].array.dtype, call.rank(at)) for at in typed]
@@ -227,7 +232,7 @@ def make_gradient(member, name):
     if quick is not None:
         parts["quick"] = quick
     op = type(f"{member.__name__}Gradient{suffix}", (PointwiseGradient,), parts)
-    return op, value, tuple(-1 if each == "output" else member.arguments.index(each) for each in parameters)
+    return op, value, tuple(position_of(each, member.arguments) for each in parameters)
 
 
 def product_of(slope):

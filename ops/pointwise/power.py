@@ -73,6 +73,11 @@ class Pow(Binary):
         # Powers of 0 have no slope, though the logarithm is -inf there.
         return where((input == 0) & (exponent >= 0), 0, grad * output * log(input))
 
+    @classmethod
+    def saved_where(cls, edges):
+        """As the formulas say, also in half precision."""
+        return cls.needed_by(edges)
+
     def backward(self, grad):
         """As the family's; half types in PyTorch's steps, in each of which numbers may overflow."""
         if grad.dtype not in _HALVES:
@@ -108,7 +113,7 @@ def pow_(input, exponent):
                 raise RuntimeError("Integers to negative integer powers are not allowed.")
         elif exponent == 2:
             return Square.apply(input)
-        elif exponent == 0.5:
+        elif exponent == 0.5 and not input.requires_grad:  # whose gradient reads the result, that of a power does not
             return Sqrt.apply(input)
     return Pow.apply(input, exponent)
 

@@ -118,6 +118,7 @@ class Selection(Op, abstract=True):
 
     batch = shifted("dim")
     saves = ("output",)
+    saved_results = (1,)  # the values may be written over
     choose = first_larger
     limit = staticmethod(lowest)
 
@@ -129,7 +130,7 @@ class Selection(Op, abstract=True):
 
     def backward(self, grad, _=None):
         """The gradient at the chosen index, zero elsewhere."""
-        index = self.outputs[1]
+        index = self.outputs[0]
         dim, keepdim = self.inputs[1], self.inputs[2]
         shape = self.edges[0][2]
         if not shape:

@@ -33,7 +33,7 @@ def squared(value, COMPUTE: tl.constexpr):
 
 
 # How elements of the orders that need no power are prepared and combined, from which identity.
-_DIRECT = {
+DIRECT = {
     0: (nonzero, add, 0), 1: (magnitude, add, 0), 2: (squared, add, 0), math.inf: (magnitude, larger, 0),
     -math.inf: (magnitude, smaller, math.inf),
 }  # fmt: skip
@@ -71,7 +71,7 @@ class LinalgVectorNorm(Op):
     def forward(self, input, ord, dim, keepdim):
         """A reduction of prepared elements, then the root of what is left."""
         compute, x = computed_in(input.dtype), input
-        direct = _DIRECT.get(ord)
+        direct = DIRECT.get(ord)
         if direct is None:
             x = Pow().forward(Abs().forward(_as(x, compute)), ord)
         prepare, combine, identity = direct or (widen, add, 0)

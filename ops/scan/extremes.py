@@ -107,6 +107,7 @@ class RunningExtreme(Scan, abstract=True):
     """The largest or smallest element up to each along one dimension, with its index."""
 
     saves = ("output",)
+    saved_results = (1,)  # the values may be written over
     widens = True
     choose = last_larger
     limit = staticmethod(lowest)
@@ -137,7 +138,7 @@ class RunningExtreme(Scan, abstract=True):
         """The gradient added up where each extreme came from."""
         if not grad.array.ndim:
             return (grad,)
-        return (RunSums.apply(grad, self.outputs[1], self.inputs[1]),)
+        return (RunSums.apply(grad, self.outputs[0], self.inputs[1]),)
 
     @staticmethod
     def samples(draw):

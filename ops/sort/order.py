@@ -19,12 +19,13 @@ class Ordering(Op, abstract=True):
 
     batch = shifted("dim")
     saves = ("output",)
+    saved_results = (1,)  # the values may be written over
     widens = True
 
     def backward(self, grad, _=None):
         """The gradient of each element, where it comes from."""
         shape, dim = self.edges[0][2], self.inputs[1]
-        return (Scatter.apply(grad.new_zeros(shape), dim, False, self.outputs[1], grad),)
+        return (Scatter.apply(grad.new_zeros(shape), dim, False, self.outputs[0], grad),)
 
 
 class Sort(Ordering):

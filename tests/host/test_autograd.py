@@ -380,3 +380,15 @@ def test_interceptors_see_calls_innermost_first_and_are_out_of_the_way_meanwhile
         raise ZeroDivisionError
     _ = x * x
     assert len(seen) == 2
+
+
+def test_a_result_that_no_wanted_gradient_reads_may_be_written_over():
+    x = leaf(1.0, 2.0)
+    y = x**3  # the exponent's gradient would read the result
+    y.add_(1)
+    y.sum().backward()
+    assert x.grad.tolist() == [3.0, 12.0]
+    y = torch.pow(2.0, x)
+    y.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()

@@ -91,6 +91,21 @@ def test_what_is_inside_is_freed_when_it_is_no_longer_used(reentrant):
     assert not any(ref() is not None for ref in inner)
 
 
+def test_what_was_computed_again_is_freed_when_it_was_used():
+    y = x = torch.rand(100, requires_grad=True)
+    for _ in range(3):
+        y = checkpoint(lambda value: value.exp().sin(), y, use_reentrant=False)
+    nodes, node = [], y.grad_fn
+    while node.next_functions:
+        nodes.append(node)
+        node = node.next_functions[0][0]
+    y.sum().backward()
+    assert [(node.name(), node.inputs, node.packed) for node in nodes] == [
+        ("SinBackward0", None, None), ("ExpBackward0", None, None),
+    ] * 3  # fmt: skip
+    assert x.grad is not None
+
+
 def test_arrays_inside_a_nested_checkpoint_are_freed_too():
     arrays = []
 

@@ -338,3 +338,15 @@ def test_forward_mode():
         forward_ad.make_dual(x, move)
     with forward_ad.dual_level(), pytest.raises(ValueError, match="Expected primal to be floating point"):
         forward_ad.make_dual(x.long(), move)
+
+
+def test_autograd_grad_inside_transforms():
+    x, w = _of(3, 4), _of(4, seed=1).requires_grad_()
+
+    def inner(row):
+        return tritorch.autograd.grad(row.pow(3).sum(), row, create_graph=True)[0].sum()
+
+    close(vmap(grad(inner))(x), 6 * x.numpy(), gradient=True)
+    close(grad(inner)(x[0]), 6 * x[0].numpy(), gradient=True)
+    with pytest.raises(RuntimeError, match="element 0 of tensors does not require grad"):
+        vmap(lambda row: tritorch.autograd.grad((row * w).sum(), w))(x)

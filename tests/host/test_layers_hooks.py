@@ -173,9 +173,22 @@ def test_hooks_after_loading_see_what_was_loaded_and_may_forgive(layer):
     with pytest.raises(RuntimeError, match="Unexpected key"):  # all or nothing, also where hooks have seen it
         net.load_state_dict({"0.weight": torch.zeros(2, 2), "other": torch.zeros(1)})
     assert seen == [20, "net", 0, "net"] and layer.weight.sum().item() == 20
+    with pytest.raises(RuntimeError, match=r"size mismatch for 0\.weight"):
+        net.load_state_dict({"0.weight": torch.zeros(3, 2), "0.bias": torch.ones(2)})
+    assert seen == [20, "net", 0, "net"] and layer.bias.sum().item() == 0
     net.register_load_state_dict_post_hook(lambda module, keys: keys)
     with pytest.raises(AssertionError, match="are not expected to return new values"):
         net.load_state_dict(net.state_dict())
+
+
+def test_tied_weights_are_taken_back_too():
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    net[1].weight = net[0].weight
+    net.register_load_state_dict_post_hook(lambda module, keys: None)
+    before = net[0].weight.tolist()
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        net.load_state_dict({"0.weight": torch.zeros(2, 2), "1.weight": torch.ones(2, 2), "other": torch.ones(1)})
+    assert net[0].weight.tolist() == before
 
 
 def test_assigned_state():

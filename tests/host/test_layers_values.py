@@ -183,3 +183,16 @@ def test_errors(use, error, text):
     with pytest.raises(error) as caught:
         use()
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("spatial", (1, 2, 3))
+def test_gradients_of_convolutions_as_functions(spatial):
+    x, weight = draw(2, 4, *[6] * spatial), draw(6, 2, *[3] * spatial)
+    x.requires_grad_(), weight.requires_grad_()
+    output = getattr(F, f"conv{spatial}d")(x, weight, None, 2, 1, 1, 2)
+    grad = draw(*output.shape)
+    output.backward(grad)
+    found = getattr(nn.grad, f"conv{spatial}d_input")(x.shape, weight, grad, 2, 1, 1, 2)
+    close(found, x.grad.numpy(), gradient=True)
+    found = getattr(nn.grad, f"conv{spatial}d_weight")(x, weight.shape, grad, stride=2, padding=1, groups=2)
+    close(found, weight.grad.numpy(), gradient=True)

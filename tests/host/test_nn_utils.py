@@ -11,6 +11,7 @@ from tolerances import close
 
 import tritorch as torch
 from tritorch import nn
+from tritorch.autograd.intercept import Interceptor
 from tritorch.nn.utils import rnn
 
 
@@ -61,6 +62,26 @@ def test_small_gradients_stay_and_those_that_are_not_finite_can_be_refused():
     assert nn.utils.clip_grad_norm_([], 1.0).item() == 0.0
     half = with_gradients(torch.bfloat16)
     assert nn.utils.clip_grad_norm_(half, 1.0).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("device", ["cpu", "interpreter"])
+def test_all_gradients_take_few_launches(device):
+    calls = []
+
+    class Counting(Interceptor):
+        def intercept(self, cls, args):
+            calls.append(cls.op_name)
+            return cls.apply(*args)
+
+    parameters = [torch.ones(5, device=device, requires_grad=True) for _ in range(20)]
+    for number, each in enumerate(parameters):
+        each.grad = torch.full((5,), float(number), device=device)
+    before = parameters[3].grad._version
+    with Counting():
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+    assert len(calls) < 8 and calls.count("total_norm") == calls.count("scale_tensors") == 1
+    assert parameters[3].grad._version == before + 1
+    close(parameters[3].grad, [3 / (5 * 2470) ** 0.5] * 5)
 
 
 def test_norm_and_scaling_apart():

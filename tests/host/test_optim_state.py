@@ -161,6 +161,25 @@ def test_hooks_around_a_step_run_once_and_in_order():
     assert called[4:] == ["before", "after"]
 
 
+def test_an_optimizer_around_another_needs_no_constructor():
+    class Around(optim.Optimizer):
+        def __init__(self, inner):
+            self.inner, self.param_groups, self.state = inner, inner.param_groups, inner.state
+
+        def step(self, closure=None):
+            return self.inner.step(closure)
+
+    param, called = leaf(), []
+    around = Around(optim.SGD([param], lr=0.5))
+    around.inner.register_step_post_hook(lambda *args: called.append("after"))
+    scheduler = optim.lr_scheduler.StepLR(around, 1, 0.5)
+    stepped(around, param)
+    scheduler.step()
+    around.zero_grad()
+    assert param.tolist() == [0.5] * 3 and param.grad is None and called == ["after"]
+    assert around.inner.param_groups[0]["lr"] == 0.25
+
+
 def test_a_hook_can_change_the_arguments():
     param = leaf()
     optimizer = optim.SGD([param], lr=0.5)
@@ -293,6 +312,16 @@ def test_state_under_other_keys_is_kept():
     fresh = optim.SGD([leaf()], lr=0.1)
     fresh.load_state_dict(optimizer.state_dict())
     assert fresh.state["mean"].item() == 1
+
+
+def test_parameters_that_get_their_shape_later():
+    layer = torch.nn.LazyLinear(2)
+    optimizer = optim.Adam(layer.parameters(), lr=0.5)
+    layer(torch.ones(1, 3)).sum().backward()
+    before = layer.weight.detach().clone()
+    optimizer.step()
+    assert optimizer.state[layer.weight]["exp_avg"].shape == (2, 3)
+    assert (layer.weight.detach() - before).abs().min().item() > 0.4
 
 
 def test_an_optimizer_of_one_bare_tensor():

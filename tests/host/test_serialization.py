@@ -290,6 +290,18 @@ def test_parameters_gradients_strides_and_shared_memory():
     assert (found["view"] == 7).all() and (found["row"] == 7).all() and found["row"].is_contiguous()
 
 
+def test_other_tensors_and_results_with_names():
+    marked = nn.Parameter(torch.ones(2))
+    marked.tag, marked.is_bias = "head", True
+    sparse = torch.sparse.sparse_coo_tensor([[0, 1], [2, 0]], torch.tensor([3.0, 4.0]), (2, 3))
+    lazy, most = nn.LazyLinear(3), torch.ones(2, 2).max(0)
+    found = returned({"marked": marked, "sparse": sparse, "state": lazy.state_dict(), "most": most})
+    assert found["marked"].tag == "head" and found["marked"].is_bias and isinstance(found["marked"], nn.Parameter)
+    assert found["sparse"].is_sparse and torch.equal(found["sparse"].to_dense(), sparse.to_dense())
+    assert type(found["state"]["weight"]) is nn.UninitializedParameter
+    assert type(found["most"]).__name__ == "max" and found["most"].indices.tolist() == most.indices.tolist()
+
+
 def test_columns_of_one_matrix_share_it_again():
     columns = list(torch.zeros(4, 2).unbind(1))
     first, second = returned(columns)
@@ -327,12 +339,15 @@ class Net(nn.Module):
         super().__init__()
         self.config, self.layer, self.activation = config, nn.Linear, nn.functional.relu
         self.body = nn.Sequential(nn.Linear(config.width, config.width), nn.ReLU())
-        self.head = nn.Linear(config.width, config.width)
+        self.head, self.finish = nn.Linear(config.width, config.width), self.doubled
         self.head.weight = self.body[0].weight
         self.register_buffer("count", torch.arange(3), persistent=False)
 
+    def doubled(self, x):
+        return x * 2
+
     def forward(self, x):
-        return self.activation(self.head(self.body(x)))
+        return self.finish(self.activation(self.head(self.body(x))))
 
 
 def test_a_whole_module_is_its_class_and_its_state(tmp_path):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import os
 import pickle
 import pickletools
 import zipfile
 from collections import Counter, OrderedDict, defaultdict
+from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
@@ -134,6 +137,30 @@ def test_map_location_gets_each_storage_once():
     found = loaded(data, map_location={"cuda:0": "interpreter"})
     assert [each.device.type for each in found] == ["interpreter", "interpreter", "cpu"]
     assert loaded(data, map_location=torch.device("cpu"))[0].tolist() == FLOATS.tolist()
+
+
+def test_streams_and_compressed_files(tmp_path):
+    data = zip_file(tensor("0", FLOATS), {"0": FLOATS})
+    with gzip.open(tmp_path / "x.gz", "wb") as file:
+        file.write(data)
+    with gzip.open(tmp_path / "x.gz") as file:
+        assert torch.load(file).tolist() == FLOATS.tolist()
+    plain = io.BytesIO(data)
+    only = SimpleNamespace(read=plain.read, seek=plain.seek, tell=plain.tell)
+    assert torch.load(only).tolist() == torch.load(SimpleNamespace(read=io.BytesIO(data).read)).tolist()
+    behind = io.BytesIO(b"header" + data)
+    behind.seek(6)
+    assert torch.load(behind).tolist() == FLOATS.tolist()
+
+
+def test_the_names_that_a_file_needs_allowed_are_listed(tmp_path):
+    path = tmp_path / "x.pt"
+    value = {"a": Call(Name("collections", "OrderedDict")), "b": Name("posix", "system"), "c": Name("torch", "int8")}
+    for data in (value, pickle.dumps({"a": OrderedDict(), "b": os.system}, 4)):
+        path.write_bytes(zip_file(data, {}))
+        assert torch.serialization.get_unsafe_globals_in_checkpoint(path) == ["posix.system"]
+    torch.save({"a": nn.ReLU(), "b": torch.ones(2)}, path)
+    assert torch.serialization.get_unsafe_globals_in_checkpoint(path) == ["tritorch.nn.modules.activation.ReLU"]
 
 
 def test_mapped_files_change_in_memory_only(tmp_path):

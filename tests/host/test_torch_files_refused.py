@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import random
 import resource
 import struct
 import zipfile
@@ -54,9 +55,13 @@ HOSTILE = {
     "bytes by their count, made": b"cbuiltins\nbytes\nJ\xff\xff\xff\x7f\x85\x81.",
     "a factory": b"ccollections\ndefaultdict\nctorch\ndevice\n\x85R.",
     "objects in an array": b"cnumpy\ndtype\nX\x02\x00\x00\x00O8\x85R.",
+    "a dtype of times": b"cnumpy\ndtype\nX\x02\x00\x00\x00M8\x85R.",
+    "a dtype that is code": b"cnumpy\ndtype\nX\x02\x00\x00\x0008\x85R.",
+    "a dtype with fields": b"cnumpy\ndtype\nX\x02\x00\x00\x00f8\x85R(K\x03X\x01\x00\x00\x00<K\x01NNJ\xff\xff\xff\xff"
+    b"J\xff\xff\xff\xffK\x00tb.",
     "an array by its size": b"cnumpy._core.multiarray\n_reconstruct\ncnumpy\nndarray\nJ\xff\xff\xff\x7f\x85N\x87R.",
     "a codec": b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x04\x00\x00\x00zlib\x86R.",
-    "a sparse tensor": b"ctorch._utils\n_rebuild_sparse_tensor\n.",
+    "a quantised tensor": b"ctorch._utils\n_rebuild_qtensor\n.",
 }
 
 
@@ -183,3 +188,37 @@ def test_programs_and_cuda_tensors_without_cuda_are_refused_with_the_reason():
     if not torch.cuda.is_available():
         with pytest.raises(RuntimeError, match="Attempting to deserialize object on a CUDA device"):
             loaded(zip_file(tensor("0", FLOATS, location="cuda:0"), {"0": FLOATS}))
+
+
+def own_file():
+    stream = io.BytesIO()
+    torch.save({"a": torch.ones(4, 2).t(), "b": [1, 2.5, "x", (None,)], "c": torch.ones(1).expand(3, 2)}, stream)
+    return stream.getvalue()
+
+
+WHOLE = {
+    "zip": zip_file({"a": tensor("0", FLOATS, (2, 3), (3, 1)), "b": [1, 2.5, "x", (None, True)]}, {"0": FLOATS}),
+    "legacy": legacy_file({"a": legacy_tensor("0", FLOATS), "b": [1, 2.5]}, {"0": FLOATS}),
+    "tar": tar_file(),
+    "own": own_file(),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whatever_is_changed_in_a_file_it_loads_or_is_refused_by_its_name(name):
+    draw = random.Random(5)
+    for _ in range(400):
+        data = bytearray(WHOLE[name])
+        for _ in range(draw.choice([1, 1, 2, 4])):
+            place = draw.randrange(len(data))
+            change = draw.choice(["set", "set", "drop", "insert"])
+            data[place : place + (change != "insert")] = b"" if change == "drop" else bytes([draw.randrange(256)])
+        try:
+            loaded(bytes(data))
+        except (RuntimeError, pickle.UnpicklingError) as error:
+            assert str(error).startswith(("load(): <BytesIO>: ", "don't know how to restore data location"))
+
+
+def test_places_that_are_none_are_refused():
+    with pytest.raises(RuntimeError, match=r"don't know how to restore data location .* \(tagged with xpu:0\)"):
+        loaded(zip_file(tensor("0", FLOATS, location="xpu:0"), {"0": FLOATS}))

@@ -17,6 +17,7 @@ from tritorch import creation
 from tritorch.autograd.grad_mode import no_grad
 from tritorch.autograd.inplace import bump
 from tritorch.ops.base import TABLE
+from tritorch.ops.optimizer.gradients import alike
 from tritorch.runtime import dtypes
 from tritorch.runtime.cuda import driver
 from tritorch.tensor import Tensor
@@ -111,21 +112,16 @@ class GradScaler:
     @no_grad()
     def _unscale(self, optimizer):
         """One launch for the gradients of each device and dtype; gives for each device whether one is not finite."""
-        alike: dict = defaultdict(list)
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                gradient = parameter.grad
-                if gradient is None:
-                    continue
-                if gradient.dtype is dtypes.float16:
-                    raise ValueError("Attempting to unscale FP16 gradients.")
-                alike[gradient.device, gradient.dtype].append(gradient)
-        found: dict = {}
-        for (device, _), gradients in alike.items():
+        parameters = [each for group in optimizer.param_groups for each in group["params"]]
+        gradients = [each.grad for each in parameters if each.grad is not None]
+        if any(each.dtype is dtypes.float16 for each in gradients):
+            raise ValueError("Attempting to unscale FP16 gradients.")
+        inverse, found = float(np.float32(1.0 / self._scale)), {}
+        for (device, _), some in alike(gradients).items():
             if device not in found:
                 found[device] = creation.zeros(1, device=device, dtype=dtypes.float32)
-            Unscale.apply(float(np.float32(1.0 / self._scale)), found[device], *gradients)
-            for each in gradients:
+            Unscale.apply(inverse, found[device], *some)
+            for each in some:
                 bump(each)
         return found
 

@@ -71,7 +71,9 @@ def grad(
         if not tensor.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     retain = create_graph if retain_graph is None else retain_graph
-    if is_grads_batched:
+    if any(tensor.level is not None for tensor in outputs):
+        found = __getattr__("functional").grad_of_examples(outputs, grad_outputs, inputs, retain, create_graph)
+    elif is_grads_batched:
         batches = _as_tuple(grad_outputs) if isinstance(grad_outputs, (Variable, Sequence)) else (grad_outputs,)
         found = __getattr__("functional").grad_of_batches(outputs, batches, inputs, retain, create_graph)
     else:

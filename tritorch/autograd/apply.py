@@ -11,7 +11,7 @@ from tritorch.autograd.anomaly_mode import state as anomaly
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import intercepted
 from tritorch.autograd.variable import Variable, View, next_sequence
-from tritorch.ops.base import Op
+from tritorch.ops.base import RESULT, Op
 from tritorch.runtime.device import CPU
 from tritorch.runtime.quiet import restore, silence
 
@@ -128,8 +128,9 @@ def _record(cls, args, outputs):
             edges.append(None)
     op.edges = edges
     op.sequence = next_sequence()
-    if cls.saved_arguments:
-        _save(op, args, cls.saved_where(edges) if None in edges else cls.saved_arguments)
+    saved = cls.saved_where(edges) if None in edges else cls.saved
+    if saved:
+        _save(op, args, saved)
     else:
         op.inputs = tuple([None if isinstance(arg, Variable) else arg for arg in args])
     if anomaly.enabled:
@@ -137,13 +138,13 @@ def _record(cls, args, outputs):
     if type(outputs) is not tuple:
         if outputs.array.dtype.kind in _FLOATING:
             outputs.node, outputs.requires = op, True
-        if cls.saves_output:
+        if RESULT in saved:
             op.results = (SavedOutput(outputs),)
         return
     for slot, output in enumerate(outputs):
         if output.array.dtype.kind in _FLOATING:
             output.node, output.slot, output.requires = op, slot, True
-    if cls.saves_output:
+    if RESULT in saved:
         kept = outputs if cls.saved_results is None else [outputs[at] for at in cls.saved_results]
         op.results = tuple([SavedOutput(output) for output in kept])
 

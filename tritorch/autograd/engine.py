@@ -179,7 +179,7 @@ def _own(gradient):
 
 def release(node):
     """Let go of what a node saved; a second backward through it is an error."""
-    if node.versions is not None or node.results:
+    if node.versions is not None or node.results or node.packed is not None:
         node.inputs = node.versions = node.packed = None
         node.results = FREED
 

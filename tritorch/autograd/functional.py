@@ -11,7 +11,7 @@ from tritorch.autograd.engine import Target, run
 from tritorch.autograd.grad_mode import enable_grad
 from tritorch.autograd.variable import Variable
 from tritorch.func import jacfwd
-from tritorch.func.batched import Batched, Level, bare
+from tritorch.func.batched import Batched, Level, bare, dressed, levels, without
 from tritorch.func.jacobians import basis_of
 from tritorch.ops.base import EXPORTS
 from tritorch.ops.shape.views import alias_view
@@ -343,3 +343,33 @@ def grad_of_batches(outputs, seeds, inputs, retain_graph, create_graph):
         run(outputs, [Batched(each, level) for each in seeds], targets, retain_graph, create_graph)
     found = [targets[place].gradient for place in places]
     return [None if each is None else bare(each, level) for each in found]
+
+
+def grad_of_examples(outputs, seeds, inputs, retain_graph, create_graph):
+    """What `autograd.grad` gives inside `vmap`: the gradient of each example, by inputs that each has of its own."""
+    around = [each for each in levels() if any(_has(output, each) for output in outputs)]
+    if not all(_has(each, level) for each in inputs for level in around):
+        raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
+    seeds = [seeds] * len(outputs) if seeds is None or isinstance(seeds, Variable) else seeds
+    if any(seed is None and output.numel() != 1 for seed, output in zip(seeds, outputs, strict=True)):
+        raise RuntimeError("grad can be implicitly created only for scalar outputs")
+    seeds = [
+        output.detach().new_ones(output.shape) if seed is None else seed
+        for seed, output in zip(seeds, outputs, strict=True)
+    ]
+    for level in reversed(around):
+        outputs, seeds, inputs = ([bare(each, level) for each in group] for group in (outputs, seeds, inputs))
+    with without(around):
+        found = grad(outputs, inputs, seeds, retain_graph, create_graph, allow_unused=True)
+    for level in around:
+        found = [None if each is None else dressed(each, level) for each in found]
+    return found
+
+
+def _has(tensor, level):
+    """Whether a tensor is a batch of examples of a level, or of one inside of it that is."""
+    while tensor.level is not None:
+        if tensor.level is level:
+            return True
+        tensor = tensor.value
+    return False

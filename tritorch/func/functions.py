@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from tritorch.autograd.function import Function, FunctionContext
-from tritorch.autograd.grad_mode import state
 from tritorch.autograd.variable import Variable
-from tritorch.func.batched import Batched, Level, bare
+from tritorch.func.batched import Batched, Level, bare, without
 from tritorch.ops.batching import moved
 from tritorch.utils.pytree import broadcast_prefix, tree_flatten, tree_unflatten
 
@@ -32,7 +30,7 @@ def apply_to_batch(level, function, args):
     flat, spec = tree_flatten(args)
     own = [type(each) is Batched and each.level is level for each in flat]
     values = [each.value if batched else each for each, batched in zip(flat, own, strict=True)]
-    with _without(level):
+    with without([level], repeats=False):
         if function.generate_vmap_rule:
             return _wrapped(level, *_by_made_rule(level, function, spec, own, values))
         if function.vmap is Function.vmap:
@@ -43,16 +41,6 @@ def apply_to_batch(level, function, args):
         dims = tree_unflatten([0 if batched else None for batched in own], spec)
         info = VmapInfo(level.size, level.randomness)
         return _wrapped(level, *function.vmap(info, dims, *tree_unflatten(values, spec)))
-
-
-@contextmanager
-def _without(level):
-    before = state.interceptors
-    state.interceptors = tuple([each for each in before if each is not level])
-    try:
-        yield
-    finally:
-        state.interceptors = before
 
 
 def _wrapped(level, outputs, dims):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from tritorch.autograd import engine
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.variable import Variable, next_sequence
-from tritorch.func.batched import Level, bare, dressed, levels
+from tritorch.func.batched import bare, dressed, levels, without
 from tritorch.ops.shape.views import alias_view
 from tritorch.utils.pytree import tree_flatten, tree_map_only, tree_unflatten
 
@@ -90,26 +90,10 @@ class Run:
             for output, seed in zip(outputs, seeds, strict=True)
             if isinstance(output, Variable)
         ]
-        with self.outside():
+        with without(self.levels):
             found = gradients(pairs, self.leaves, retain_graph, create)
             found = [leaf.new_zeros(leaf.shape) if g is None else g for leaf, g in zip(self.leaves, found, strict=True)]
         return [self.seen(each) for each in found]
-
-    @contextmanager
-    def outside(self):
-        """Run ops as if the levels around the run were not there; random numbers were drawn and are only repeated."""
-        before = state.interceptors
-        state.interceptors = tuple([each for each in before if each not in self.levels])
-        later = [each for each in state.interceptors if isinstance(each, Level)]
-        modes = [each.randomness for each in later]
-        for each in later:
-            each.randomness = "same"
-        try:
-            yield
-        finally:
-            state.interceptors = before
-            for each, mode in zip(later, modes, strict=True):
-                each.randomness = mode
 
 
 def reaches_out(results, leaves, began=0):

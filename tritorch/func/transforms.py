@@ -10,8 +10,9 @@ import functools
 
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.variable import Variable
+from tritorch.func.batched import without
 from tritorch.func.graph import Run, gradients, recording
-from tritorch.utils.pytree import tree_flatten, tree_map, tree_unflatten
+from tritorch.utils.pytree import tree_flatten, tree_unflatten
 
 
 def grad(func, argnums=0, has_aux=False):
@@ -160,7 +161,7 @@ class Linear:
         for each in self.points:
             each.requires = each.is_floating_point()
         pairs = list(zip(map(run.bare, outputs), self.points, strict=True))
-        with run.outside():
+        with without(run.levels):
             self.pulled = gradients(pairs, run.leaves, retain_graph=True, create_graph=True)
 
     def push(self, tangents):
@@ -170,7 +171,7 @@ class Linear:
         bare = [run.bare(each) for each in tangents]
         pairs = [(g, each) for g, each in zip(self.pulled, bare, strict=True) if g is not None]
         points = [each for each in self.points if each.requires]
-        with run.outside():
+        with without(run.levels):
             found = iter(gradients(pairs, points, retain_graph=True, create_graph=record))
             found = [next(found) if each.requires else None for each in self.points]
             found = [u.new_zeros(u.shape) if g is None else g for u, g in zip(self.points, found, strict=True)]
@@ -236,12 +237,12 @@ def linearize(func, *primals):
         moves, own = tree_flatten(tangents)
         if own != spec:
             raise RuntimeError(f"Expected the tangents {own} to have the same argspec as the primals {spec}")
-        for each, move in zip(flat, moves, strict=True):
+        for at, (each, move) in enumerate(zip(flat, moves, strict=True)):
             if each.shape != move.shape:
                 raise RuntimeError(
-                    f"Expected the tangent of shape {list(move.shape)} to have the shape of its primal, "
-                    f"{list(each.shape)}"
+                    f"tangent:{at} with shape {move.shape} in flattened pytree doesn't match the shape {each.shape} of "
+                    "the corresponding primal."
                 )
         return tree_unflatten(linear.push(moves), of_output)
 
-    return tree_map(lambda each: each, run.handed_on(run.result)), push
+    return run.handed_on(run.result), push

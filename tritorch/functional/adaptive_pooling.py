@@ -10,6 +10,7 @@ import numpy as np
 from tritorch import creation
 from tritorch.functional.drawing import draw_uniform
 from tritorch.functional.pooling import AvgPool, unbatched
+from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import EXPORTS, TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.pooling.shape import evenly, refuse_types, volume, windows_of
@@ -83,14 +84,15 @@ def _pooled_by(input, bounds, sizes, longest):
 
 def _make_adaptive(ndim):
     mean, largest = f"adaptive_avg_pool{ndim}d", f"adaptive_max_pool{ndim}d"
+    policy = FLOAT32_ON_CPUS if ndim == 3 else None
 
-    @export(f"nn.functional.{mean}", *([mean] if ndim == 1 else []))
+    @export(f"nn.functional.{mean}", *([mean] if ndim == 1 else []), autocast=policy)
     def adaptive_avg_pool(input, output_size):
         """The means of `output_size` windows that cover the input as evenly as they can."""
         sizes = _wanted(mean, ndim, input, output_size)
         return unbatched(lambda x: even_mean(x, sizes), input, ndim)
 
-    @export(f"nn.functional.{largest}_with_indices", *([largest] if ndim == 1 else []))
+    @export(f"nn.functional.{largest}_with_indices", *([largest] if ndim == 1 else []), autocast=policy)
     def adaptive_max_pool_with_indices(input, output_size, return_indices=False):
         """The largest elements of `output_size` windows that cover the input evenly, and their places."""
         sizes = _wanted(largest, ndim, input, output_size)
@@ -101,7 +103,7 @@ def _make_adaptive(ndim):
             )
         return unbatched(lambda x: _even_max(x, sizes), input, ndim)
 
-    @export(f"nn.functional.{largest}")
+    @export(f"nn.functional.{largest}", autocast=policy)
     def adaptive_max_pool(input, output_size, return_indices=False):
         """The largest elements of `output_size` windows that cover the input as evenly as they can."""
         found = adaptive_max_pool_with_indices(input, output_size)
@@ -197,14 +199,14 @@ def _pooled_at(x, samples, taps, sizes):
 def _make_fractional(ndim):
     op = f"fractional_max_pool{ndim}d"
 
-    @export(f"nn.functional.{op}_with_indices")
+    @export(f"nn.functional.{op}_with_indices", autocast=FLOAT32_ON_CPUS)
     def with_indices(
         input, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None
     ):
         """The largest elements of windows that lie a random step apart, and where in their plane they are."""
         return _fractional(op, ndim, input, kernel_size, output_size, output_ratio, _random_samples)
 
-    @export(f"nn.functional.{op}")
+    @export(f"nn.functional.{op}", autocast=FLOAT32_ON_CPUS)
     def fractional_max_pool(
         input, kernel_size, output_size=None, output_ratio=None, return_indices=False, _random_samples=None
     ):
@@ -271,7 +273,7 @@ def _check_unpool(op, input, indices, sizes):
 def _make_unpool(ndim):
     op = f"max_unpool{ndim}d"
 
-    @export(f"nn.functional.{op}")
+    @export(f"nn.functional.{op}", autocast=FLOAT32_ON_CPUS)
     def max_unpool(input, indices, kernel_size, stride=None, padding=0, output_size=None):
         """Zeros, but the elements of `input` at `indices` of their plane: what max_pool gave, put back."""
         need_tensors(op, input=input, indices=indices)

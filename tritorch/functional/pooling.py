@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.pooling.shape import check_line, check_pool, refuse_types, windows_of
@@ -31,8 +32,9 @@ def _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode
 
 def _make_max_pool(ndim):
     op = f"max_pool{ndim}d"
+    policy = FLOAT32_ON_CPUS if ndim == 3 else None
 
-    @export(f"nn.functional.{op}")
+    @export(f"nn.functional.{op}", autocast=policy)
     def max_pool(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
         """The largest element of each window, and with `return_indices` where in its plane it is."""
         found = _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode)
@@ -40,14 +42,14 @@ def _make_max_pool(ndim):
 
     names = [f"{op}_with_indices", f"nn.functional.{op}_with_indices"]
 
-    @export(*(names if ndim == 1 else names[1:]))
+    @export(*(names if ndim == 1 else names[1:]), autocast=policy)
     def max_pool_with_indices(
         input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
     ):
         """The largest element of each window, and where in its plane it is."""
         return _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode)
 
-    @export(op)
+    @export(op, autocast=policy)
     def max_pool_values(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
         """The largest element of each window."""
         return _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode)[0]
@@ -90,7 +92,7 @@ def avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, coun
 def _make_avg_pool(ndim):
     op = f"avg_pool{ndim}d"
 
-    @export(f"nn.functional.{op}")
+    @export(f"nn.functional.{op}", autocast=FLOAT32_ON_CPUS if ndim == 3 else None)
     def avg_pool(
         input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
     ):

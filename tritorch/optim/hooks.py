@@ -26,12 +26,15 @@ def register_optimizer_step_post_hook(hook):
 
 
 def hooked(step):
-    """A `step` with the hooks around it; a step that calls that of its base class runs them once."""
+    """A `step` with the hooks around it; a step that calls that of its base class runs them once.
+
+    An optimizer around another one, which never called the constructor of its base class, has none.
+    """
 
     @functools.wraps(step)
     def wrapper(*args, **kwargs):
         self = args[0]
-        if self.__dict__.get("_stepping"):
+        if self.__dict__.get("_stepping") or "_optimizer_step_pre_hooks" not in self.__dict__:
             return step(*args, **kwargs)
         for hook in chain(tuple(_global_pre_hooks.values()), tuple(self._optimizer_step_pre_hooks.values())):
             changed = hook(self, args, kwargs)

@@ -8,8 +8,8 @@ from copy import deepcopy
 from tritorch import creation
 from tritorch.autograd.grad_mode import no_grad
 from tritorch.autograd.inplace import bump
-from tritorch.nn import Module
 from tritorch.nn.modules.batchnorm import _BatchNorm
+from tritorch.nn.modules.module import Module
 from tritorch.ops.base import TABLE
 from tritorch.optim.lr_scheduler.base import LRScheduler, one_per_group
 from tritorch.runtime import dtypes

@@ -7,6 +7,7 @@ memory share it again when loaded. Loading runs nothing that the file says.
 
 from __future__ import annotations
 
+from tritorch.serialization.listing import get_unsafe_globals_in_checkpoint as get_unsafe_globals_in_checkpoint
 from tritorch.serialization.reading import load as load
 from tritorch.serialization.safe import add_safe_globals as add_safe_globals
 from tritorch.serialization.safe import clear_safe_globals as clear_safe_globals

@@ -16,6 +16,7 @@ NO_CUDA = (
     "Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is False. If you are running on a "
     "CPU-only machine, please use torch.load with map_location=torch.device('cpu') to map your storages to the CPU."
 )
+UNKNOWN = "don't know how to restore data location of torch.storage.UntypedStorage"
 
 
 class Storage:
@@ -109,7 +110,10 @@ def _placed(whole, location, map_location):
 
 
 def _restored(whole, location):
-    device = Device(location)
+    try:
+        device = Device(location)
+    except RuntimeError:
+        raise RuntimeError(f"{UNKNOWN} (tagged with {location})") from None
     if device.is_cuda:
         from tritorch.runtime.cuda import driver
 

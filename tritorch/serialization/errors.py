@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import struct
+
+# What Python raises where a file says things that do not fit together; exceptions of the user's classes are `Raised`.
+ILL_FORMED = (LookupError, ValueError, TypeError, AttributeError, OverflowError, RuntimeError, struct.error)
 
 
 class Corrupt(Exception):

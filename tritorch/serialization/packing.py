@@ -13,13 +13,16 @@ from functools import partial
 
 import numpy as np
 
-from tritorch.nn.parameter import Parameter
+from tritorch.autograd.variable import Variable
+from tritorch.nn.parameter import Parameter, is_lazy
 from tritorch.serialization import container, kinds, regions
 from tritorch.serialization.objects import path_of
 from tritorch.tensor import Tensor
 
 PLAIN = (type(None), bool, str, int)
 HIDDEN = ("_modules", "_parameters", "_buffers")  # so that a module's tensors have the names of its state_dict
+# What a tensor has of itself; other attributes were put there by the user.
+INTERNAL = frozenset(("array", "device", "post_accumulate_hooks", *vars(Variable)))
 CODE = (type, types.FunctionType, types.BuiltinFunctionType)
 
 
@@ -82,12 +85,20 @@ class Packer:
     # ---------------------------------------------------------------------------------------- tensors and arrays
 
     def _tensor(self, value, path):
+        if is_lazy(value):
+            kind, (requires, device, dtype) = value.__reduce__()
+            return {"lazy": [issubclass(kind, Parameter), requires, [device.type, device.index], dtype.name]}
+        if value.is_sparse:
+            parts = [self.pack(each, path) for each in (value._indices(), value._values())]
+            return self._enter({"sparse": [*parts, list(value.size()), value.is_coalesced()]}, value)
         device, key = value.device, "parameter" if isinstance(value, Parameter) else "tensor"
         entry = self._enter({key: None, "device": [device.type, device.index]}, value)
         if value.requires_grad is not (key == "parameter"):
             entry["requires_grad"] = value.requires_grad
         if type(value) not in (Tensor, Parameter):
             entry["class"] = path_of(type(value))
+        if own := {name: each for name, each in vars(value).items() if name not in INTERNAL}:
+            entry["attributes"] = self.pack(own, path)
         self.members.append(regions.Member(entry, key, value.detach().array, path))
         return entry
 
@@ -107,6 +118,8 @@ class Packer:
             return {"global": self._path(value, path)}
         if isinstance(value, enum.Enum):
             return {"member": [self._path(type(value), path), value.name]}
+        if type(value) is types.MethodType:
+            return {"method": [self.pack(value.__self__, path), value.__name__]}
         if type(value) is partial:
             parts = [value.func, list(value.args), value.keywords]
             return {"partial": [self.pack(each, _longer(path, str(n))) for n, each in enumerate(parts)]}

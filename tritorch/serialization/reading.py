@@ -8,7 +8,7 @@ import struct
 import zipfile
 
 from tritorch.serialization import container
-from tritorch.serialization.errors import Corrupt, Raised, Refused
+from tritorch.serialization.errors import ILL_FORMED, Corrupt, Raised, Refused
 from tritorch.serialization.npz import read_npz
 from tritorch.serialization.source import opened
 from tritorch.serialization.torch_files import read_archive
@@ -41,6 +41,8 @@ def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=No
             raise RuntimeError(f"load(): {source.name}: {error}") from None
         except Raised as error:
             raise error.error from None
+        except ILL_FORMED as error:
+            raise RuntimeError(f"load(): {source.name}: it is corrupt ({type(error).__name__}: {error})") from error
         except Refused as error:
             raise pickle.UnpicklingError(f"load(): {source.name}: {'' if trust else FAILED}{error}") from None
     assembly.place(map_location)

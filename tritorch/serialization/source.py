@@ -12,6 +12,10 @@ import numpy as np
 from tritorch.serialization.errors import Corrupt
 
 PIECE = 1 << 24
+NOT_SEEKABLE = (
+    "'{}' object has no attribute 'seek'. You can only torch.load from a file that is seekable. Please pre-load the "
+    "data into a buffer like io.BytesIO and try to load from it instead."
+)
 
 
 class Source:
@@ -40,12 +44,18 @@ class Source:
         self.file.seek(start)
         done = 0
         while done < length:
-            part = self.file.read(min(length - done, PIECE))
-            if not part:
+            count = self._read_into(memoryview(found)[done : done + PIECE])
+            if not count:
                 raise Corrupt(f"it is truncated: {length - done} bytes are missing")
-            found[done : done + len(part)] = np.frombuffer(part, np.uint8)
-            done += len(part)
+            done += count
         return found
+
+    def _read_into(self, space):
+        if hasattr(self.file, "readinto"):
+            return self.file.readinto(space)
+        part = self.file.read(len(space))
+        space[: len(part)] = part
+        return len(part)
 
 
 @contextlib.contextmanager
@@ -56,14 +66,18 @@ def opened(f, mapped=False):
             raise ValueError("f must be a file path in order to use the mmap argument")
         yield Source(_seekable(f), getattr(f, "name", None) or f"<{type(f).__name__}>")
         return
+    if not isinstance(f, (str, os.PathLike)):
+        raise AttributeError(NOT_SEEKABLE.format(type(f).__name__))
     with open(f, "rb") as file:
         yield Source(file, os.fspath(f), mapped)
 
 
 def _seekable(f):
+    """The file itself if it can go back and forth, else what is left to read in it."""
     try:
         start = f.tell()
+        f.seek(0, os.SEEK_END)
         f.seek(start)
-    except (AttributeError, OSError, io.UnsupportedOperation):
+    except (AttributeError, OSError, ValueError):  # a stream, or a compressed file
         return io.BytesIO(f.read())
     return io.BytesIO(f.read()) if start else f

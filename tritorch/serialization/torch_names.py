@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, defaultdict, deque
 
 import numpy as np
 
-from tritorch.nn.parameter import Parameter
+from tritorch.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import Device
-from tritorch.runtime.memory_format import strided
+from tritorch.runtime.memory_format import sparse_coo, strided
+from tritorch.serialization import container
 from tritorch.serialization.errors import Refused
+from tritorch.serialization.packing import INTERNAL
 from tritorch.serialization.unpickler import Global
 from tritorch.tensor import Size, Tensor
 
@@ -19,7 +22,6 @@ STORAGES = {
     "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool",
 }  # fmt: skip
 UNSUPPORTED = {
-    "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
     "torch._utils._rebuild_sparse_csr_tensor": "a sparse tensor",
     "torch._utils._rebuild_qtensor": "a quantised tensor",
     "torch._utils._rebuild_nested_tensor": "a nested tensor",
@@ -29,6 +31,7 @@ UNSUPPORTED = {
     "torch.ComplexDoubleStorage": "a complex tensor",
     "torch.jit._pickle.build_intlist": "a TorchScript program",
 }
+LAYOUTS = {repr(each): each for each in (strided, sparse_coo)}
 PLAIN_FACTORIES = (None, dict, list, set, tuple, int, float, str, bool, OrderedDict, Counter)
 
 
@@ -70,18 +73,16 @@ def _encode(text, encoding="latin1", *errors):
 
 
 def _dtype(spec, *_):
-    found = np.dtype(spec) if isinstance(spec, str) else None
-    if found is None or found.hasobject or found.fields is not None or found.subdtype is not None:
-        raise Refused(f"Trying to make a NumPy array of dtype {spec!r}")
-    return np.dtype(found, copy=True)
+    return np.dtype(container.plain_dtype(spec, kinds="?biufcSU"), copy=True)
 
 
 def _set_dtype(instance, state):
-    """The state of a plain dtype: only its byte order, and the size of a string's."""
-    plain = len(state) >= 8 and state[1] in ("<", ">", "|", "=") and state[2:5] == (None, None, None)
-    if not plain or (state[5] not in (-1, instance.itemsize)) or len(state) > 8:
-        raise Refused("Trying to make a NumPy dtype with fields")
-    instance.__setstate__(state[:8])
+    """The state of a plain dtype. NumPy believes what it is given, so only the byte order is taken from the file."""
+    order, fields = state[1], state[2:5]
+    sizes = (instance.itemsize, instance.alignment) if instance.kind in "SU" else (-1, -1)
+    if order not in ("<", ">", "|", "=") or fields != (None, None, None) or state[5:7] != sizes or len(state) > 8:
+        raise Refused("Trying to make a NumPy dtype that is not a plain one")
+    instance.__setstate__((3, order, None, None, None, *sizes, 0))
 
 
 def _empty_array(kind, shape, code):
@@ -91,12 +92,14 @@ def _empty_array(kind, shape, code):
 
 
 def _set_array(instance, state):
-    _, shape, dtype, _, data = state
-    if not isinstance(dtype, np.dtype) or dtype.hasobject or not isinstance(data, bytes):
-        raise Refused("Trying to fill a NumPy array with objects")
-    if int(np.prod(shape, dtype=object)) * dtype.itemsize != len(data):
+    """The state of an array, checked, since NumPy believes what it is given."""
+    _, shape, dtype, fortran, data = state
+    plain = isinstance(shape, tuple) and len(shape) <= 32 and all(type(size) is int and size >= 0 for size in shape)
+    if not plain or not isinstance(dtype, np.dtype) or dtype.hasobject or type(data) is not bytes:
+        raise Refused("Trying to fill a NumPy array with something else than elements")
+    if math.prod(shape) * dtype.itemsize != len(data):
         raise Refused(f"Trying to fill a NumPy array of shape {shape} with {len(data)} bytes")
-    instance.__setstate__(state)
+    instance.__setstate__((1, shape, dtype, bool(fortran), data))
 
 
 def _scalar(dtype, data):
@@ -136,9 +139,9 @@ CONTAINERS = {
 
 
 def _layout(name):
-    if name != "torch.strided":
+    if name not in LAYOUTS:
         raise Refused(f"Trying to load a tensor with layout {name}, which tritorch does not have")
-    return strided
+    return LAYOUTS[name]
 
 
 def _fixed():
@@ -154,11 +157,22 @@ def _fixed():
     found["torch.device"] = Global(Device, Device)
     found["torch.Tensor"] = found["torch._tensor.Tensor"] = Global(Tensor)
     found["torch.nn.parameter.Parameter"] = Global(Parameter)
+    for kind in (UninitializedParameter, UninitializedBuffer):
+        found[f"torch.nn.parameter.{kind.__name__}"] = Global(kind, kind)
     found["torch.serialization._get_layout"] = Global(_layout, _layout)
     return found
 
 
 ALWAYS = CONTAINERS | NUMPY | _fixed()
+
+
+def _with_attributes(made, state):
+    """A tensor with what the user had put on it, of a state that is a dict of attributes."""
+    for name, value in state.items() if isinstance(state, dict) else ():
+        if name in INTERNAL or hasattr(type(made), name):
+            raise Refused(f"Trying to set {name!r} of a tensor")
+        setattr(made, name, value)
+    return made
 
 
 def tensor_makers(assembly):
@@ -176,7 +190,18 @@ def tensor_makers(assembly):
     def rebuild_from_type(function, kind, arguments, state):
         if function not in makers:
             raise Refused("Trying to make a tensor by what makes none")
-        return function(*arguments)
+        return _with_attributes(function(*arguments), state)
+
+    def rebuild_parameter_with_state(data, requires_grad, hooks, state):
+        return _with_attributes(rebuild_parameter(data, requires_grad), state)
+
+    def rebuild_sparse(layout, data):
+        from tritorch.sparse import sparse_coo_tensor
+
+        if layout is not sparse_coo:
+            raise Refused(f"it holds a tensor of layout {layout}, which tritorch does not have")
+        indices, values, size, *coalesced = data
+        return sparse_coo_tensor(indices, values, size, is_coalesced=bool(coalesced and coalesced[0]))
 
     makers = (rebuild, rebuild_typed, rebuild_parameter)
     return {
@@ -184,6 +209,9 @@ def tensor_makers(assembly):
         "torch._utils._rebuild_tensor_v2": Global(rebuild, rebuild),
         "torch._utils._rebuild_tensor_v3": Global(rebuild_typed, rebuild_typed),
         "torch._utils._rebuild_parameter": Global(rebuild_parameter, rebuild_parameter),
-        "torch._utils._rebuild_parameter_with_state": Global(rebuild_parameter, rebuild_parameter),
+        "torch._utils._rebuild_parameter_with_state": Global(
+            rebuild_parameter_with_state, rebuild_parameter_with_state
+        ),
+        "torch._utils._rebuild_sparse_tensor": Global(rebuild_sparse, rebuild_sparse),
         "torch._tensor._rebuild_from_type_v2": Global(rebuild_from_type, rebuild_from_type),
     }

@@ -105,6 +105,12 @@ class _Emitter:
         return "obj" + "".join(f"[{label!r}]" for label in self.path)
 
     def _tensor(self, value):
+        if value.is_sparse:
+            size = tuple(value.size())
+            data = value._indices(), value._values(), Size(size), value.is_coalesced()
+            self.call("torch._utils", "_rebuild_sparse_tensor", value.layout, data)
+            self.remember(value)
+            return
         array = value.detach().array
         if min(array.strides, default=0) < 0:
             array = np.ascontiguousarray(array)

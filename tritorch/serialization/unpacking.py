@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from functools import partial
 
 import numpy as np
 
-from tritorch.nn.parameter import Parameter
+from tritorch.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import Device
-from tritorch.serialization import kinds, objects
+from tritorch.serialization import container, kinds, objects
 from tritorch.serialization.assembly import Assembly, Storage
-from tritorch.serialization.errors import Corrupt, Refused
+from tritorch.serialization.errors import ILL_FORMED, Corrupt, Refused
+from tritorch.serialization.packing import INTERNAL
 from tritorch.serialization.safe import set_state
 
 RULES: dict = {}  # the first key of an entry -> the function that makes its value
@@ -46,7 +48,7 @@ class Unpacker:
                 return kinds.BY_NAME[key].unpack(value[key], self.unpack)
             if key in RULES:
                 return RULES[key](self, value[key], value)
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        except ILL_FORMED as error:
             what = f"{type(error).__name__}: {error}"
             raise Corrupt(f"the structure in its metadata is corrupt ({what})") from None
         raise Corrupt(f"the structure in its metadata has an entry of unknown kind {key!r}")
@@ -105,6 +107,30 @@ def _strides(shape, order):
     return strides
 
 
+def _with_attributes(unpacker, made, entry):
+    """A tensor with what the user had put on it."""
+    for name, value in unpacker.unpack(entry["attributes"]).items() if "attributes" in entry else ():
+        if name in INTERNAL or name in dir(type(made)):
+            raise Corrupt(f"a tensor has an attribute {name!r}, which would change what it is")
+        setattr(made, name, value)
+    return unpacker.keep(entry, made)
+
+
+@_rule("lazy")
+def _lazy(unpacker, parts, entry):
+    parameter, requires, device, name = parts
+    kind = UninitializedParameter if parameter else UninitializedBuffer
+    return kind(requires, Device(*device), dtypes.NAMES[name])
+
+
+@_rule("sparse")
+def _sparse(unpacker, parts, entry):
+    from tritorch.sparse import sparse_coo_tensor
+
+    indices, values = unpacker.unpack(parts[0]), unpacker.unpack(parts[1])
+    return unpacker.keep(entry, sparse_coo_tensor(indices, values, parts[2], is_coalesced=parts[3]))
+
+
 @_rule("tensor")
 def _tensor(unpacker, name, entry):
     made = unpacker.tensor(name, str(Device(*entry["device"])), entry)
@@ -112,7 +138,7 @@ def _tensor(unpacker, name, entry):
         made = unpacker.assembly.alias(made, unpacker.find(entry["class"]))
     if entry.get("requires_grad", False):
         made.requires_grad_()
-    return unpacker.keep(entry, made)
+    return _with_attributes(unpacker, made, entry)
 
 
 @_rule("parameter")
@@ -121,7 +147,7 @@ def _parameter(unpacker, name, entry):
     kind = unpacker.find(entry["class"]) if "class" in entry else Parameter
     made = unpacker.assembly.alias(data, kind)
     made.requires = bool(entry.get("requires_grad", True))
-    return unpacker.keep(entry, made)
+    return _with_attributes(unpacker, made, entry)
 
 
 @_rule("array")
@@ -129,9 +155,7 @@ def _array(unpacker, stored, entry):
     if isinstance(stored, str):
         return unpacker.array(stored)
     name, code, shape = stored
-    kind = np.dtype(code)
-    if kind.hasobject or kind.fields is not None:
-        raise Corrupt(f"array {name!r} has dtype {code}")
+    kind = container.plain_dtype(code)
     return unpacker.array(name).reshape(-1).view(np.uint8).view(kind).reshape(shape)
 
 
@@ -152,7 +176,17 @@ def _global(unpacker, path, entry):
 
 @_rule("member")
 def _member(unpacker, parts, entry):
-    return unpacker.find(parts[0])[parts[1]]
+    kind = unpacker.find(parts[0])
+    if not (isinstance(kind, type) and issubclass(kind, Enum)):
+        raise Refused(f"it holds a member of {parts[0]}, which is no enumeration")
+    return kind[parts[1]]
+
+
+@_rule("method")
+def _method(unpacker, parts, entry):
+    owner, name = unpacker.unpack(parts[0]), parts[1]
+    unpacker.find(objects.path_of(type(owner)) or "")  # only of objects that the file may have
+    return getattr(owner, name)
 
 
 @_rule("partial")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from tritorch.serialization.errors import Corrupt, Refused
+from tritorch.serialization.errors import ILL_FORMED, Corrupt, Refused
 
 LONGEST_LINE = 64 * 1024
 
@@ -44,7 +44,7 @@ class Machine:
             while (code := self.byte()) != ord("."):
                 instructions[code](self)
             return self.stack.pop()
-        except (LookupError, ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
+        except ILL_FORMED as error:
             what = f"{type(error).__name__}: {error}"
             raise Corrupt(f"its pickle is corrupt near byte {self.position} ({what})") from None
 

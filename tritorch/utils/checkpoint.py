@@ -180,10 +180,13 @@ class _SecondRun(saved_tensors_hooks):
     """Hands what is saved to the holders of the first run, in order."""
 
     def __init__(self, frame):
-        super().__init__(self.take, lambda tensor: tensor)
         self.frame, self.count, self.different = frame, 0, []
 
-    def take(self, tensor):
+    def unpack_hook(self, tensor):
+        """What was packed: the tensor itself."""
+        return tensor
+
+    def pack_hook(self, tensor):
         """Keep a tensor for its holder, and stop after the last."""
         holders, number = self.frame.holders, self.count
         if number >= len(holders):

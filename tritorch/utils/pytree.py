@@ -24,6 +24,11 @@ class TreeSpec:
         self.num_leaves = sum(child.num_leaves for child in children_specs) if type is not None else 1
         self.num_children = len(children_specs)
 
+    @property
+    def names(self):
+        """The keys of a dict, in order."""
+        return self.context[1] if self.type is defaultdict else self.context
+
     def is_leaf(self):
         """Whether it is one leaf."""
         return self.type is None
@@ -42,7 +47,8 @@ class TreeSpec:
             return "*"
         deeper = indent + 2
         parts = f",\n{' ' * deeper}".join(child.__repr__(deeper) for child in self.children_specs)
-        return f"TreeSpec({self.type.__name__}, {self.context}, [{parts}])"
+        name = self.type.__name__ if self.type in CONTAINERS else "namedtuple"
+        return f"TreeSpec({name}, {self.context}, [{parts}])"
 
 
 class LeafSpec(TreeSpec):
@@ -113,7 +119,7 @@ def tree_unflatten(leaves, treespec):
     leaves = list(leaves)
     if len(leaves) != treespec.num_leaves:
         raise ValueError(
-            f"tree_unflatten(leaves, treespec): `leaves` has length {len(leaves)} but the spec refers to a pytree that "
+            f"treespec.unflatten(leaves): `leaves` has length {len(leaves)} but the spec refers to a pytree that "
             f"holds {treespec.num_leaves} items ({treespec})."
         )
     return _put_together(iter(leaves), treespec)
@@ -137,17 +143,31 @@ def tree_structure(tree, is_leaf=None):
 
 
 def tree_map(func, tree, *rests, is_leaf=None):
-    """The tree with func(leaf, ...) for each leaf, and those at its place in `rests`, which have its shape."""
+    """The tree with func(leaf, ...) for each leaf, and what stands at its place in `rests`."""
     leaves, spec = tree_flatten(tree, is_leaf)
-    others = [_matching(spec, rest) for rest in rests]
+    others = []
+    for rest in rests:
+        others.append([])
+        _take_apart_as(spec, rest, others[-1])
     return tree_unflatten([func(*each) for each in zip(leaves, *others, strict=True)], spec)
 
 
-def _matching(spec, tree):
-    leaves, own = tree_flatten(tree)
-    if own != spec:
-        raise ValueError(f"Node type mismatch; expected {spec}, but got {own}.")
-    return leaves
+def _take_apart_as(spec, tree, found):
+    """What stands in a tree where `spec` has its leaves."""
+    if spec.is_leaf():
+        found.append(tree)
+        return
+    if type(tree) is not spec.type:
+        raise ValueError(f"Node type mismatch; expected {spec.type!r}, but got {type(tree)!r}.")
+    children, context = _container(tree).flatten(tree)
+    if len(children) != spec.num_children:
+        raise ValueError(f"Node arity mismatch; expected {spec.num_children}, but got {len(children)}.")
+    if context != spec.context and isinstance(tree, dict):
+        if set(tree) != set(spec.names):
+            raise ValueError(f"Node keys mismatch; expected {list(spec.names)}, but got {list(tree)}.")
+        children = [tree[key] for key in spec.names]
+    for child, part in zip(children, spec.children_specs, strict=True):
+        _take_apart_as(part, child, found)
 
 
 def tree_map_only(kind, func, tree, is_leaf=None):

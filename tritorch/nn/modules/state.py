@@ -138,17 +138,18 @@ class ModuleState:
         loading.writes = []
         _load_tree(self, loading, "", metadata, assign, missing, unexpected, errors)
         keys = _IncompatibleKeys(missing, unexpected)
-        hooked = any(module._load_state_dict_post_hooks for module in self.modules())
         with no_grad():
-            if hooked and not errors:  # they see what was loaded, and may say that a key is not missed after all
+            written = not errors and any(module._load_state_dict_post_hooks for module in self.modules())
+            if written:  # the hooks see what was loaded, and may say that a key is not missed after all
                 for write in loading.writes:
                     write.do(keep=True)
                 _run_post_hooks(self, keys)
             errors = (_complaints(keys) if strict else []) + errors
-            for write in loading.writes:
-                if hooked and errors:
+            if written and errors:
+                for write in reversed(loading.writes):
                     write.undo()
-                elif not hooked and not errors:
+            elif not written and not errors:
+                for write in loading.writes:
                     write.do()
         if errors:
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t" + "\n\t".join(errors))

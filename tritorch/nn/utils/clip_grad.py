@@ -6,10 +6,13 @@ import warnings
 
 from tritorch import creation
 from tritorch.autograd.grad_mode import no_grad
-from tritorch.ops.base import EXPORTS
+from tritorch.autograd.inplace import bump
+from tritorch.ops.base import EXPORTS, TABLE
+from tritorch.ops.optimizer.gradients import alike
 from tritorch.tensor import Tensor
 
 _norm, _stack = EXPORTS["linalg.vector_norm"], EXPORTS["stack"]
+TotalNorm, ScaleTensors = TABLE["total_norm"], TABLE["scale_tensors"]
 
 
 def _as_list(tensors):
@@ -22,12 +25,17 @@ def _gradients(parameters):
 
 @no_grad()
 def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=None):
-    """The norm of all elements of all tensors together: the norm of their norms."""
+    """The norm of all elements of all tensors together: two launches for those of one device and dtype."""
     tensors, kind = _as_list(tensors), float(norm_type)
     if not tensors:
         return creation.tensor(0.0)
-    device = tensors[0].device
-    total = _norm(_stack([_norm(each, kind).to(device) for each in tensors]), kind)
+    if kind in TotalNorm.ORDERS:
+        norms = [TotalNorm.apply(kind, *some) for some in alike(tensors).values()]
+    else:
+        norms = [_norm(each, kind) for each in tensors]
+    total = norms[0]
+    if len(norms) > 1 or kind not in TotalNorm.ORDERS:
+        total = _norm(_stack([each.to(tensors[0].device) for each in norms]), kind)
     if error_if_nonfinite and not total.isfinite().item():
         raise RuntimeError(
             f"The total norm of order {kind} for gradients from `parameters` is non-finite, so it cannot be clipped. "
@@ -41,8 +49,10 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
 def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None):
     """Scale all gradients by max_norm / total_norm where that makes them smaller."""
     factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)  # no branch: the host need not wait for the norm
-    for each in _gradients(parameters):
-        each.mul_(factor.to(each.device))
+    for (device, _), some in alike(_gradients(parameters)).items():
+        ScaleTensors.apply(factor.to(device), *some)
+        for each in some:
+            bump(each)
 
 
 def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False, foreach=None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 
 from tritorch.nn import Module
 from tritorch.vision.transforms import functional as F
@@ -75,6 +76,9 @@ class WeightsEnum(Enum):
     def __repr__(self):
         return f"{type(self).__name__}.{self._name_}"
 
+    def __reduce_ex__(self, protocol):
+        return getattr, (type(self), self._name_)
+
     @property
     def url(self):
         return self.value.url
@@ -90,12 +94,14 @@ class WeightsEnum(Enum):
 
 def entry(file, crop=224, resize=256, interpolation="bilinear", mean=MEAN, std=DEVIATION):
     """The weights in a file of PyTorch's server, for images of `crop` x `crop` cut out of `resize`."""
-    mode = InterpolationMode(interpolation)
-
-    def transforms(**kwargs):
-        settings = {"crop_size": crop, "resize_size": resize, "mean": mean, "std": std, "interpolation": mode}
-        return ImageClassification(**{**settings, **kwargs})
-
+    transforms = partial(
+        ImageClassification,
+        crop_size=crop,
+        resize_size=resize,
+        mean=mean,
+        std=std,
+        interpolation=InterpolationMode(interpolation),
+    )
     return Weights(BASE + file, transforms)
 
 
