@@ -158,24 +158,26 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """The mean of -weight[target] input[target] over rows whose target is not `ignore_index`."""
     reduction = reduction_of(size_average, reduce, reduction)
-    check_classes(input, target, weight)
+    target = checked_classes(input, target, weight)
     return TABLE["nll_loss"].apply(input, target, weight, ignore_index, reduction)[0]
 
 
-def check_classes(input, target, weight):
-    """Refuse targets and weights that do not fit the input, in PyTorch's words."""
+def checked_classes(input, target, weight):
+    """The target; one that does not fit the input, or a weight, is refused in PyTorch's words."""
     shape, own = input.array.shape, target.array.shape
     if not shape:
         raise ValueError("Expected 1 or more dimensions (got 0)")
     if len(shape) > 1 and own and shape[0] != own[0]:
         raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({own[0]}).")
+    if len(shape) == 1 and len(own) == 1 and own != (1,):
+        raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {own[0]}")
+    if len(shape) <= 2 and len(own) > 1:
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
     if target.dtype not in (dtypes.int64, dtypes.uint8):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {KIND_NAMES[target.dtype.name]}")
-    expected = (*shape[:1], *shape[2:]) if len(shape) > 1 else ()
+    expected = (*shape[:1], *shape[2:]) if len(shape) > 1 else own
     if own != expected:
-        if len(shape) <= 2:
-            raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
-        raise RuntimeError(f"Expected target size {list(expected)}, got {list(own)}")
+        raise RuntimeError(_size_error(shape, own, expected))
     classes = shape[1] if len(shape) > 1 else shape[0]
     if weight is not None and weight.array.shape != (classes,):
         raise RuntimeError(
@@ -186,6 +188,18 @@ def check_classes(input, target, weight):
         raise RuntimeError(
             f"expected scalar type {KIND_NAMES[input.dtype.name]} but found {KIND_NAMES[weight.dtype.name]}"
         )
+    return target.reshape(()) if len(shape) == 1 == len(own) else target
+
+
+def _size_error(shape, own, expected):
+    """PyTorch's words for a target of a wrong size; those for images are of their own."""
+    if len(shape) == 2:
+        return "0D or 1D target tensor expected, multi-target not supported"
+    if len(shape) != 4:
+        return f"Expected target size {list(expected)}, got {list(own)}"
+    if len(own) != 3:
+        return f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {len(own)}"
+    return f"size mismatch (got input: {list(shape)} , target: {list(own)}"
 
 
 @export("nn.functional.cross_entropy", autocast=FLOAT32)
@@ -199,14 +213,14 @@ def cross_entropy(
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
     axis = 1 if input.array.ndim > 1 else 0
     if label_smoothing == 0.0 and target.array.shape != input.array.shape and input.is_floating_point():
-        check_classes(input, target, weight)
+        target = checked_classes(input, target, weight)
         return TABLE["cross_entropy"].apply(input, target, weight, ignore_index, reduction)[0]
     logs = TABLE["log_softmax"].call(input, axis)
     if target.array.shape == input.array.shape:
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, axis)
-    check_classes(input, target, weight)
+    target = checked_classes(input, target, weight)
     hard = TABLE["nll_loss"].apply(logs, target, weight, ignore_index, reduction)
     return _smoothed(logs, target, weight, ignore_index, reduction, label_smoothing, axis, hard)
 
