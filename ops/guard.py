@@ -30,7 +30,7 @@ _KINDS = {  # what arguments of these names have to be, wherever they occur; PyT
         "target",
         "weight",
     ),
-    "int": ("dim", "dim0", "dim1", "start_dim", "end_dim", "k", "n", "chunks", "num_samples", "num_classes"),
+    "int": ("dim", "dim0", "dim1", "start_dim", "end_dim", "k", "n", "chunks", "num_samples", "num_classes", "seed"),
     "Number": ("fill_value", "negative_slope", "alpha", "beta", "lambd", "threshold", "end"),
     "tuple of ints": ("dims", "shape", "size", "repeats", "kernel_size", "shifts", "split_sizes"),
 }

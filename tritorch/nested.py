@@ -39,10 +39,7 @@ def check_native(array):
 
 def _gathered(data):
     """The elements as NumPy makes an array of them, and the dtype that tensors and NumPy's numbers among them say."""
-    first = data
-    while isinstance(first, (list, tuple)) and first:
-        first = first[0]
-    suggested = None
+    first, suggested = _first(data), None
     if isinstance(first, (Variable, np.ndarray, np.generic)):
         suggested = reduce(dtypes.promote_types, _kinds(data))
     plain = _without_tensors(data)
@@ -111,11 +108,19 @@ def _refuse(found, data):
         raise ValueError("Overflow when unpacking long long")
     if isinstance(data, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    if isinstance(bad, str) and isinstance(_first(data), numbers.Number):
+        raise TypeError("new(): invalid data type 'str'")
     if isinstance(bad, (str, bytes)):
         raise ValueError(f"too many dimensions '{'str' if isinstance(bad, str) else 'bytes'}'")
     if isinstance(bad, (list, tuple)):
         _refuse_ragged(data)
     raise RuntimeError(f"Could not infer dtype of {type(data if found.ndim == 0 else bad).__name__}")
+
+
+def _first(data):
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return data
 
 
 def _refuse_ragged(data):

@@ -120,6 +120,12 @@ def _check_attention(query, key, value, attn_mask, dropout_p, is_causal):
         raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: float != {_word(query.dtype)}")
     if q.shape[-1] != k.shape[-1]:
         product_shape(q, k, False, True)  # has the words for it
+    if k.shape[-2] != v.shape[-2] and q.ndim > 2:
+        count = math.prod(q.shape[:-2])
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{count}, {k.shape[-2]}] "
+            f"but got: [{count}, {v.shape[-2]}]."
+        )
     if k.shape[-2] != v.shape[-2]:
         raise RuntimeError(
             f"mat1 and mat2 shapes cannot be multiplied ({q.shape[-2]}x{k.shape[-2]} and {v.shape[-2]}x{v.shape[-1]})"
@@ -129,6 +135,8 @@ def _check_attention(query, key, value, attn_mask, dropout_p, is_causal):
             "Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: "
             f"{_word(attn_mask.dtype)} and  query.dtype: {_word(query.dtype)} instead."
         )
+    if attn_mask is not None:
+        broadcast_shape("scaled_dot_product_attention", (*q.shape[:-1], k.shape[-2]), attn_mask.array.shape)
     if attn_mask is not None and is_causal and q.ndim < 4:
         raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
     if not 0 <= dropout_p <= 1:
@@ -159,6 +167,9 @@ def multi_head_attention_forward(
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
     _check_sizes(query, key, value, embed_dim_to_check, num_heads, use_separate_proj_weight)
     length, batch, width = query.shape
+    if key.shape[1] != batch:
+        shape = [key.shape[0], batch * num_heads, width // num_heads]
+        raise RuntimeError(f"shape '{shape}' is invalid for input of size {key.shape[0] * key.shape[1] * width}")
     if is_causal and attn_mask is None:
         raise RuntimeError(
             "Need attn_mask if specifying the is_causal hint. You may use the Transformer module method "

@@ -43,9 +43,17 @@ def warn_of_sizes(input, target):
         )
 
 
+def _need_floats(kernel, input, target):
+    """Refuse integers, as the kernel of this name does."""
+    if not (input.is_floating_point() or target.is_floating_point()):
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{KIND_NAMES[input.dtype.name]}'")
+
+
 def _weighted(loss, weight, reduction):
     if weight is None:
         return reduced(loss, reduction)
+    if weight.array.shape != loss.array.shape:
+        raise ValueError("Weights and input must have the same size.")
     loss = loss * weight
     return loss.sum() / weight.expand(loss.shape).sum() if reduction == "mean" else reduced(loss, reduction)
 
@@ -55,6 +63,7 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
     """The mean of (input - target)^2."""
     reduction = reduction_of(size_average, reduce, reduction)
     warn_of_sizes(input, target)
+    _need_floats("mse_cpu", input, target)
     return _weighted(TABLE["squared_difference"].apply(input, target), weight, reduction)
 
 
@@ -73,6 +82,7 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     warn_of_sizes(input, target)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    _need_floats("smooth_l1_cpu", input, target)
     distance = (input - target).abs()
     if beta == 0:
         return reduced(distance, reduction)
@@ -87,6 +97,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     warn_of_sizes(input, target)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    _need_floats("huber_cpu", input, target)
     distance = (input - target).abs()
     far = (distance - 0.5 * delta) * delta
     return _weighted(TABLE["where"].apply(distance <= delta, distance * distance * 0.5, far), weight, reduction)
@@ -127,6 +138,9 @@ def binary_cross_entropy_with_logits(
     reduction = reduction_of(size_average, reduce, reduction)
     if input.array.shape != target.array.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    if not target.is_floating_point() and input.is_floating_point():
+        names = KIND_NAMES[input.dtype.name], KIND_NAMES[target.dtype.name]
+        raise RuntimeError(f"result type {names[0]} can't be cast to the desired output type {names[1]}")
     if pos_weight is None:
         loss = TABLE["binary_cross_entropy_with_logits"].apply(input, target)
     else:
