@@ -13,6 +13,7 @@ import linecache
 import re
 
 from tritorch.ops.autocast import state as autocast
+from tritorch.ops.old_signatures import modern
 
 ACCIDENTS = (TypeError, AttributeError, ValueError, IndexError, KeyError, StopIteration)
 _ABOUT_CALLS = re.compile(r"\w+\(\) (missing|got|takes) (.*)$")
@@ -32,6 +33,9 @@ def guarded(function, name, keep_out=None, policy=None):
             out = kwargs.pop("out", None)
             result = run(*args, **kwargs)
         except ACCIDENTS as error:
+            old = modern(name, args, kwargs) if isinstance(error, TypeError) else None
+            if old is not None:
+                return call(*old[0], **old[1])
             better = explained(name, function, args, kwargs, error)
             if better is error:
                 raise
