@@ -14,6 +14,7 @@ import numbers
 import re
 
 from tritorch.ops.autocast import state as autocast
+from tritorch.ops.old_signatures import modern
 
 _KINDS = {  # what arguments of these names have to be, wherever they occur; PyTorch's names for the kinds
     "Tensor": (
@@ -54,6 +55,9 @@ def guarded(function, name, keep_out=None, policy=None, in_python=False):
             out = kwargs.pop("out", None)
             result = run(*args, **kwargs)
         except ACCIDENTS as error:
+            old = modern(name, args, kwargs) if isinstance(error, TypeError) else None
+            if old is not None:
+                return call(*old[0], **old[1])
             better = explained(name, function, args, kwargs, error, in_python)
             if better is error:
                 raise
