@@ -167,8 +167,9 @@ def check_classes(input, target, weight):
     shape, own = input.array.shape, target.array.shape
     if not shape:
         raise ValueError("Expected 1 or more dimensions (got 0)")
-    if len(shape) > 1 and own and shape[0] != own[0]:
-        raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({own[0]}).")
+    batch = own[0] if own else 0  # PyTorch counts none in a number
+    if len(shape) > 1 and shape[0] != batch:
+        raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({batch}).")
     if target.dtype not in (dtypes.int64, dtypes.uint8):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {KIND_NAMES[target.dtype.name]}")
     expected = (*shape[:1], *shape[2:]) if len(shape) > 1 else ()
