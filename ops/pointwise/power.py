@@ -103,7 +103,7 @@ class Pow(Binary):
         yield draw.integers(-3, 3, 9, dtype=np.int32), draw.integers(-3, 3, 9, dtype=np.int32)
 
 
-@export("pow", "Tensor.pow")
+@export("pow", "Tensor.pow", out=True)
 def pow_(input, exponent):
     """input to the power exponent; either may be a number."""
     if isinstance(exponent, numbers.Number) and hasattr(input, "requires_grad"):

@@ -5,14 +5,13 @@ A NaN is larger and smaller than everything, and of equal elements the last is t
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 import numpy as np
 
 from tritorch.ops.base import Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.index.gathering import key_along
 from tritorch.ops.layout import as_contiguous
+from tritorch.ops.named_results import returns
 from tritorch.ops.parallel import by_items
 from tritorch.ops.reduction.family import dim_of
 from tritorch.ops.reduction.kernel import computed_in
@@ -161,7 +160,7 @@ class Cummax(RunningExtreme):
 
     exports = ("cummax", "Tensor.cummax")
     extreme, keeps = np.maximum, np.greater_equal
-    result = namedtuple("cummax", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
+    result = returns("cummax", "values", "indices")
 
     @staticmethod
     def reference(input, dim):
@@ -175,7 +174,7 @@ class Cummin(RunningExtreme):
     choose = last_smaller
     limit = staticmethod(highest)
     extreme, keeps = np.minimum, np.less_equal
-    result = namedtuple("cummin", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
+    result = returns("cummin", "values", "indices")
 
     @staticmethod
     def reference(input, dim):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 import numpy as np
 
 from tritorch.ops.base import Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.index.gathering import Scatter
+from tritorch.ops.named_results import returns
 from tritorch.ops.reduction.family import dim_of
 from tritorch.ops.sort.host import first, first_along, order_along
 from tritorch.ops.sort.kernel import sort_along
@@ -32,7 +31,7 @@ class Sort(Ordering):
     """The elements in order along `dim`, and the index of each; equal ones keep their order, NaN is the largest."""
 
     exports = ("sort", "Tensor.sort")
-    result = namedtuple("sort", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
+    result = returns("sort", "values", "indices")
 
     @staticmethod
     def reference(input, dim, descending):
@@ -77,7 +76,7 @@ class Topk(Ordering):
     """The `k` largest, or smallest, elements along `dim` in order, and the index of each; the first of equal ones."""
 
     exports = ("topk", "Tensor.topk")
-    result = namedtuple("topk", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
+    result = returns("topk", "values", "indices")
 
     @staticmethod
     def reference(input, dim, k, largest):

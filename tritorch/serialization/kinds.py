@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tritorch.functional.matrices import returns
+from tritorch.ops.named_results import returns
 from tritorch.random import Generator
 from tritorch.runtime import dtypes, memory_format
 from tritorch.runtime.device import Device
