@@ -219,7 +219,8 @@ class Op(Node):
             if kwargs or len(args) < count:
                 args = cls.bind(args, kwargs)
             elif len(args) > count:
-                raise TypeError(f"{cls.op_name}() takes {count} positional arguments but {len(args)} were given")
+                arguments = "argument" if count == 1 else "arguments"
+                raise TypeError(f"{cls.op_name}() takes {count} positional {arguments} but {len(args)} were given")
             return cls.apply(*args)
 
         if cls.signature.__func__ is Op.signature.__func__:
@@ -287,7 +288,8 @@ def export(*names, out=False, autocast=None):
         for name in names:
             write = write_out if out and not name.startswith("Tensor.") else None
             if inspect.isfunction(function):
-                enter(name, guarded(function, name.rpartition(".")[2], write, autocast))
+                room, _, last = name.rpartition(".")
+                enter(name, guarded(function, last, write, autocast, room == "nn.functional"))
             else:
                 enter(name, function)
         return function

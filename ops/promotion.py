@@ -138,7 +138,9 @@ KIND_NAMES = {  # how PyTorch's errors call a dtype, and how those of its C++ do
 C_NAMES = {
     "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int", "int64": "long",
     "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float", "float64": "double",
+    "float8_e4m3fn": "c10::Float8_e4m3fn", "float8_e5m2": "c10::Float8_e5m2",
 }  # fmt: skip
+C_TYPES = {**C_NAMES, "int16": "short int", "int64": "long int"}  # the same where PyTorch writes them out
 
 
 def _not_implemented(name, dtype):

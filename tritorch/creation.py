@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import numbers
+import warnings
 
 import numpy as np
 
 from tritorch.autograd.variable import Variable
 from tritorch.nested import array_of, check_native
 from tritorch.ops.base import EXPORTS, TABLE, export
+from tritorch.ops.guard import kind_of, unpacking
 from tritorch.ops.promotion import KIND_NAMES, number_for
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes, transfer, views
@@ -30,10 +32,19 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
     """A new tensor with a copy of `data`: numbers, nested sequences, arrays, tensors."""
     dtype = None if dtype is None else dtypes.as_dtype(dtype, "tensor")
     if isinstance(data, Variable):
+        _warn_of_copy("torch.tensor", stacklevel=4)
         made = data.detach().clone().to(device=device or data.device, dtype=dtype)
         return made.requires_grad_() if requires_grad else made
     device = devices.resolve(device)
     return wrap(transfer.from_host(array_of(data, dtype), device), device, requires_grad)
+
+
+def _warn_of_copy(function, stacklevel):
+    warnings.warn(
+        "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
+        f"sourceTensor.detach().clone().requires_grad_(True), rather than {function}(sourceTensor).",
+        stacklevel=stacklevel,
+    )
 
 
 @export("asarray")
@@ -90,7 +101,10 @@ def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
             f"requested buffer length ({count} * {kind.itemsize} bytes) after offset ({offset} bytes) must not be "
             f"greater than actual buffer length ({length} bytes)"
         )
-    made = from_numpy(np.frombuffer(buffer, kind, count, offset))
+    array = np.frombuffer(buffer, kind, count, offset)
+    if not array.flags.writeable:
+        _warn_of_writes("buffer", "you can write to the underlying (supposedly non-writable) buffer using the tensor")
+    made = _in_memory_of(array)
     return made.requires_grad_() if requires_grad else made
 
 
@@ -114,23 +128,44 @@ def from_numpy(ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     dtypes.of(ndarray.dtype)  # refuses what there are no tensors of
     check_native(ndarray)
+    if min(ndarray.strides, default=0) < 0:
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
+            "currently supported. (You can probably work around this by making a copy of your array with array.copy().)"
+        )
+    if not ndarray.flags.writeable:
+        _warn_of_writes("NumPy array", "writing to this tensor will result in undefined behavior")
+    return _in_memory_of(ndarray)
+
+
+def _warn_of_writes(what, meaning):
+    noun = what.rpartition(" ")[2]
+    warnings.warn(
+        f"The given {what} is not writable, and PyTorch does not support non-writable tensors. This means {meaning}. "
+        f"You may want to copy the {noun} to protect its data or make it writable before converting it to a tensor. "
+        "This type of warning will be suppressed for the rest of this program.",
+        stacklevel=5,
+    )
+
+
+def _in_memory_of(ndarray):
     device = devices.get_default_device()
     return wrap(transfer.from_host(ndarray, device), device)
 
 
-def size_of(op, sizes, names=("size",)):
+def size_of(op, sizes):
     """The shape given as separate ints, as one sequence, or by keyword."""
     if len(sizes) == 1 and not isinstance(sizes[0], numbers.Integral) and not (
         isinstance(sizes[0], Variable) and sizes[0].array.ndim == 0
     ):  # fmt: skip
+        if isinstance(sizes[0], (numbers.Number, str)) or not hasattr(sizes[0], "__iter__"):
+            kind = kind_of(sizes[0])
+            raise TypeError(f"{op}(): argument 'size' (position 1) must be tuple of ints, not {kind}")
         sizes = sizes[0]
     shape = []
-    for position, each in enumerate(sizes):
+    for position, each in enumerate(sizes, 1):
         if isinstance(each, (float, str)) or each is None:
-            raise TypeError(
-                f"{op}(): argument '{names[0]}' (position 1) must be tuple of ints, "
-                f"but found element of type {type(each).__name__} at pos {position}"
-            )
+            raise TypeError(unpacking(op, "size", position, each))
         shape.append(int(each))
     if any(each < 0 for each in shape):
         bad = next(each for each in shape if each < 0)
@@ -155,6 +190,8 @@ def empty_of(op, size, value, dtype, device, requires_grad=False):
 def _filled(op, text, make, value):
     def create(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
                memory_format=None, **named):  # fmt: skip
+        if not size and "size" not in named:
+            raise TypeError(f'{op}() missing 1 required positional arguments: "size"')
         size = size_of(op, size or (named.pop("size"),))
         if named:
             raise TypeError(f"{op}() got an unexpected keyword argument '{next(iter(named))}'")
@@ -217,8 +254,12 @@ def scalar_tensor(s, *, dtype=None, layout=None, device=None, requires_grad=Fals
 @export("full")
 def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """A tensor of `size` filled with `fill_value`; integers and bools keep their dtype."""
+    if isinstance(size, numbers.Number):
+        raise TypeError(f"full(): argument 'size' (position 1) must be tuple of ints, not {kind_of(size)}")
     if isinstance(fill_value, Variable):
         fill_value = fill_value.item()
+    if not isinstance(fill_value, numbers.Number):
+        raise TypeError(f"full(): argument 'fill_value' (position 2) must be Number, not {kind_of(fill_value)}")
     if dtype is None:
         dtype = dtypes.of_scalar(fill_value)
     made = full_of("full", size_of("full", (size,)), fill_value, dtype, device, requires_grad)
@@ -228,7 +269,7 @@ def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, re
 def like(op, input, value, dtype, device, requires_grad, make=full_of):
     """A tensor filled with `value`, of the size, dtype and device of `input` unless told otherwise."""
     if not isinstance(input, Variable):
-        raise TypeError(f"{op}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        raise TypeError(f"{op}(): argument 'input' (position 1) must be Tensor, not {kind_of(input)}")
     made = make(op, input.array.shape, value, dtype or input.dtype, device or input.device, requires_grad)
     return input.made_alike(made)
 
@@ -290,14 +331,26 @@ def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=F
 @export("Tensor.new_tensor")
 def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
     """A copy of `data` with this tensor's dtype and device."""
+    if isinstance(data, Variable):
+        _warn_of_copy("tensor.new_tensor", stacklevel=4)
+        data = data.detach()
+        made = data.clone().to(device=device or self.device, dtype=dtype or self.dtype)
+        return made.requires_grad_() if requires_grad else made
     return tensor(data, dtype=dtype or self.dtype, device=device or self.device, requires_grad=requires_grad)
 
 
 @export("arange")
-def arange(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
-    """The numbers start, start + step, ... below `end`."""
-    if end is None:
-        start, end = 0, start
+def arange(start=None, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
+    """The numbers start, start + step, ... below `end`; from 0 where one number is given."""
+    if start is None and end is None:
+        raise TypeError(
+            "arange() received an invalid combination of arguments - got (), but expected end, or start, end"
+        )
+    if end is None or start is None:
+        start, end = 0, start if end is None else end
+    for position, (name, each) in enumerate((("start", start), ("end", end), ("step", step)), 1):
+        if not isinstance(each, (numbers.Number, Variable)):
+            raise TypeError(f"arange(): argument '{name}' (position {position}) must be Number, not {kind_of(each)}")
     start, end, step = (each.item() if isinstance(each, Variable) else each for each in (start, end, step))
     dtype = out.dtype if dtype is None and out is not None else dtype
     if step == 0:

@@ -6,6 +6,7 @@ from that view. Where the picked dimensions lie side by side theirs stand in the
 
 from __future__ import annotations
 
+import warnings
 from operator import index as as_int
 
 import numpy as np
@@ -76,6 +77,8 @@ def parse(tensor, key):
     if used > len(shape):
         if not shape and type(items[0]) is int:
             raise IndexError(_NO_DIMENSIONS)
+        if not shape and type(items[0]) is slice:
+            raise IndexError("slice() cannot be applied to a 0-dim tensor.")
         raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
     basic, advanced, dim, place = [], [], 0, 0  # dim counts the tensor's dimensions, place those of the view
     seen = False
@@ -150,6 +153,9 @@ def _item(item, tensor):
     if dtype.kind == "b":
         return _beside(item, tensor)
     if dtype == np.uint8:
+        warnings.warn(
+            "indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.", stacklevel=6
+        )
         return _beside(item != 0, tensor)
     if dtype.kind not in "iu":
         raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
@@ -161,8 +167,12 @@ def _item(item, tensor):
 
 
 def _slice(item):
-    start, stop, step = [part if part is None or type(part) is int else as_int(part)
-                         for part in (item.start, item.stop, item.step)]  # fmt: skip
+    parts = (item.start, item.stop, item.step)
+    if not all(part is None or hasattr(part, "__index__") for part in parts):
+        raise TypeError("slice indices must be integers or None or have an __index__ method")
+    start, stop, step = [part if part is None or type(part) is int else as_int(part) for part in parts]
+    if step == 0:
+        raise ValueError("slice step cannot be zero")
     if step is not None and step < 1:
         raise ValueError("step must be greater than zero")
     return _WHOLE if start is None and stop is None and step in (None, 1) else slice(start, stop, step)
@@ -255,6 +265,8 @@ def check_bounds(shape, dims, indices):
 
 def assign(tensor, key, value):
     """Write `value`, broadcast, where `key` points; both take part in gradients."""
+    if value is None or isinstance(value, str):
+        raise TypeError(f"can't assign a {type(value).__name__} to a {tensor.type()}")
     recorded = state.recording and (tensor.wants_gradient() or (isinstance(value, Variable) and value.wants_gradient()))
     if type(key) is int:
         _check_int(key, 0, tensor.array.shape)

@@ -9,19 +9,23 @@ import numpy as np
 
 from tritorch.autograd.variable import Variable
 from tritorch.runtime import dtypes, transfer
+from tritorch.runtime.quiet import restore, silence
 
 
 def array_of(data, dtype=None):
     """A new contiguous array of `data`, of `dtype` or of the one that its elements suggest, as PyTorch decides."""
-    with np.errstate(over="ignore"):
+    before = silence()  # what is too large for a dtype becomes infinite
+    try:
         if isinstance(data, (np.ndarray, np.generic)):
             check_native(data)
             return np.array(data, dtype=(dtype or dtypes.of(data.dtype)).numpy, order="C")
-        found, suggested = _gathered(data)
+        found, suggested = (np.array(data), None) if type(data) in (float, bool) else _gathered(data)
         dtype = dtype or suggested or _inferred(found)
         if found.dtype.kind in "iuf" and not dtype.is_floating_point and dtype is not dtypes.bool_:
             found = _as_integers(found, dtype)
-        return np.ascontiguousarray(found.astype(dtype.numpy)).reshape(found.shape)
+        return found if found.dtype == dtype.numpy else found.astype(dtype.numpy)
+    finally:
+        restore(before)
 
 
 def check_native(array):
@@ -35,15 +39,12 @@ def check_native(array):
 
 def _gathered(data):
     """The elements as NumPy makes an array of them, and the dtype that tensors and NumPy's numbers among them say."""
-    first = data
-    while isinstance(first, (list, tuple)) and first:
-        first = first[0]
-    suggested = None
+    first, suggested = _first(data), None
     if isinstance(first, (Variable, np.ndarray, np.generic)):
         suggested = reduce(dtypes.promote_types, _kinds(data))
     plain = _without_tensors(data)
     try:
-        found = np.array(plain)
+        found = np.array(plain, order="C")
     except ValueError:
         _refuse_ragged(plain)
         raise
@@ -107,11 +108,19 @@ def _refuse(found, data):
         raise ValueError("Overflow when unpacking long long")
     if isinstance(data, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    if isinstance(bad, str) and isinstance(_first(data), numbers.Number):
+        raise TypeError("new(): invalid data type 'str'")
     if isinstance(bad, (str, bytes)):
         raise ValueError(f"too many dimensions '{'str' if isinstance(bad, str) else 'bytes'}'")
     if isinstance(bad, (list, tuple)):
         _refuse_ragged(data)
     raise RuntimeError(f"Could not infer dtype of {type(data if found.ndim == 0 else bad).__name__}")
+
+
+def _first(data):
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return data
 
 
 def _refuse_ragged(data):

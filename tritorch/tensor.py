@@ -6,10 +6,13 @@ exported ("Tensor.add" and, by rule, `add_` and `__iadd__`).
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from tritorch import creation
 from tritorch.autograd import backward as run_backward
+from tritorch.autograd.assigned import check_gradient, warn_of_no_leaf
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.inplace import apply_inplace, check_writable
 from tritorch.autograd.variable import Variable
@@ -71,9 +74,15 @@ class Tensor(Variable):
         """The sizes of all dimensions, or of dimension `dim`."""
         if dim is None:
             return tuple.__new__(Size, self.array.shape)
-        if not -self.array.ndim <= dim < self.array.ndim:
-            low, high = (-self.array.ndim, self.array.ndim - 1) if self.array.ndim else (-1, 0)
-            raise IndexError(f"Dimension out of range (expected to be in range of [{low}, {high}], but got {dim})")
+        if not hasattr(dim, "__index__"):
+            raise TypeError(f"size(): argument 'dim' (position 1) must be int, not {type(dim).__name__}")
+        ndim = self.array.ndim
+        if not ndim:
+            raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+        if not -ndim <= dim < ndim:
+            raise IndexError(
+                f"Dimension out of range (expected to be in range of [{-ndim}, {ndim - 1}], but got {dim})"
+            )
         return self.array.shape[dim]
 
     def stride(self, dim=None):
@@ -147,6 +156,9 @@ class Tensor(Variable):
                 "to use the functorch transforms (e.g. grad, vjp, jacrev, jacfwd, hessian) or call requires_grad_() "
                 "outside of a function being transformed instead."
             )
+        if not isinstance(requires_grad, bool):
+            kind = type(requires_grad).__name__
+            raise TypeError(f"requires_grad_(): argument 'requires_grad' (position 1) must be bool, not {kind}")
         if requires_grad and not self.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if not requires_grad and not self.is_leaf:
@@ -184,27 +196,14 @@ class Tensor(Variable):
 
     @property
     def grad(self):
+        if self._grad is None and self.node is not None and self.requires and not self.retains_grad:
+            warn_of_no_leaf(stacklevel=2)
         return self._grad
 
     @grad.setter
     def grad(self, value):
         if value is not None:
-            if not isinstance(value, Tensor):
-                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of {type(value)}")
-            if value.array.shape != self.array.shape:
-                raise RuntimeError(
-                    "assigned grad has data of a different size: "
-                    f"the tensor is {list(self.shape)}, the grad {list(value.shape)}"
-                )
-            if value.array.dtype != self.array.dtype:
-                raise RuntimeError(
-                    "assigned grad has data of a different type: "
-                    f"the tensor is {self.dtype!r}, the grad {value.dtype!r}"
-                )
-            if value.device is not self.device:
-                raise RuntimeError(
-                    f"assigned grad has data located on a different device: {value.device}, not {self.device}"
-                )
+            check_gradient(self, value)
         self._grad = value
 
     @grad.deleter
@@ -213,7 +212,7 @@ class Tensor(Variable):
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
         """Add the gradient of this tensor to the `.grad` of the leaves it was computed from."""
-        run_backward((self,), gradient, retain_graph, create_graph, inputs)
+        run_backward((self,), gradient, retain_graph, create_graph, inputs=inputs)
 
     def detach(self):
         """The same memory without the history."""
@@ -224,7 +223,7 @@ class Tensor(Variable):
     def detach_(self):
         """Forget the history."""
         if self.view_of is not None:
-            raise RuntimeError("Can't detach views in-place. Use detach() instead")
+            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
         self.node, self.slot, self.requires = None, 0, False
         return self
 
@@ -236,6 +235,8 @@ class Tensor(Variable):
 
     @data.setter
     def data(self, value):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
         self.array, self.device = value.array, value.device
 
     def retain_grad(self):
@@ -287,6 +288,12 @@ class Tensor(Variable):
         return array.tolist()
 
     def __float__(self):
+        if self.requires:
+            warnings.warn(
+                "Converting a tensor with requires_grad=True to a scalar may lead to unexpected behavior.\n"
+                "Consider using tensor.detach() first.",
+                stacklevel=2,
+            )
         return float(self._only())
 
     def __int__(self):
@@ -343,7 +350,9 @@ class Tensor(Variable):
     def __deepcopy__(self, memo):
         if not self.is_leaf:
             raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment"
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the "
+                "moment. If you were attempting to deepcopy a module, this may be because of a "
+                "torch.nn.utils.weight_norm usage, see https://github.com/pytorch/pytorch/pull/103001"
             )
         if id(self) in memo:
             return memo[id(self)]
@@ -371,6 +380,9 @@ class Tensor(Variable):
             source = creation.tensor(source, device=self.device)
         source = source.to(self.device)
         return apply_inplace(Tensor._overwritten_by, "copy_", self, source)
+
+    def __delitem__(self, key):
+        raise TypeError("Tensor does not support deleting items")
 
     def __setitem__(self, key, value):
         from tritorch.indexing import assign

@@ -5,10 +5,8 @@ Everything that describes a window is a tuple of one integer a dimension; `paddi
 
 from __future__ import annotations
 
-from tritorch.ops.promotion import KIND_NAMES
+from tritorch.ops.promotion import C_TYPES, KIND_NAMES
 from tritorch.runtime import dtypes
-
-_NAMES = {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16"}
 
 
 def per_dimension(op, name, value, ndim):
@@ -95,8 +93,9 @@ def check_convolution(x, weight, bias, padding, dilation, groups):
     (features, channels, *kernel), given = weight.shape, x.shape[-weight.ndim + 1]
     _check_groups(weight, groups)
     if given != channels * groups:
+        batched = list(x.shape) if x.ndim == weight.ndim else [1, *x.shape]
         raise RuntimeError(
-            f"Given groups={groups}, weight of size {list(weight.shape)}, expected input{list(x.shape)} to have "
+            f"Given groups={groups}, weight of size {list(weight.shape)}, expected input{batched} to have "
             f"{channels * groups} channels, but got {given} channels instead"
         )
     _check_bias("", weight, bias, features)
@@ -178,9 +177,9 @@ def _check_bias(how, weight, bias, features):
 def _check_types(x, weight, bias):
     if x.dtype.kind == "b":
         raise NotImplementedError("\"convolution\" not implemented for 'Bool'")
-    for name, other in (("weight", weight), ("bias", bias)):
+    for name, other in (("bias", bias), ("weight", weight)):
         if other is not None and other.dtype != x.dtype:
-            kinds = [_NAMES.get(dtypes.of(a.dtype).name, dtypes.of(a.dtype).name) for a in (x, other)]
+            kinds = [C_TYPES[dtypes.of(a.dtype).name] for a in (x, other)]
             raise RuntimeError(f"Input type ({kinds[0]}) and {name} type ({kinds[1]}) should be the same")
 
 

@@ -12,7 +12,6 @@ from tritorch.ops.index.segments import accumulate
 from tritorch.ops.layout import empty_like
 from tritorch.ops.outputs import takes_out
 from tritorch.ops.pointwise.cast import copy_elements
-from tritorch.runtime.dtypes import of
 
 
 def key_along(shape, dim, index):
@@ -48,7 +47,7 @@ def check_range(shape, dim, index):
 def check_index(op, dim, index, **tensors):
     """Refuse an index of another dtype or rank than gather and scatter take, or larger than the tensors."""
     if index.array.dtype.name not in ("int64", "int32"):
-        raise RuntimeError(f"{op}(): Expected dtype int64 for index, but got {of(index.array.dtype).name}")
+        raise RuntimeError(f"{op}(): Expected dtype int32/int64 for index")
     for name, (shape, checks_dim) in tensors.items():
         if len(shape) != index.array.ndim:
             raise RuntimeError(f"Index tensor must have the same number of dimensions as {name} tensor")
@@ -57,7 +56,7 @@ def check_index(op, dim, index, **tensors):
                 apart = "" if checks_dim else f" apart from dimension {dim}"
                 raise RuntimeError(
                     f"Size does not match at dimension {at} expected index {list(index.array.shape)} to be no larger "
-                    f"than {name} {list(shape)}{apart}"
+                    f"than {'self' if name == 'input' else name} {list(shape)}{apart}"
                 )
 
 

@@ -17,12 +17,7 @@ from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
 from tritorch.ops.matrix.kernel import launch_matmul
 from tritorch.ops.matrix.products import FLOATS, product, rows_of
-
-_C_NAMES = {
-    "bool": "bool", "uint8": "unsigned char", "int8": "signed char", "int16": "short int", "int32": "int",
-    "int64": "long int", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float", "float64": "double",
-    "float8_e4m3fn": "c10::Float8_e4m3fn", "float8_e5m2": "c10::Float8_e5m2",
-}  # fmt: skip
+from tritorch.ops.promotion import C_TYPES, KIND_NAMES
 
 
 def product_shape(input, other, transpose_input=False, transpose_other=False):
@@ -39,7 +34,7 @@ def product_shape(input, other, transpose_input=False, transpose_other=False):
             f"Expected size for first two dimensions of batch2 tensor to be: [{count}, {inner}] "
             f"but got: [{count}, {other_inner}]."
         )
-    check_dtypes(input, other)
+    check_dtypes(input, other, _OF_BATCHES if other_batch else _OF_MATRICES)
     return (*whole, rows, columns)
 
 
@@ -48,11 +43,17 @@ def mismatch(rows, inner, other_inner, columns):
     return RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{inner} and {other_inner}x{columns})")
 
 
-def check_dtypes(input, other):
-    """Refuse operands of different dtypes, and bools, which have no products."""
+_OF_MATRICES = ("expected m1 and m2 to have the same dtype, but got: {} != {}", C_TYPES)
+_OF_BATCHES = ("expected scalar type {} but found {}", KIND_NAMES)
+_WITH_BIAS = ("mat1 and mat2 must have the same dtype, but got {} and {}", KIND_NAMES)
+_OF_BIAS = ("self and mat2 must have the same dtype, but got {} and {}", KIND_NAMES)
+
+
+def check_dtypes(input, other, words):
+    """Refuse operands of different dtypes, and bools, which have no products; `words` are PyTorch's for the first."""
     if input.dtype != other.dtype:
-        names = [_C_NAMES[a.dtype.name] for a in (input, other)]
-        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {names[0]} != {names[1]}")
+        text, names = words
+        raise RuntimeError(text.format(names[input.dtype.name], names[other.dtype.name]))
     if input.dtype == np.bool_:
         raise NotImplementedError("\"addmm_impl_cpu_\" not implemented for 'Bool'")
 
@@ -238,6 +239,8 @@ class Linear(Op):
                 out = input.dot(weight.T)
                 out += bias
                 return out
+        if input.dtype is not weight.dtype:  # which widening would hide
+            linear_shape(input, weight, bias)
         return widened_host(cls, input, weight, bias)
 
     def forward(self, input, weight, bias):
@@ -293,10 +296,10 @@ def linear_shape(input, weight, bias):
     features, inner = weight.shape
     if input.shape[-1] != inner:
         raise mismatch(math.prod(input.shape[:-1]), input.shape[-1], inner, features)
-    check_dtypes(input, weight)
+    check_dtypes(input, weight, _OF_MATRICES if bias is None else _WITH_BIAS)
     shape = (*input.shape[:-1], features)
     if bias is not None:
-        check_dtypes(input, bias)
+        check_dtypes(bias, weight, _OF_BIAS)
         if bias.ndim > 1 or bias.shape not in ((features,), (1,), ()):
             raise RuntimeError(
                 f"The expanded size of the tensor ({features}) must match the existing size ({bias.shape[-1]}) at "

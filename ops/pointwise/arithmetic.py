@@ -23,9 +23,9 @@ def scaled(op, input, other, alpha):
     """`other * alpha`, with PyTorch's errors for an `alpha` of a higher category."""
     common = dtypes.result_type(*(getattr(each, "array", each) for each in (input, other)))
     if isinstance(alpha, float) and not common.is_floating_point:
-        raise RuntimeError(f"{op}(): For integral input tensors, argument alpha must not be a floating point number.")
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
     if alpha is True and common is not dtypes.bool_:
-        raise RuntimeError(f"{op}(): Boolean alpha only supported for Boolean results.")
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
     return other * alpha
 
 

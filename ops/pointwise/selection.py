@@ -10,7 +10,7 @@ from tritorch.ops.base import export
 from tritorch.ops.formula import formula, maximum, minimum, where
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.pointwise.family import Binary, Pointwise, straddling
-from tritorch.ops.promotion import arithmetic, number_for
+from tritorch.ops.promotion import C_TYPES, arithmetic, number_for
 from tritorch.runtime import dtypes, tl
 
 
@@ -76,7 +76,8 @@ def masked_fill(input, mask, value):
     """`value`, a number or a tensor without dimensions, where `mask` is True, else input."""
     if mask.array.dtype != np.bool_:
         raise RuntimeError(
-            f"masked_fill_ only supports boolean masks, but got mask with dtype {dtypes.of(mask.array.dtype).name}"
+            "masked_fill_ only supports boolean masks, but got mask with dtype "
+            f"{C_TYPES[dtypes.of(mask.array.dtype).name]}"
         )
     own = dtypes.of(input.array.dtype)
     if hasattr(value, "requires_grad"):

@@ -143,7 +143,7 @@ def test_one_dimension_is_one_row():
         ("conv3d", ((3, 8, 8), (4, 3, 3, 3, 3)), {}, "Expected 4D (unbatched) or 5D (batched) input to conv3d"),
         ("conv2d", ((1, 3, 8, 8), (4, 3)), {}, "weight should have at least three dimensions"),
         ("conv2d", ((4, 8, 8), (16, 3, 3, 3)), {},
-         "weight of size [16, 3, 3, 3], expected input[4, 8, 8] to have 3 channels, but got 4 channels instead"),
+         "weight of size [16, 3, 3, 3], expected input[1, 4, 8, 8] to have 3 channels, but got 4 channels instead"),
         ("conv2d", ((1, 3, 2, 2), (16, 3, 3, 3)), {"padding": (0, 1), "dilation": 2},
          "size per channel: (2 x 4). Kernel size: (5 x 5). Kernel size can't be greater than actual input size"),
         ("conv1d", ((1, 3, 2), (4, 3, 3)), {}, "size per channel: (2). Kernel size: (3). Kernel size"),

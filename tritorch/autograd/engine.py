@@ -8,6 +8,7 @@ here, once, so that no op has to think of broadcasting in its backward.
 from __future__ import annotations
 
 import heapq
+import re
 import sys
 import threading
 
@@ -15,7 +16,10 @@ from tritorch.autograd import anomaly_mode
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import run_backward
 from tritorch.autograd.variable import Variable, graphs
+from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import dtypes
+
+_BACKWARD = re.compile(r"Backward\d*$")  # an op's node is named for it
 
 
 class Target:
@@ -153,9 +157,7 @@ def _fit(gradient, edge, node):
 def accumulate(variable, gradient, create_graph):
     """Add to a leaf's `.grad`: take the array over where nobody else holds it, add in place where there is one."""
     for hook in tuple((variable.hooks or {}).values()):
-        replaced = hook(gradient)
-        if replaced is not None:
-            gradient = replaced
+        gradient = _replaced(hook, gradient)
     present = variable._grad
     if present is None:
         variable._grad = gradient if create_graph else _own(gradient)
@@ -165,6 +167,18 @@ def accumulate(variable, gradient, create_graph):
         present.add_(gradient.detach() if gradient.requires else gradient)
     for hook in tuple(variable.__dict__.get("post_accumulate_hooks", {}).values()):
         hook(variable)
+
+
+def _replaced(hook, gradient):
+    """What a hook makes of a gradient: itself, or another of its size."""
+    found = hook(gradient)
+    if found is None:
+        return gradient
+    if not isinstance(found, Variable):
+        raise TypeError(f"expected Variable, but hook returned '{type(found).__name__}'")
+    if found.array.shape != gradient.array.shape:
+        raise RuntimeError(f"hook '{getattr(hook, '__name__', type(hook).__name__)}' has changed the size of value")
+    return found
 
 
 def _own(gradient):
@@ -209,14 +223,14 @@ def check_saved(node):
 
 def version_error(what, actual, expected, node):
     """The error for what `node` saved and somebody wrote over."""
-    kind = dtypes.of(what.array.dtype).name
+    kind = f"torch.{KIND_NAMES[dtypes.of(what.array.dtype).name]}Tensor"
     maker = getattr(what, "node", node)
-    of = f", which is output {what.slot} of {maker.name()}," if maker is not None else ""
+    of = f", which is output {what.slot} of {_BACKWARD.sub('', maker.name())}," if maker is not None else ""
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"[{kind} {list(what.array.shape)}]{of} is at version {actual}; expected version {expected} instead "
-        f"(saved by {node.name()}). Hint: the backtrace of the failing operation is shown with "
-        "torch.autograd.set_detect_anomaly(True)."
+        f"(saved by {node.name()}). Hint: enable anomaly detection to find the operation that failed to compute its "
+        "gradient, with torch.autograd.set_detect_anomaly(True)."
     )
 
 
@@ -246,9 +260,7 @@ def _run_pre_hooks(node, received):
         if slot not in received:
             continue
         for hook in tuple(hooks.values()):
-            replaced = hook(received[slot])
-            if replaced is not None:
-                received[slot] = replaced
+            received[slot] = _replaced(hook, received[slot])
     for hook in tuple(node.hooks.get("pre", {}).values()):
         replaced = hook(tuple(received.get(slot) for slot in range(max(received) + 1)))
         if replaced is not None:

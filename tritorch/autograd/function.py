@@ -28,6 +28,12 @@ class FunctionContext(Node):
 
     def save_for_backward(self, *tensors):
         """Keep tensors for `backward`, where they are `ctx.saved_tensors`."""
+        for position, each in enumerate(tensors):
+            if each is not None and not isinstance(each, Variable):
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument {position} is of type "
+                    f"{type(each).__name__}"
+                )
         self.to_save = tensors
 
     def mark_non_differentiable(self, *tensors):
@@ -65,6 +71,9 @@ class FunctionContext(Node):
                 f"function {self.name()} returned an incorrect number of gradients "
                 f"(expected {len(self.edges)}, got {len(found)})"
             )
+        wrong = next((each for each in found if each is not None and not isinstance(each, Variable)), None)
+        if wrong is not None:
+            raise RuntimeError(f"expected Variable or None (got {type(wrong).__name__})")
         return found
 
 
@@ -95,6 +104,13 @@ class Function:
 
     generate_vmap_rule = False
 
+    def __call__(self, *args, **kwargs):
+        raise RuntimeError(
+            "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd "
+            "function with static forward method. (Example: "
+            "https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
+        )
+
     @staticmethod
     def forward(*args, **kwargs):
         """The result: a tensor or a tuple."""
@@ -103,7 +119,10 @@ class Function:
     @staticmethod
     def backward(ctx, *grads):
         """One gradient for each argument of `forward`, None where there is none."""
-        raise NotImplementedError("You must implement the backward function for your custom autograd.Function.")
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with "
+            "backward mode AD."
+        )
 
     @staticmethod
     def vmap(info, in_dims, *args):

@@ -60,8 +60,7 @@ def gradcheck(
     checked = [each for each in inputs if isinstance(each, Variable) and each.requires_grad]
     if not checked:
         raise ValueError(
-            "gradcheck expects at least one input tensor to require gradient, "
-            "but none of the them have requires_grad=True."
+            "gradcheck expects at least one input tensor to require gradient, but none of them have requires_grad=True."
         )
     options = _Options(
         eps, atol, rtol, nondet_tol, check_grad_dtypes, check_batched_grad, check_batched_forward_grad,

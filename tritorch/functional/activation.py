@@ -43,7 +43,7 @@ def _with_numbers(op, input, inplace, *numbers):
 def gelu(input, *, approximate="none"):
     """input * Phi(input); with approximate="tanh", by tanh instead of the error function."""
     if approximate not in ("none", "tanh"):
-        raise RuntimeError(f"gelu(): approximate argument must be either none or tanh, got {approximate!r}.")
+        raise RuntimeError("approximate argument must be either none or tanh.")
     return TABLE["gelu" if approximate == "none" else "gelu_tanh"].apply(input)
 
 

@@ -39,7 +39,7 @@ def _wanted(op, ndim, input, output_size):
     if len(shape) < ndim and ndim > 1:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-len(shape)}, {len(shape) - 1}])")
     if len(shape) not in (ndim + 1, ndim + 2):
-        raise RuntimeError(f"{op}(): Expected {ndim + 1}D or {ndim + 2}D tensor, but got {list(shape)}")
+        raise RuntimeError(f"{op}(): Expected {ndim + 1}D or {ndim + 2}D tensor, but got: {list(shape)}")
     sizes = tuple([at if want is None else as_int(want) for at, want in zip(shape[-ndim:], wanted, strict=True)])
     if min(sizes) < 0:
         raise RuntimeError(

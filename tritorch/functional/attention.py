@@ -13,7 +13,7 @@ from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
 from tritorch.ops.matrix.matmul import product_shape
-from tritorch.ops.promotion import KIND_NAMES
+from tritorch.ops.promotion import C_TYPES
 from tritorch.random import default_generator
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import CPU
@@ -32,7 +32,7 @@ def scaled_dot_product_attention(
     lets several heads of queries, dimension -3, share one of keys and values.
     Source: Vaswani et al., "Attention is all you need", 2017; in linear memory by Dao et al., "FlashAttention", 2022.
     """
-    _check_attention(query, key, value, attn_mask, dropout_p)
+    _check_attention(query, key, value, attn_mask, dropout_p, is_causal)
     width = query.array.shape[-1]
     scale = (1 / math.sqrt(width) if width else 1.0) if scale is None else float(scale)
     grouped = enable_gqa and query.array.ndim > 2
@@ -101,7 +101,7 @@ def _attended_by_rows(query, key, value, attn_mask, dropout_p, is_causal, scale)
     return dropout(weights, dropout_p) @ value
 
 
-def _check_attention(query, key, value, attn_mask, dropout_p):
+def _check_attention(query, key, value, attn_mask, dropout_p, is_causal):
     """Refuse what PyTorch refuses."""
     need_tensors("scaled_dot_product_attention", query=query, key=key, value=value)
     q, k, v = query.array, key.array, value.array
@@ -120,6 +120,12 @@ def _check_attention(query, key, value, attn_mask, dropout_p):
         raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: float != {_word(query.dtype)}")
     if q.shape[-1] != k.shape[-1]:
         product_shape(q, k, False, True)  # has the words for it
+    if k.shape[-2] != v.shape[-2] and q.ndim > 2:
+        count = math.prod(q.shape[:-2])
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{count}, {k.shape[-2]}] "
+            f"but got: [{count}, {v.shape[-2]}]."
+        )
     if k.shape[-2] != v.shape[-2]:
         raise RuntimeError(
             f"mat1 and mat2 shapes cannot be multiplied ({q.shape[-2]}x{k.shape[-2]} and {v.shape[-2]}x{v.shape[-1]})"
@@ -129,12 +135,16 @@ def _check_attention(query, key, value, attn_mask, dropout_p):
             "Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: "
             f"{_word(attn_mask.dtype)} and  query.dtype: {_word(query.dtype)} instead."
         )
+    if attn_mask is not None:
+        broadcast_shape("scaled_dot_product_attention", (*q.shape[:-1], k.shape[-2]), attn_mask.array.shape)
+    if attn_mask is not None and is_causal and q.ndim < 4:
+        raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
     if not 0 <= dropout_p <= 1:
         raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {dropout_p}")
 
 
 def _word(dtype):
-    return KIND_NAMES[dtype.name].lower()
+    return C_TYPES[dtype.name]
 
 
 @export("nn.functional.multi_head_attention_forward")
@@ -157,6 +167,9 @@ def multi_head_attention_forward(
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
     _check_sizes(query, key, value, embed_dim_to_check, num_heads, use_separate_proj_weight)
     length, batch, width = query.shape
+    if key.shape[1] != batch:
+        shape = [key.shape[0], batch * num_heads, width // num_heads]
+        raise RuntimeError(f"shape '{shape}' is invalid for input of size {key.shape[0] * key.shape[1] * width}")
     if is_causal and attn_mask is None:
         raise RuntimeError(
             "Need attn_mask if specifying the is_causal hint. You may use the Transformer module method "
@@ -204,9 +217,10 @@ def _check_dimensions(query, key, value, key_padding_mask, attn_mask, num_heads)
         if mask is None:
             continue
         if mask.ndim not in ranks:
-            expected = " or ".join(f"{each}-D" for each in ranks)
-            raise AssertionError(f"For {kind} `query`, expected `{name}` to be `None` or {expected} but found "
-                                 f"{mask.ndim}-D tensor instead")  # fmt: skip
+            expected = "`None` or " + f"{ranks[0]}-D" if len(ranks) == 1 else "`None`, 2-D or 3-D"
+            raise AssertionError(
+                f"For {kind} `query`, expected `{name}` to be {expected} but found {mask.ndim}-D tensor instead"
+            )
         if mask.dtype is not dtypes.bool_ and not mask.is_floating_point():
             raise AssertionError(f"only bool and floating types of {name} are supported")
     if attn_mask is not None and key_padding_mask is not None and attn_mask.dtype is not key_padding_mask.dtype:
@@ -292,8 +306,9 @@ def _merged_mask(attn_mask, key_padding_mask, query, key, num_heads):
         mask = _additive(attn_mask, query).reshape(*outer, length, keys)
     if key_padding_mask is None:
         return mask
-    if key_padding_mask.shape != (batch, keys):
-        raise AssertionError(f"Expected key_padding_mask.shape to be {(batch, keys)}, but got {key_padding_mask.shape}")
+    for dim, (size, wanted) in enumerate(zip(key_padding_mask.shape, (batch, keys), strict=True)):
+        if size != wanted:
+            raise AssertionError(f"Expected key_padded_mask.shape[{dim}] to be {wanted}, but got {size}")
     padding = _additive(key_padding_mask, query).reshape(batch, 1, 1, keys)
     return padding if mask is None else mask + padding
 

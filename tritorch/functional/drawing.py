@@ -71,6 +71,8 @@ def finish(made, out, requires_grad=False):
 def _size(op, size, named):
     if not size and "size" in named:
         size = (named.pop("size"),)
+    elif not size:
+        raise TypeError(f'{op}() missing 1 required positional arguments: "size"')
     if named:
         raise TypeError(f"{op}() got an unexpected keyword argument '{next(iter(named))}'")
     return creation.size_of(op, size)

@@ -99,6 +99,15 @@ def dropout2d(input, p=0.5, training=True, inplace=False):
 @export("nn.functional.dropout3d")
 def dropout3d(input, p=0.5, training=True, inplace=False):
     """Zero each channel of (N, C, D, H, W) or (C, D, H, W) with probability `p` and scale the others by 1 / (1 - p)."""
+    rank = input.array.ndim
+    if rank not in (4, 5):
+        warnings.warn(
+            f"dropout3d: Received a {rank}-D input to dropout3d, which is deprecated and will result in an error in a "
+            "future release. To retain the behavior and silence this warning, please use dropout instead. Note that "
+            "dropout3d exists to provide channel-wise dropout on inputs with 3 spatial dimensions, a channel "
+            "dimension, and an optional batch dimension (i.e. 4D or 5D inputs).",
+            stacklevel=3,
+        )
     return _feature_dropout(input, p, training, inplace, 3)
 
 

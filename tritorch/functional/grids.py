@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 from tritorch import creation
 from tritorch.functional.joining import atleast_2d
@@ -14,14 +15,21 @@ from tritorch.ops.shape.views import reshape
 
 
 @export("meshgrid")
-def meshgrid(*tensors, indexing="ij"):
-    """Each vector expanded over the grid of all."""
+def meshgrid(*tensors, indexing=None):
+    """Each vector expanded over the grid of all, in this order ("ij") or with the first two swapped ("xy")."""
+    if indexing is None:
+        warnings.warn(
+            "torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.", stacklevel=3
+        )
+        indexing = "ij"
     tensors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
     if indexing not in ("ij", "xy"):
         raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
     for each in tensors:
         if each.array.ndim > 1:
             raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {each}")
+        if each.dtype is not tensors[0].dtype:
+            raise RuntimeError("meshgrid expects all tensors to have the same dtype")
     sizes = [each.array.size for each in tensors]
     swap = indexing == "xy" and len(tensors) > 1
     places = [1, 0, *range(2, len(tensors))] if swap else range(len(tensors))
@@ -42,7 +50,7 @@ def cartesian_prod(*tensors):
             raise RuntimeError(f"Expect a 1D vector, but got shape {list(each.array.shape)}")
     if len(tensors) == 1:
         return tensors[0]
-    return reshape(Stack.call(meshgrid(*tensors), -1), (-1, len(tensors)))
+    return reshape(Stack.call(meshgrid(*tensors, indexing="ij"), -1), (-1, len(tensors)))
 
 
 @export("combinations", "Tensor.combinations")
@@ -55,7 +63,7 @@ def combinations(input, r=2, with_replacement=False):
     if r == 0:
         return input.new_empty(0)
     numbers = creation.arange(input.array.shape[0], device=input.device)
-    grid = meshgrid(*[numbers] * r)
+    grid = meshgrid(*[numbers] * r, indexing="ij")
     chosen = grid[0] == grid[0]
     for first, second in itertools.pairwise(grid):
         chosen = chosen & ((first <= second) if with_replacement else (first < second))

@@ -6,6 +6,7 @@ from tritorch.functional.shapes import broadcast_tensors
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.batching import by_example
 from tritorch.ops.dimensions import as_sizes, wrap_dim
+from tritorch.ops.guard import kind_of
 from tritorch.ops.index.gathering import at_least_one
 from tritorch.ops.index.indexing import Index
 from tritorch.ops.outputs import takes_out
@@ -63,7 +64,7 @@ def masked_select(input, mask):
     if mask.array.dtype.kind != "b":
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     if input.array.shape != mask.array.shape:
-        input, mask = broadcast_tensors(input, mask)
+        mask, input = broadcast_tensors(mask, input)
     return input[mask]
 
 
@@ -124,6 +125,12 @@ def take_along_dim(input, indices, dim=None):
         return input.reshape(-1).gather(0, indices.reshape(-1))
     if not input.array.ndim:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    ranks = input.array.ndim, indices.array.ndim
+    if ranks[0] != ranks[1]:
+        raise RuntimeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
+            f"{ranks[0]} dimensions for input, and {ranks[1]} dimensions for indices"
+        )
     dim = wrap_dim(dim, input.array.ndim)
     shapes = [[1 if at == dim else size for at, size in enumerate(each.array.shape)] for each in (input, indices)]
     common = [max(sizes) if 0 not in sizes else 0 for sizes in zip(*shapes, strict=True)]
@@ -138,6 +145,8 @@ def take_along_dim(input, indices, dim=None):
 @export("nn.functional.one_hot")
 def one_hot(tensor, num_classes=-1):
     """Zeros with a one at each class number, in a new last dimension."""
+    if not hasattr(num_classes, "__index__"):
+        raise TypeError(f"one_hot(): argument 'num_classes' (position 2) must be int, not {kind_of(num_classes)}")
     if tensor.dtype is not dtypes.int64:
         raise RuntimeError(f"one_hot is only applicable to index tensor of type LongTensor, got {tensor.dtype.name}.")
     if tensor.array.size:

@@ -43,9 +43,17 @@ def warn_of_sizes(input, target):
         )
 
 
+def _need_floats(kernel, input, target):
+    """Refuse integers, as the kernel of this name does."""
+    if not (input.is_floating_point() or target.is_floating_point()):
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{KIND_NAMES[input.dtype.name]}'")
+
+
 def _weighted(loss, weight, reduction):
     if weight is None:
         return reduced(loss, reduction)
+    if weight.array.shape != loss.array.shape:
+        raise ValueError("Weights and input must have the same size.")
     loss = loss * weight
     return loss.sum() / weight.expand(loss.shape).sum() if reduction == "mean" else reduced(loss, reduction)
 
@@ -55,6 +63,7 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
     """The mean of (input - target)^2."""
     reduction = reduction_of(size_average, reduce, reduction)
     warn_of_sizes(input, target)
+    _need_floats("mse_cpu", input, target)
     return _weighted(TABLE["squared_difference"].apply(input, target), weight, reduction)
 
 
@@ -73,6 +82,7 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     warn_of_sizes(input, target)
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    _need_floats("smooth_l1_cpu", input, target)
     distance = (input - target).abs()
     if beta == 0:
         return reduced(distance, reduction)
@@ -87,6 +97,7 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     warn_of_sizes(input, target)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    _need_floats("huber_cpu", input, target)
     distance = (input - target).abs()
     far = (distance - 0.5 * delta) * delta
     return _weighted(TABLE["where"].apply(distance <= delta, distance * distance * 0.5, far), weight, reduction)
@@ -127,6 +138,9 @@ def binary_cross_entropy_with_logits(
     reduction = reduction_of(size_average, reduce, reduction)
     if input.array.shape != target.array.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    if not target.is_floating_point() and input.is_floating_point():
+        names = KIND_NAMES[input.dtype.name], KIND_NAMES[target.dtype.name]
+        raise RuntimeError(f"result type {names[0]} can't be cast to the desired output type {names[1]}")
     if pos_weight is None:
         loss = TABLE["binary_cross_entropy_with_logits"].apply(input, target)
     else:
@@ -158,25 +172,27 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """The mean of -weight[target] input[target] over rows whose target is not `ignore_index`."""
     reduction = reduction_of(size_average, reduce, reduction)
-    check_classes(input, target, weight)
+    target = checked_classes(input, target, weight)
     return TABLE["nll_loss"].apply(input, target, weight, ignore_index, reduction)[0]
 
 
-def check_classes(input, target, weight):
-    """Refuse targets and weights that do not fit the input, in PyTorch's words."""
+def checked_classes(input, target, weight):
+    """The target; one that does not fit the input, or a weight, is refused in PyTorch's words."""
     shape, own = input.array.shape, target.array.shape
     if not shape:
         raise ValueError("Expected 1 or more dimensions (got 0)")
     batch = own[0] if own else 0  # PyTorch counts none in a number
     if len(shape) > 1 and shape[0] != batch:
         raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({batch}).")
+    if len(shape) == 1 and len(own) == 1 and own != (1,):
+        raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {own[0]}")
+    if len(shape) <= 2 and len(own) > 1:
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
     if target.dtype not in (dtypes.int64, dtypes.uint8):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {KIND_NAMES[target.dtype.name]}")
-    expected = (*shape[:1], *shape[2:]) if len(shape) > 1 else ()
+    expected = (*shape[:1], *shape[2:]) if len(shape) > 1 else own
     if own != expected:
-        if len(shape) <= 2:
-            raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
-        raise RuntimeError(f"Expected target size {list(expected)}, got {list(own)}")
+        raise RuntimeError(_size_error(shape, own, expected))
     classes = shape[1] if len(shape) > 1 else shape[0]
     if weight is not None and weight.array.shape != (classes,):
         raise RuntimeError(
@@ -187,6 +203,18 @@ def check_classes(input, target, weight):
         raise RuntimeError(
             f"expected scalar type {KIND_NAMES[input.dtype.name]} but found {KIND_NAMES[weight.dtype.name]}"
         )
+    return target.reshape(()) if len(shape) == 1 == len(own) else target
+
+
+def _size_error(shape, own, expected):
+    """PyTorch's words for a target of a wrong size; those for images are of their own."""
+    if len(shape) == 2:
+        return "0D or 1D target tensor expected, multi-target not supported"
+    if len(shape) != 4:
+        return f"Expected target size {list(expected)}, got {list(own)}"
+    if len(own) != 3:
+        return f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {len(own)}"
+    return f"size mismatch (got input: {list(shape)} , target: {list(own)}"
 
 
 @export("nn.functional.cross_entropy", autocast=FLOAT32)
@@ -200,14 +228,14 @@ def cross_entropy(
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
     axis = 1 if input.array.ndim > 1 else 0
     if label_smoothing == 0.0 and target.array.shape != input.array.shape and input.is_floating_point():
-        check_classes(input, target, weight)
+        target = checked_classes(input, target, weight)
         return TABLE["cross_entropy"].apply(input, target, weight, ignore_index, reduction)[0]
     logs = TABLE["log_softmax"].call(input, axis)
     if target.array.shape == input.array.shape:
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, axis)
-    check_classes(input, target, weight)
+    target = checked_classes(input, target, weight)
     hard = TABLE["nll_loss"].apply(logs, target, weight, ignore_index, reduction)
     return _smoothed(logs, target, weight, ignore_index, reduction, label_smoothing, axis, hard)
 

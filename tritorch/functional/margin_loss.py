@@ -16,7 +16,7 @@ def soft_margin_loss(input, target, size_average=None, reduce=None, reduction="m
     """The mean of log(1 + exp(-target * input)), for targets 1 and -1."""
     need_tensors("soft_margin_loss", input=input, target=target)
     reduction = reduction_of(size_average, reduce, reduction)
-    return reduced(-TABLE["log_sigmoid"].apply(target * input), reduction)
+    return reduced(-TABLE["log_sigmoid"].apply(input * target), reduction)
 
 
 @export("nn.functional.margin_ranking_loss", autocast=FLOAT32)
@@ -72,7 +72,7 @@ def _check_rows(input, target, expected):
         raise RuntimeError(
             f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(shape)}"
         )
-    if target.array.shape != expected and target.array.size != input.array.size == 1:
+    if target.array.shape != expected and not target.array.size == input.array.size == 1:
         raise RuntimeError(_wrong_size(shape, target.array.shape, expected))
     if target.dtype is not dtypes.int64:
         raise RuntimeError(f"expected scalar type Long but found {KIND_NAMES[target.dtype.name]}")

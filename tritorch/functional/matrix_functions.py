@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 
@@ -161,6 +162,11 @@ def _chained(tensors, split, start, end):
 @export("chain_matmul", autocast=LOWER_ON_GPUS)
 def chain_matmul(*matrices, out=None):
     """As linalg.multi_dot, of matrices given one by one."""
+    warnings.warn(
+        "torch.chain_matmul is deprecated and will be removed in a future PyTorch release. Use torch.linalg.multi_dot "
+        "instead, which accepts a list of two or more tensors rather than multiple parameters.",
+        stacklevel=3,
+    )
     if not matrices:
         raise RuntimeError("chain_matmul(): Expected one or more matrices")
     for each in matrices:

@@ -20,6 +20,8 @@ def _check_types(op, input, *parameters):
     """Parameters have the input's dtype, or are float32 beside a half type; integers are refused."""
     kind = input.dtype
     if not kind.is_floating_point:
+        if any(each is not None for each in parameters):
+            raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
         raise NotImplementedError(f"\"{op}\" not implemented for '{KIND_NAMES[kind.name]}'")
     for each in parameters:
         if each is None or each.dtype is kind:
@@ -179,6 +181,7 @@ def _check_channels(input, training, running_mean, running_var, weight, bias, ep
     for name, each in parameters.items():
         if each is not None and each.array.size != channels:
             raise RuntimeError(f"{name} should contain {channels} elements not {each.array.size}")
+    _check_types("batch_norm", input)
     _check_types("batch_norm", input, *parameters.values())
 
 

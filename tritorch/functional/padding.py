@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import index as as_int
 
 from tritorch.ops.base import TABLE, export
-from tritorch.ops.guard import need_tensors
+from tritorch.ops.guard import kind_of, need_tensors
 from tritorch.ops.pooling.shape import refuse_types
 
 Pad = TABLE["pad"]
@@ -62,6 +62,8 @@ def pad(input, pad, mode="constant", value=None):
           elements from the other end. All but the first take one to three dimensions after a channel or batch.
     """
     need_tensors("pad", input=input)
+    if not isinstance(pad, (tuple, list)):
+        raise TypeError(f"pad(): argument 'pad' (position 2) must be tuple of ints, not {kind_of(pad)}")
     if mode == "constant":
         return constant_pad_nd(input, pad, 0.0 if value is None else value)
     widths = _pairs("pad", input, pad)
@@ -69,7 +71,13 @@ def pad(input, pad, mode="constant", value=None):
         raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
     ndim, padded = input.array.ndim, len(pad) // 2
     if not 1 <= padded <= 3 or ndim not in (padded + 1, padded + 2):
-        raise NotImplementedError(f"Padding size {len(pad)} is not supported for {ndim}D input tensor.")
+        raise NotImplementedError(
+            f"Padding size {len(pad)} is not supported for {ndim}D input tensor.\n"
+            "Supported combinations for non-constant padding:\n"
+            "  - 2D or 3D input: padding size = 2 (pads last dimension)\n"
+            "  - 3D or 4D input: padding size = 4 (pads last 2 dimensions)\n"
+            "  - 4D or 5D input: padding size = 6 (pads last 3 dimensions)"
+        )
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     _check_borders(input, widths, padded, mode)
@@ -89,7 +97,7 @@ def _check_borders(input, widths, padded, mode):
                 f"non-zero dimensions for input, but got: {list(shape)}"
             )
         refuse_types(f"{_KERNELS[mode]}{padded}d", input.array, "b")
-    for dim, (size, (before, after)) in enumerate(zip(shape, widths, strict=True)):
+    for dim, (size, (before, after)) in reversed(tuple(enumerate(zip(shape, widths, strict=True)))):
         if mode == "reflect" and max(before, after) >= size and (before, after) != (0, 0):
             raise RuntimeError(
                 "Argument #4: Padding size should be less than the corresponding input dimension, but got: padding "

@@ -10,7 +10,7 @@ from tritorch.ops.autocast import FLOAT32_ON_GPUS, WIDEST_ON_GPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.named_results import returns
-from tritorch.ops.promotion import KIND_NAMES, largest_of
+from tritorch.ops.promotion import C_TYPES, KIND_NAMES, largest_of
 from tritorch.runtime import dtypes
 
 
@@ -38,7 +38,8 @@ def lerp(input, end, weight):
     """input + weight * (end - input)."""
     for name, each in (("end", end), ("weight", weight)):
         if isinstance(each, Variable) and each.dtype is not input.dtype:
-            raise RuntimeError(f"expected dtype {input.dtype!r} for `{name}` but got dtype {each.dtype!r}")
+            names = C_TYPES[input.dtype.name], C_TYPES[each.dtype.name]
+            raise RuntimeError(f"expected dtype {names[0]} for `{name}` but got dtype {names[1]}")
     return input + weight * (end - input)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 from tritorch import creation
 from tritorch.autograd.variable import Variable
 from tritorch.ops.base import TABLE, export
+from tritorch.ops.guard import kind_of
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes
 
@@ -30,6 +32,11 @@ def _spaced(op, start, end, steps):
 @export("range")
 def range_(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """The numbers start, start + step, ... up to `end`, it included: the old form of arange."""
+    warnings.warn(
+        "torch.range is deprecated and will be removed in a future release because its behavior is inconsistent with "
+        "Python's range builtin. Instead, use torch.arange, which produces values in [start, end).",
+        stacklevel=3,
+    )
     start, end = (0, start) if end is None else (start, end)
     if step == 0:
         raise RuntimeError("step must be nonzero")
@@ -73,6 +80,11 @@ def logspace(start, end, steps, base=10.0, *, out=None, dtype=None, layout=None,
 @export("eye")
 def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """An n by m matrix with ones on its diagonal."""
+    for position, (name, each) in enumerate((("n", n), ("m", n if m is None else m)), 1):
+        if not hasattr(each, "__index__"):
+            raise TypeError(f"eye(): argument '{name}' (position {position}) must be int, not {kind_of(each)}")
+        if each < 0:
+            raise RuntimeError(f"{name} must be greater or equal to 0, got {each}")
     m = n if m is None else m
     made = creation.zeros(n, m, dtype=dtype, device=device)
     if n and m:

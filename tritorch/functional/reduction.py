@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from tritorch.functional.matrices import wide as _wide
 from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import TABLE, export
@@ -21,10 +23,17 @@ def _variance(op, input, dim, unbiased, keepdim, correction):
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
     kind, input = input.dtype, _wide(input)
+    freedom = count_along(input.array.shape, dims) - correction
+    if freedom <= 0:
+        warnings.warn(
+            f"{op}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input "
+            "numel divided by output numel).",
+            stacklevel=4,
+        )
     mean = TABLE["mean"].apply(input, dims, True, None)
     squares = TABLE["squared_difference"].apply(input, mean)
     total = TABLE["sum"].apply(squares, dims, bool(keepdim), None)
-    found = total / max(count_along(input.array.shape, dims) - correction, 0)
+    found = total / max(freedom, 0)
     return (found, mean, dims) if input.dtype is kind else (found.to(kind), mean.to(kind), dims)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from tritorch import creation
@@ -53,6 +55,14 @@ def _sampled(input, grid, mode, padding, corners):
     return found.reshape(images, input.array.shape[1], *places)
 
 
+def _warn_of_corners():
+    warnings.warn(
+        "Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. Please specify "
+        "align_corners=True if the old behavior is desired. See the documentation of grid_sample for details.",
+        stacklevel=4,
+    )
+
+
 @export("nn.functional.grid_sample", autocast=Policy(cpu=float32, gpu=widest))
 def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     """What `input` (N, C, H, W) or (N, C, D, H, W) has at the coordinates of `grid` (N, ..., 2 or 3).
@@ -71,6 +81,8 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
             "nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', but got: "
             f"'{padding_mode}'"
         )
+    if align_corners is None:
+        _warn_of_corners()
     return _sampled(input, grid, mode, padding_mode, align_corners)
 
 
@@ -100,6 +112,8 @@ def affine_grid(theta, size, align_corners=None):
     need_tensors("affine_grid", theta=theta)
     if not theta.is_floating_point():
         raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype}")
+    if align_corners is None:
+        _warn_of_corners()
     size = tuple(size)
     if len(size) not in (4, 5):
         raise NotImplementedError(

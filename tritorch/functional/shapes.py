@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 from tritorch.autograd.inplace import alias, bump
 from tritorch.autograd.variable import Variable
@@ -88,6 +89,9 @@ def movedim(input, source, destination):
             f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain the same number "
             f"of dims as destination ({list(destination)} dims)"
         )
+    for name, dims in (("source", source), ("destination", destination)):
+        if len(set(dims)) < len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(dims)})")
     source, destination = wrap_dims(source, ndim), wrap_dims(destination, ndim)
     placed = dict(zip(destination, source, strict=True))
     rest = iter([dim for dim in range(ndim) if dim not in source])
@@ -101,6 +105,15 @@ def adjoint(input):
 
 
 def _reversed(self):
+    if self.array.ndim != 2:
+        warnings.warn(
+            "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated and it will "
+            "throw an error in a future release. Consider `x.mT` to transpose batches of matrices or "
+            "`x.permute(*torch.arange(x.ndim - 1, -1, -1))` to reverse the dimensions of a tensor."
+            if self.array.ndim
+            else "Tensor.T is deprecated on 0-D tensors. This function is the identity in these cases.",
+            stacklevel=2,
+        )
     return permute(self, tuple(range(self.array.ndim - 1, -1, -1)))
 
 
@@ -140,7 +153,17 @@ def broadcast_to(input, *size):
 @export("broadcast_shapes")
 def broadcast_shapes(*shapes):
     """The shape that `shapes` broadcast to."""
-    return Size(broadcast_shape("broadcast_shapes", *[as_sizes((each,)) for each in shapes]))
+    common = ()
+    for index, each in enumerate(as_sizes((shape,)) for shape in shapes):
+        for place in range(-len(each), 0):
+            length = common[place] if -place <= len(common) else 1
+            if each[place] not in (1, length) and length != 1:
+                raise RuntimeError(
+                    f"Attempting to broadcast a dimension of length {each[place]} at {place}! Mismatching argument at "
+                    f"index {index} had {shapes[index]}; but expected shape should be broadcastable to {list(common)}"
+                )
+        common = broadcast_shape("broadcast_shapes", common, each)
+    return Size(common)
 
 
 @export("broadcast_tensors")

@@ -78,6 +78,8 @@ def _parse(kind, index):
         if not number.isdigit():
             raise RuntimeError(f"Invalid device string: '{kind}'")
         index = int(number)
+    if not name.replace("_", "").isalpha():
+        raise RuntimeError(f"Invalid device string: '{kind}'")
     if name not in KINDS:
         raise RuntimeError(f"Expected one of {', '.join(KINDS)} device type at start of device string: {kind}")
     if index is not None and index < 0:

@@ -89,8 +89,8 @@ def of(numpy_dtype):
         found = BY_NUMPY.get(np.dtype(numpy_dtype).newbyteorder("="))
     if found is None:
         raise TypeError(
-            f"can't convert np.ndarray of type {np.dtype(numpy_dtype)}. The only supported types are: "
-            f"{', '.join(each.name for each in reversed(ALL))}."
+            f"can't convert np.ndarray of type numpy.{np.dtype(numpy_dtype).type.__name__}. The only supported types "
+            f"are: {', '.join(each.name for each in reversed(ALL))}."
         )
     return found
 
@@ -130,6 +130,10 @@ def promote_types(first, second):
     """The smallest dtype that both can be cast to without changing category, as PyTorch's lattice has it."""
     if first is second:
         return first
+    for position, each in enumerate((first, second), 1):
+        if not isinstance(each, dtype):
+            what = f"argument 'type{position}' (position {position})"
+            raise TypeError(f"promote_types(): {what} must be torch.dtype, not {type(each).__name__}")
     if first.category != second.category:
         return first if first.category > second.category else second
     if first.category == INTEGER and uint8 in (first, second):

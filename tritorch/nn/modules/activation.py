@@ -156,13 +156,13 @@ class Hardtanh(Module):
         for name, old in (("min", min_value), ("max", max_value)):
             if old is not None:
                 warnings.warn(
-                    f"keyword argument `{name}_value` is deprecated and rename to `{name}_val`",
+                    f"keyword argument `{name}_value` is deprecated and renamed to `{name}_val`",
                     FutureWarning,
                     stacklevel=2,
                 )
         min_val, max_val = min_val if min_value is None else min_value, max_val if max_value is None else max_value
         if max_val <= min_val:
-            raise AssertionError(f"max_val must be larger than min_val, got min_val={min_val} and max_val={max_val}")
+            raise AssertionError(f"max_val ({max_val}) must be greater than min_val ({min_val})")
         self.min_val, self.max_val, self.inplace = min_val, max_val, inplace
 
     def forward(self, input):

@@ -9,6 +9,7 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.ops.base import EXPORTS
+from tritorch.ops.layout import broadcast_shape
 from tritorch.runtime import dtypes
 from tritorch.tensor import Tensor
 
@@ -207,9 +208,7 @@ def pad_sequence(sequences, batch_first=False, padding_value=0.0, padding_side="
     padded = []
     for each in sequences:
         if each.shape[1:] != rest:
-            raise RuntimeError(
-                f"output with shape {[len(each), *rest]} doesn't match the broadcast shape {list(each.shape)}"
-            )
+            broadcast_shape("pad_sequence", (1, *rest), (1, *each.shape[1:]))
         if len(each) < longest:
             padding = each.new_full((longest - len(each), *rest), padding_value)
             each = EXPORTS["cat"]((each, padding) if padding_side == "right" else (padding, each))

@@ -136,6 +136,13 @@ class ConcatDataset(Dataset[Sample]):
             assert not isinstance(dataset, IterableDataset), "ConcatDataset does not support IterableDataset"
         self.cumulative_sizes = self.cumsum(self.datasets)
 
+    @property
+    def cummulative_sizes(self):
+        """The old name of `cumulative_sizes`."""
+        text = "`cummulative_sizes` attribute is renamed to `cumulative_sizes`"
+        warnings.warn(text, category=FutureWarning, stacklevel=2)
+        return self.cumulative_sizes
+
     @staticmethod
     def cumsum(sequence):
         """The sums of the lengths of the first one, two, ... datasets."""

@@ -145,6 +145,8 @@ def to_grayscale(img, num_output_channels=1):
 
 def rgb_to_grayscale(img, num_output_channels=1):
     """0.2989 red + 0.587 green + 0.114 blue, as one channel or, of colours, three equal ones."""
+    if not (is_tensor(img) or is_pillow(img)):
+        raise TypeError(f"img should be PIL Image. Got {type(img)}")
     if not is_tensor(img):
         return to_grayscale(img, num_output_channels)
     if img.ndim < 3:

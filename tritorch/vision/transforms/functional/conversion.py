@@ -115,6 +115,8 @@ def normalize(tensor, mean, std, inplace=False):
     """(tensor - mean) / std, channel by channel."""
     if not is_tensor(tensor):
         raise TypeError(f"img should be Tensor Image. Got {type(tensor)}")
+    if tensor.ndim < 2:
+        raise TypeError("Tensor is not a torch image.")
     if not tensor.dtype.is_floating_point:
         raise TypeError(f"Input tensor should be a float tensor. Got {tensor.dtype}.")
     if tensor.ndim < 3:
