@@ -54,7 +54,10 @@ class Examples:
 
     def aligned(self):
         """All arguments, so that tensors broadcast from the right as those of one example do."""
-        rank = max(self.rank(at) for at in self.tensors())
+        ranks = {self.rank(at) for at in self.tensors()}
+        rank = max(ranks)
+        if len(ranks) == 1:
+            return list(self.args)
         return [
             self.padded(at, rank) if batched and hasattr(arg, "array") else arg
             for at, (arg, batched) in enumerate(zip(self.args, self.batched, strict=True))

@@ -14,6 +14,10 @@ import numbers
 import re
 
 from tritorch.ops.autocast import state as autocast
+from tritorch.ops.old_signatures import modern
+
+# NumPy's names of arguments, which PyTorch takes for its own wherever it has those.
+NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other"}
 
 _KINDS = {  # what arguments of these names have to be, wherever they occur; PyTorch's names for the kinds
     "Tensor": (
@@ -35,6 +39,10 @@ _KINDS = {  # what arguments of these names have to be, wherever they occur; PyT
     "tuple of ints": ("dims", "shape", "size", "repeats", "kernel_size", "shifts", "split_sizes"),
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
+
+# NumPy's names of arguments, which PyTorch takes for its own wherever it has those.
+NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other"}
+
 ACCIDENTS = (TypeError, AttributeError, ValueError, IndexError, KeyError, StopIteration)
 _ABOUT_CALLS = re.compile(r"\w+\(\) (missing|got|takes) (.*)$")
 
@@ -48,12 +56,17 @@ def guarded(function, name, keep_out=None, policy=None, in_python=False):
 
     def call(*args, **kwargs):
         try:
+            if kwargs and not NUMPY_NAMES.keys().isdisjoint(kwargs):
+                kwargs = _renamed(function, kwargs)
             run = function if policy is None or autocast.active is None else policy.around(function)
             if not kwargs or keep_out is None:
                 return run(*args, **kwargs)
             out = kwargs.pop("out", None)
             result = run(*args, **kwargs)
         except ACCIDENTS as error:
+            old = modern(name, args, kwargs) if isinstance(error, TypeError) else None
+            if old is not None:
+                return call(*old[0], **old[1])
             better = explained(name, function, args, kwargs, error, in_python)
             if better is error:
                 raise
@@ -63,6 +76,18 @@ def guarded(function, name, keep_out=None, policy=None, in_python=False):
     functools.update_wrapper(call, function)
     call.__name__ = call.__qualname__ = name
     return call
+
+
+@functools.cache
+def _parameters(function):
+    return frozenset(inspect.signature(function).parameters)
+
+
+def _renamed(function, kwargs):
+    """Keyword arguments with NumPy's names turned into PyTorch's, where the function has PyTorch's only."""
+    known = _parameters(function)
+    names = {name: NUMPY_NAMES[name] for name in kwargs if name in NUMPY_NAMES and name not in known}
+    return {names[name] if names.get(name) in known else name: value for name, value in kwargs.items()}
 
 
 def explained(name, function, args, kwargs, error, in_python=False):

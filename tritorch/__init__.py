@@ -55,7 +55,7 @@ from tritorch.tensor import Tensor as Tensor
 bind_tensor(Tensor)
 globals().update(exported(""))
 globals().update(in_place_functions(Tensor))
-globals().update(_dtypes.NAMES)
+globals().update(_dtypes.NAMES | _dtypes.COMPLEX_NAMES)
 newaxis = None
 
 # Rooms above the tensors are imported when they are first asked for, so that `import tritorch` is short. These names of

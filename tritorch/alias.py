@@ -119,9 +119,9 @@ def _explain_import(error):
 
 
 def _explain_attribute(error):
-    if len(error.args) != 1 or not isinstance(error.args[0], str):
+    message = error.args[0] if len(error.args) == 1 else None
+    if not isinstance(message, str) or message.endswith(NOT_YET):
         return
-    message = error.args[0]
     found = _NO_ATTRIBUTE.match(message)
     if found:
         error.args = (f"{message.replace(found[1], their_name(found[1]), 1)}: {NOT_YET}",)

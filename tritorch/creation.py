@@ -12,7 +12,7 @@ from tritorch.autograd.variable import Variable
 from tritorch.nested import array_of, check_native
 from tritorch.ops.base import EXPORTS, TABLE, export
 from tritorch.ops.guard import kind_of, unpacking
-from tritorch.ops.promotion import KIND_NAMES
+from tritorch.ops.promotion import KIND_NAMES, number_for
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes, transfer, views
 from tritorch.runtime.memory_format import strided as strided
@@ -176,7 +176,7 @@ def size_of(op, sizes):
 def full_of(op, size, value, dtype, device, requires_grad=False):
     """A filled tensor of a given shape."""
     kind = dtypes.get_default_dtype() if dtype is None else dtypes.as_dtype(dtype, op)
-    made = TABLE["full"].apply(size, value, kind.numpy, devices.resolve(device))
+    made = TABLE["full"].apply(size, number_for(value, kind), kind.numpy, devices.resolve(device))
     return made.requires_grad_() if requires_grad else made
 
 

@@ -9,19 +9,23 @@ import numpy as np
 
 from tritorch.autograd.variable import Variable
 from tritorch.runtime import dtypes, transfer
+from tritorch.runtime.quiet import restore, silence
 
 
 def array_of(data, dtype=None):
     """A new contiguous array of `data`, of `dtype` or of the one that its elements suggest, as PyTorch decides."""
-    with np.errstate(over="ignore"):
+    before = silence()  # what is too large for a dtype becomes infinite
+    try:
         if isinstance(data, (np.ndarray, np.generic)):
             check_native(data)
             return np.array(data, dtype=(dtype or dtypes.of(data.dtype)).numpy, order="C")
-        found, suggested = _gathered(data)
+        found, suggested = (np.array(data), None) if type(data) in (float, bool) else _gathered(data)
         dtype = dtype or suggested or _inferred(found)
         if found.dtype.kind in "iuf" and not dtype.is_floating_point and dtype is not dtypes.bool_:
             found = _as_integers(found, dtype)
-        return np.ascontiguousarray(found.astype(dtype.numpy)).reshape(found.shape)
+        return found if found.dtype == dtype.numpy else found.astype(dtype.numpy)
+    finally:
+        restore(before)
 
 
 def check_native(array):
@@ -40,7 +44,7 @@ def _gathered(data):
         suggested = reduce(dtypes.promote_types, _kinds(data))
     plain = _without_tensors(data)
     try:
-        found = np.array(plain)
+        found = np.array(plain, order="C")
     except ValueError:
         _refuse_ragged(plain)
         raise

@@ -86,6 +86,8 @@ def module_stub(module):
             continue
         if isinstance(value, types.ModuleType):
             lines.append(f"{name}: ModuleType" if not value.__name__.startswith("tritorch") else _reexport(value, name))
+        elif isinstance(value, type) and _is_made_by_call(value):
+            lines.append(f"{name}: Any")
         elif isinstance(value, type):
             home = value.__module__
             lines.append(
@@ -96,6 +98,15 @@ def module_stub(module):
         else:
             lines.append(f"{name}: Any")
     return HEADER + "\n".join(lines) + "\n"
+
+
+def _is_made_by_call(cls):
+    """Whether a class has no `class` statement that a type checker could read."""
+    try:
+        inspect.getsourcelines(cls)
+    except (OSError, TypeError):
+        return True
+    return False
 
 
 def _reexport(value, name):

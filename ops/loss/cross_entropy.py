@@ -167,6 +167,7 @@ class NllLoss(Op):
     batch = by_class
     autocast = FLOAT32
     saves = ("target", "weight", "output")
+    saved_results = (1,)  # the loss may be written over
 
     @staticmethod
     def reference(input, target, weight, ignore_index, reduction):
@@ -232,7 +233,7 @@ class NllLoss(Op):
         if self.edges[0] is None:  # class weights have no gradient
             return (None,)
         _, target, weight, ignore_index, reduction = self.inputs
-        total = self.outputs[1].detach() if reduction == "mean" else None
+        total = self.outputs[0].detach() if reduction == "mean" else None
         return (NllLossBackward.apply(grad, target, weight, total, self.edges[0][2], ignore_index, reduction),)
 
     @staticmethod

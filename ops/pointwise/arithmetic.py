@@ -140,7 +140,7 @@ class TrueDivide(Binary):
 _ROUNDED = {None: TrueDivide, "floor": DivideFloor, "trunc": DivideTrunc}
 
 
-@export("div", "divide", "Tensor.div", "Tensor.divide")
+@export("div", "divide", "Tensor.div", "Tensor.divide", out=True)
 def div(input, other, *, rounding_mode=None):
     """input / other; rounded down with rounding_mode="floor", towards zero with "trunc", which both keep integers.
 
@@ -153,7 +153,7 @@ def div(input, other, *, rounding_mode=None):
     return _ROUNDED[rounding_mode].apply(input, other)
 
 
-@export("true_divide", "Tensor.true_divide")
+@export("true_divide", "Tensor.true_divide", out=True)
 def true_divide(input, other):
     """input / other, in floating point."""
     return TrueDivide.apply(input, other)

@@ -166,8 +166,11 @@ class Pointwise(Op, abstract=True):
     @classmethod
     def batch(cls, call):
         """Broadcast, and promoted as one example is: in a batch, tensors without dimensions have one."""
+        tensors = call.tensors()
+        if len(tensors) == 1:
+            return cls.apply(*call.args)
         args = call.aligned()
-        typed = [at for at in call.tensors() if not (cls.condition and at == 0)]
+        typed = [at for at in tensors if at or not cls.condition]
         if len({args[at].array.dtype for at in typed}) > 1:
             plain = [each for each in args[cls.condition :] if not hasattr(each, "array")]
             examples = [_Outside(args[at].array.dtype, call.rank(at)) for at in typed]

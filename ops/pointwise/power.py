@@ -103,7 +103,7 @@ class Pow(Binary):
         yield draw.integers(-3, 3, 9, dtype=np.int32), draw.integers(-3, 3, 9, dtype=np.int32)
 
 
-@export("pow", "Tensor.pow")
+@export("pow", "Tensor.pow", out=True)
 def pow_(input, exponent):
     """input to the power exponent; either may be a number."""
     if isinstance(exponent, numbers.Number) and hasattr(input, "requires_grad"):
@@ -113,7 +113,7 @@ def pow_(input, exponent):
                 raise RuntimeError("Integers to negative integer powers are not allowed.")
         elif exponent == 2:
             return Square.apply(input)
-        elif exponent == 0.5:
+        elif exponent == 0.5 and not input.requires_grad:  # whose gradient reads the result, that of a power does not
             return Sqrt.apply(input)
     return Pow.apply(input, exponent)
 

@@ -62,7 +62,7 @@ class Round(Step):
     value = nearest
 
 
-@export("round", "Tensor.round")
+@export("round", "Tensor.round", out=True)
 def round_(input, *, decimals=0):
     """input rounded to `decimals` places; halves go to the even neighbour."""
     if decimals == 0:

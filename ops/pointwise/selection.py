@@ -46,7 +46,7 @@ class Where(Pointwise):
         yield (draw.integers(0, 2, 3), *values), {}, RuntimeError, "where expected condition to be a boolean tensor"
 
 
-@export("where")
+@export("where", out=True)
 def choose(condition, input=None, other=None):
     """input where condition is True, else other; with the condition alone, the indices where it is True."""
     if not hasattr(condition, "requires_grad"):
@@ -257,7 +257,7 @@ class ClampBoth(Bounded):
         yield draw.integers(-9, 9, 7), -2, 3
 
 
-@export("clamp", "clip", "Tensor.clamp", "Tensor.clip")
+@export("clamp", "clip", "Tensor.clamp", "Tensor.clip", out=True)
 def clamp(input, min=None, max=None):
     """input kept between min and max, numbers or tensors, of which one may be None."""
     if min is None and max is None:

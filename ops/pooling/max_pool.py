@@ -150,12 +150,13 @@ class MaxPool(Op):
         return out, indices
 
     saves = ("output",)
+    saved_results = (1,)  # the values may be written over
 
     def backward(self, grad, _=None):
         """To each window's largest element, the window's gradient."""
         _, kernel_size, stride, padding, dilation, _ = self.inputs
         size = self.edges[0][2][2:]
-        return (MaxPoolBackward.apply(grad, self.outputs[1], size, kernel_size, stride, padding, dilation),)
+        return (MaxPoolBackward.apply(grad, self.outputs[0], size, kernel_size, stride, padding, dilation),)
 
     @staticmethod
     def samples(draw):

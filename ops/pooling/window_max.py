@@ -79,6 +79,7 @@ class WindowMax(Op):
 
     widens = True
     saves = ("output",)
+    saved_results = (1,)  # the values may be written over
 
     @staticmethod
     def reference(input, bounds, places, longest):
@@ -118,7 +119,7 @@ class WindowMax(Op):
 
     def backward(self, grad, _=None):
         """Added up where the largest elements are."""
-        shape, indices = self.edges[0][2], self.outputs[1].flatten(2)
+        shape, indices = self.edges[0][2], self.outputs[0].flatten(2)
         zeros = grad.new_zeros((*shape[:2], math.prod(shape[2:])))
         return TABLE["scatter"].apply(zeros, 2, True, indices, grad.flatten(2)).reshape(shape), None
 

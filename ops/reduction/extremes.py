@@ -5,13 +5,12 @@ A NaN is larger and smaller than everything, and of equal elements the first is 
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 import numpy as np
 
 from tritorch.ops.base import TABLE, Op, export, write_out
 from tritorch.ops.batching import shifted
 from tritorch.ops.index.put_along import PutAlong
+from tritorch.ops.named_results import returns
 from tritorch.ops.reduction.family import Reduction, dims_of, reduction_samples
 from tritorch.ops.reduction.kernel import as_dims, reduced_shape
 from tritorch.ops.reduction.select_kernel import (
@@ -32,8 +31,8 @@ class Extreme(Reduction, abstract=True):
     limit = staticmethod(lowest)
 
     @classmethod
-    def call(cls, input, dim=(), keepdim=False, *, axis=None):
-        dim = dims_of(cls.op_name, input, dim if axis is None else axis)
+    def call(cls, input, dim=(), keepdim=False):
+        dim = dims_of(cls.op_name, input, dim)
         shape = input.array.shape
         if input.array.size == 0:
             for each in as_dims(dim, len(shape)):
@@ -118,6 +117,7 @@ class Selection(Op, abstract=True):
 
     batch = shifted("dim")
     saves = ("output",)
+    saved_results = (1,)  # the values may be written over
     choose = first_larger
     limit = staticmethod(lowest)
 
@@ -129,7 +129,7 @@ class Selection(Op, abstract=True):
 
     def backward(self, grad, _=None):
         """The gradient at the chosen index, zero elsewhere."""
-        index = self.outputs[1]
+        index = self.outputs[0]
         dim, keepdim = self.inputs[1], self.inputs[2]
         shape = self.edges[0][2]
         if not shape:
@@ -182,8 +182,7 @@ class Arg(Op, abstract=True):
     limit = staticmethod(lowest)
 
     @classmethod
-    def call(cls, input, dim=None, keepdim=False, *, axis=None):
-        dim = dim if axis is None else axis
+    def call(cls, input, dim=None, keepdim=False):
         if isinstance(dim, (tuple, list)):
             raise TypeError(f"{cls.op_name}(): argument 'dim' (position 2) must be int, not {type(dim).__name__}")
         dim = dims_of(cls.op_name, input, dim)
@@ -247,7 +246,7 @@ class Argmin(Arg):
 
 def _extreme(op, along, over_all, pairwise, kind):
     """`max` or `min`: of all elements, along a dimension with indices, or of two tensors element by element."""
-    result = namedtuple(op, ("values", "indices"), module="torch.return_types")
+    result = returns(op, "values", "indices")
 
     def whole(input):
         dims_of(op, input, None)
@@ -255,8 +254,7 @@ def _extreme(op, along, over_all, pairwise, kind):
             raise _empty(op, 0, False)
         return over_all.apply(input, None, False)
 
-    def function(input, dim=None, keepdim=False, *, other=None, axis=None, out=None):
-        dim = axis if axis is not None else dim
+    def function(input, dim=None, keepdim=False, *, other=None, out=None):
         if not hasattr(input, "array"):
             raise TypeError(
                 f"{op}() received an invalid combination of arguments - got ({type(input).__name__}, "

@@ -62,9 +62,7 @@ class Reduction(Op, abstract=True):
     divide = False
 
     @classmethod
-    def call(cls, input, dim=None, keepdim=False, *, dtype=None, axis=None):
-        if axis is not None:
-            dim = axis
+    def call(cls, input, dim=None, keepdim=False, *, dtype=None):
         if dim is not None:
             dim = dims_of(cls.op_name, input, dim)
         if dtype is not None:
@@ -295,14 +293,14 @@ class Mean(Reduction):
         return np.asarray(total / count_along(input.shape, dim)).astype(dtype or input.dtype)
 
     @classmethod
-    def call(cls, input, dim=None, keepdim=False, *, dtype=None, axis=None):
+    def call(cls, input, dim=None, keepdim=False, *, dtype=None):
         kind = dtype if dtype is not None else getattr(input, "dtype", None)
         if isinstance(kind, dtypes.dtype) and not kind.is_floating_point:
             raise RuntimeError(
                 f"mean(): could not infer output dtype. {'Input' if dtype is None else 'Optional'} dtype must be "
                 f"either a floating point or complex dtype. Got: {KIND_NAMES[kind.name]}"
             )
-        return super().call(input, dim, keepdim, dtype=dtype, axis=axis)
+        return super().call(input, dim, keepdim, dtype=dtype)
 
     def backward(self, grad):
         """The gradient divided by the number of elements, for each of them."""

@@ -101,8 +101,8 @@ class Logical(Reduction, abstract=True):
     prepare = nonzero
 
     @classmethod
-    def call(cls, input, dim=None, keepdim=False, *, axis=None):
-        return super().call(input, dim, keepdim, axis=axis)
+    def call(cls, input, dim=None, keepdim=False):
+        return super().call(input, dim, keepdim)
 
     @classmethod
     def result_dtype(cls, dtype, given):

@@ -5,14 +5,13 @@ A NaN is larger and smaller than everything, and of equal elements the last is t
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 import numpy as np
 
 from tritorch.ops.base import Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.index.gathering import key_along
 from tritorch.ops.layout import as_contiguous
+from tritorch.ops.named_results import returns
 from tritorch.ops.parallel import by_items
 from tritorch.ops.reduction.family import dim_of
 from tritorch.ops.reduction.kernel import computed_in
@@ -107,6 +106,7 @@ class RunningExtreme(Scan, abstract=True):
     """The largest or smallest element up to each along one dimension, with its index."""
 
     saves = ("output",)
+    saved_results = (1,)  # the values may be written over
     widens = True
     choose = last_larger
     limit = staticmethod(lowest)
@@ -137,7 +137,7 @@ class RunningExtreme(Scan, abstract=True):
         """The gradient added up where each extreme came from."""
         if not grad.array.ndim:
             return (grad,)
-        return (RunSums.apply(grad, self.outputs[1], self.inputs[1]),)
+        return (RunSums.apply(grad, self.outputs[0], self.inputs[1]),)
 
     @staticmethod
     def samples(draw):
@@ -160,7 +160,7 @@ class Cummax(RunningExtreme):
 
     exports = ("cummax", "Tensor.cummax")
     extreme, keeps = np.maximum, np.greater_equal
-    result = namedtuple("cummax", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
+    result = returns("cummax", "values", "indices")
 
     @staticmethod
     def reference(input, dim):
@@ -174,7 +174,7 @@ class Cummin(RunningExtreme):
     choose = last_smaller
     limit = staticmethod(highest)
     extreme, keeps = np.minimum, np.less_equal
-    result = namedtuple("cummin", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
+    result = returns("cummin", "values", "indices")
 
     @staticmethod
     def reference(input, dim):

@@ -56,8 +56,7 @@ class RunningTotal(Scan, abstract=True):
     identity = 0
 
     @classmethod
-    def call(cls, input, dim=None, *, dtype=None, axis=None):
-        dim = dim if axis is None else axis
+    def call(cls, input, dim=None, *, dtype=None):
         if dim is None:
             raise TypeError(f'{cls.op_name}() missing 1 required positional arguments: "dim"')
         dim = dim_of(cls.op_name, input, dim)

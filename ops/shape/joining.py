@@ -44,14 +44,13 @@ class Cat(Op):
         return takes_out(super().function(), any_dtype=True)
 
     @classmethod
-    def call(cls, tensors, dim=0, *, axis=None):
+    def call(cls, tensors, dim=0):
         if hasattr(tensors, "array"):
             kind = type(tensors).__name__
             raise TypeError(f"{cls.op_name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {kind}")
         tensors = tuple(tensors)
         if not tensors:
             raise ValueError("torch.cat(): expected a non-empty list of Tensors")
-        dim = dim if axis is None else axis
         shapes = [each.array.shape for each in tensors]
         dim = cls.checked_dim(dim, shapes)
         return cls.apply(dim, cls.starts(dim, shapes), *tensors)

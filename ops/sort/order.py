@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 import numpy as np
 
 from tritorch.ops.base import Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.index.gathering import Scatter
+from tritorch.ops.named_results import returns
 from tritorch.ops.reduction.family import dim_of
 from tritorch.ops.sort.host import first, first_along, order_along
 from tritorch.ops.sort.kernel import sort_along
@@ -19,19 +18,20 @@ class Ordering(Op, abstract=True):
 
     batch = shifted("dim")
     saves = ("output",)
+    saved_results = (1,)  # the values may be written over
     widens = True
 
     def backward(self, grad, _=None):
         """The gradient of each element, where it comes from."""
         shape, dim = self.edges[0][2], self.inputs[1]
-        return (Scatter.apply(grad.new_zeros(shape), dim, False, self.outputs[1], grad),)
+        return (Scatter.apply(grad.new_zeros(shape), dim, False, self.outputs[0], grad),)
 
 
 class Sort(Ordering):
     """The elements in order along `dim`, and the index of each; equal ones keep their order, NaN is the largest."""
 
     exports = ("sort", "Tensor.sort")
-    result = namedtuple("sort", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
+    result = returns("sort", "values", "indices")
 
     @staticmethod
     def reference(input, dim, descending):
@@ -76,7 +76,7 @@ class Topk(Ordering):
     """The `k` largest, or smallest, elements along `dim` in order, and the index of each; the first of equal ones."""
 
     exports = ("topk", "Tensor.topk")
-    result = namedtuple("topk", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
+    result = returns("topk", "values", "indices")
 
     @staticmethod
     def reference(input, dim, k, largest):

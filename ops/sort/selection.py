@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 import numpy as np
 
 from tritorch.ops.base import Op, write_out
 from tritorch.ops.formula import formula, where
 from tritorch.ops.guard import guarded
 from tritorch.ops.layout import as_contiguous
+from tritorch.ops.named_results import returns
 from tritorch.ops.pointwise.kernel import launch_pointwise
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.reduction.extremes import Extreme, Selection
@@ -30,7 +29,7 @@ class Kthvalue(Selection):
     """The `k`th smallest element along `dim`, counted from one, and its index; NaN is the largest."""
 
     exports = ("kthvalue", "Tensor.kthvalue")
-    result = namedtuple("kthvalue", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
+    result = returns("kthvalue", "values", "indices")
     widens = True
 
     @staticmethod

@@ -217,3 +217,18 @@ def test_in_place_functions_of_the_root_write_their_argument():
 def test_import_stays_clean():
     code = "import tritorch, sys; sys.exit(any(m in sys.modules for m in ('tritorch.jit', 'tritorch.cuda')))"
     assert subprocess.run([sys.executable, "-W", "error", "-c", code], check=False).returncode == 0
+
+
+def test_complex_dtypes_have_names_and_no_tensors():
+    assert torch.complex64.is_complex and torch.cdouble is torch.complex128 and not torch.float32.is_complex
+    assert torch.ones(1).dtype not in (torch.complex64, torch.complex128)
+    assert pickle.loads(pickle.dumps(torch.complex64)) is torch.complex64
+    for call in (lambda: torch.ones(2, dtype=torch.cfloat), lambda: torch.ones(2).to(torch.complex64)):
+        with pytest.raises(NotImplementedError, match="tritorch has no complex tensors"):
+            call()
+
+
+def test_the_environment_is_told():
+    text = torch.utils.collect_env.get_pretty_env_info()
+    assert f"tritorch: {torch.__version__}" in text and "numpy: " in text
+    assert torch.utils.deterministic.fill_uninitialized_memory is True

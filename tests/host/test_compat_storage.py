@@ -55,7 +55,7 @@ def test_writing_a_storage_writes_the_tensor():
 
 
 def test_forked_processes_share_what_was_moved_to_shared_memory():
-    shared, own = torch.zeros(3).share_memory_(), torch.zeros(3)
+    shared, own = torch.tensor([1.0, 2.0, 3.0]).share_memory_(), torch.zeros(3)
     assert shared.is_shared() and shared[1:].is_shared() and shared.untyped_storage().is_shared()
     assert not own.is_shared()
     child = os.fork()
@@ -64,7 +64,7 @@ def test_forked_processes_share_what_was_moved_to_shared_memory():
         own += 1
         os._exit(0)
     os.waitpid(child, 0)
-    assert shared.tolist() == [1.0, 1.0, 1.0] and own.tolist() == [0.0, 0.0, 0.0]
+    assert shared.tolist() == [2.0, 3.0, 4.0] and own.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_what_a_tensor_is_not():

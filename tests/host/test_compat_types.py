@@ -110,3 +110,12 @@ def test_variable_is_a_tensor_without_history_on_the_same_memory():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Variable(leaf, volatile=False)
+
+
+def test_a_number_that_a_dtype_cannot_hold_is_refused_on_every_device():
+    for device in ("cpu", "interpreter"):
+        assert torch.full((2,), float("-inf"), dtype=torch.bool, device=device).tolist() == [True, True]
+        assert torch.full((2,), -1, dtype=torch.uint8, device=device).tolist() == [255, 255]
+        for number, dtype, name in ((float("inf"), torch.int64, "int64_t"), (300, torch.uint8, "uint8_t")):
+            with pytest.raises(RuntimeError, match=f"value cannot be converted to type {name} without overflow"):
+                torch.full((2,), number, dtype=dtype, device=device)

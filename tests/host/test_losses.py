@@ -82,6 +82,7 @@ def test_a_class_that_does_not_exist(device):
     ("shape", "target", "kind", "error", "text"),
     [
         ((5, 7), (4,), torch.int64, ValueError, r"Expected input batch_size \(5\) to match target batch_size \(4\)."),
+        ((5, 7), (), torch.int64, ValueError, r"Expected input batch_size \(5\) to match target batch_size \(0\)."),
         ((), (), torch.int64, ValueError, r"Expected 1 or more dimensions \(got 0\)"),
         ((5, 7), (5,), torch.float32, RuntimeError, "expected target dtype to be Long or Byte, but got Float"),
         ((5, 7), (5, 6), torch.int64, RuntimeError, "0D or 1D target tensor expected, multi-target not supported"),

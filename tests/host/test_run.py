@@ -77,21 +77,43 @@ def test_a_real_torch_is_neither_seen_nor_loaded(run, tmp_path):
     """, PYTHONPATH=str(tmp_path)))  # fmt: skip
 
 
-@pytest.mark.parametrize(("line", "message"), [
-    ("import torch.nosuch.deep", "ModuleNotFoundError: No module named 'torch.nosuch': it is not in tritorch yet"),
-    ("from torch.nn import No", "ImportError: cannot import name 'No' from 'torch.nn': it is not in tritorch yet"),
-    ("from torch import nosuch", "ImportError: cannot import name 'nosuch' from 'torch': it is not in tritorch yet"),
-    ("torch.nn.Nosuch", "AttributeError: module 'torch.nn' has no attribute 'Nosuch': it is not in tritorch yet"),
-    ("torch.nosuch", "AttributeError: module 'torch' has no attribute 'nosuch': it is not in tritorch yet"),
-    ("torch.zeros(2).nosuch()", "AttributeError: 'Tensor' object has no attribute 'nosuch': it is not in tritorch yet"),
-    ("import nosuch", "ModuleNotFoundError: No module named 'nosuch'"),
-    ("object().nosuch", "AttributeError: 'object' object has no attribute 'nosuch'"),
-])  # fmt: skip
-def test_a_missing_name_is_told_in_the_scripts_terms(run, line, message):
-    found = run(f"import torch\n{line}\n")
+MISSING = {
+    "import torch.nosuch.deep": "ModuleNotFoundError: No module named 'torch.nosuch': it is not in tritorch yet",
+    "from torch.nn import No": "ImportError: cannot import name 'No' from 'torch.nn': it is not in tritorch yet",
+    "from torch import nosuch": "ImportError: cannot import name 'nosuch' from 'torch': it is not in tritorch yet",
+    "from torch.utils.data.dataset import No": (
+        "ImportError: cannot import name 'No' from 'torch.utils.data.dataset': it is not in tritorch yet"
+    ),
+    "torch.nn.No": "AttributeError: module 'torch.nn' has no attribute 'No': it is not in tritorch yet",
+    "torch.nosuch": "AttributeError: module 'torch' has no attribute 'nosuch': it is not in tritorch yet",
+    "torch.zeros(2).no()": "AttributeError: 'Tensor' object has no attribute 'no': it is not in tritorch yet",
+    "torch.Tensor.no": "AttributeError: type object 'Tensor' has no attribute 'no': it is not in tritorch yet",
+    "import nosuch": "ModuleNotFoundError: No module named 'nosuch'",
+    "object().nosuch": "AttributeError: 'object' object has no attribute 'nosuch'",
+}
+
+
+def test_missing_names_are_told_in_the_scripts_terms(run):
+    text = f"""
+        import torch
+        from tritorch.alias import explain
+        for line in {list(MISSING)}:
+            try:
+                exec(line)
+            except Exception as error:
+                explain(error)
+                explain(error)
+                print(f"{{type(error).__name__}}: {{error}}")
+    """
+    assert good(run(text)).splitlines() == list(MISSING.values())
+
+
+@pytest.mark.parametrize("line", ["from torch.nn import No", "torch.nosuch"])
+def test_a_missing_name_is_shown_where_the_script_asks_for_it(run, line):
+    found = run(f"import torch\ntry:\n    {line}\nexcept ValueError:\n    pass\n")
     assert found.returncode == 1
-    assert found.stderr.splitlines()[-1] == message
-    assert 'script.py", line 2, in <module>' in found.stderr
+    assert found.stderr.splitlines()[-1] == MISSING[line]
+    assert 'script.py", line 3, in <module>' in found.stderr
     assert found.stderr.count("File ") == 1, found.stderr
 
 
@@ -154,16 +176,13 @@ def test_a_folder_runs_its_main_file(run, tmp_path):
 
 @pytest.mark.parametrize(("text", "code"), [
     ("", 0),
-    ("import sys; sys.exit()", 0),
     ("import sys; sys.exit(5)", 5),
     ("import sys; sys.exit('what went wrong')", 1),
-    ("raise SystemExit(True)", 1),
     ("def f():\n    return 1 / 0\n\nf()", 1),
     ("try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise KeyError('k') from error", 1),
-    ("x = = 1", 1),
     ("def f(:\n    pass", 1),
     ("import sys; sys.excepthook = lambda *args: print('mine', args[0].__name__); 1 / 0", 1),
-    ("import atexit; atexit.register(print, 'at exit'); 1 / 0", 1),
+    ("import atexit; atexit.register(print, 'at exit'); raise SystemExit(True)", 1),
     ("import threading; threading.Timer(0.1, lambda: print(__name__)).start()", 0),
 ])  # fmt: skip
 def test_exit_codes_output_and_tracebacks_are_pythons(run, text, code):
@@ -292,3 +311,36 @@ def test_import_tritorch_as_torch(run):
         from tritorch.utils.data import DataLoader
         assert torch.nn is nn and F.relu(torch.ones(1)).item() == 1
     """, command=()))  # fmt: skip
+
+
+@pytest.mark.parametrize(("texts", "moves"), [
+    ({"script.py": "import torch\nx = torch.ones(2)\nprint(x.sum())\n"}, False),
+    ({"script.py": "import torch\nmodel.to('cuda')\n"}, True),
+    ({"script.py": "import torch\nx = torch.ones(2).cuda()\n"}, True),
+    ({"script.py": "import torch\nx = torch.ones(2, device=where)\n"}, True),
+    ({"script.py": "from net import Net\n", "net.py": "import helpers.tools\n", "helpers/__init__.py": "",
+      "helpers/tools.py": "def place(x, device): return x.to(device)\n"}, True),
+    ({"script.py": "import net, numpy\n", "net.py": "import script\n"}, False),
+    ({"script.py": "import broken\n", "broken.py": "def (\n"}, False),
+])  # fmt: skip
+def test_a_program_that_speaks_of_devices_is_known_by_its_text(texts, moves, tmp_path):
+    from tritorch.cli.device_code import moves_tensors
+
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert moves_tensors(tmp_path / "script.py", tmp_path) is moves
+
+
+@pytest.mark.parametrize(("more", "device"), [("", "interpreter"), ("x.cpu()", "cpu")])
+def test_tensors_land_where_a_program_relies_on(run, more, device):
+    text = f"""
+        import torch
+        x = torch.ones(2)
+        {more}
+        print(torch.get_default_device())
+    """
+    command = ("-c", "import sys, tritorch.runtime.device as d; from tritorch.cli.main import main; "
+               "d.set_default_device('interpreter'); main(['run', *sys.argv[1:]])")  # fmt: skip
+    found = good(run(text, "script.py", command=command, TRITORCH_DEVICE=""))
+    assert found.strip() == device

@@ -138,6 +138,19 @@ def test_copies(twice):
         assert again.is_sparse and again.to_dense().tolist() == DENSE
 
 
+def test_gradients_agree_with_differences(other):
+    values = torch.tensor(VALUES, dtype=torch.float64, device="cpu", requires_grad=True)
+    matrix = other.to(device="cpu", dtype=torch.float64).requires_grad_()
+    places = torch.tensor(PLACES, device="cpu")
+    assert torch.autograd.gradcheck(lambda v, m: torch.sparse_coo_tensor(places, v, (2, 3)) @ m, (values, matrix))
+
+
+def test_modules_hold_them(twice):
+    module = torch.nn.Module()
+    module.register_buffer("adjacency", twice)
+    assert module.double().adjacency.dtype is torch.float64 and module.adjacency.is_sparse
+
+
 def test_ways_to_make_one():
     places, values = torch.tensor(PLACES), torch.tensor(VALUES)
     for made in (torch.sparse_coo_tensor(places, values), torch.sparse.FloatTensor(places, values, torch.Size([2, 3]))):
@@ -152,7 +165,13 @@ def test_ways_to_make_one():
     [
         (lambda s: torch.sparse_coo_tensor([[0, 1]], [1.0, 2.0, 3.0], (2,)), RuntimeError, "must have same nnz"),
         (lambda s: torch.sparse_coo_tensor([[0, 1]], [1.0, 2.0], (2, 3)), RuntimeError, "'len.size. == sparse_dim"),
-        (lambda s: torch.sparse_coo_tensor([[0, 5]], [1.0, 2.0], (2,)), RuntimeError, "index 5 is out of bounds"),
+        (
+            lambda s: torch.sparse_coo_tensor([[0, 5]], [1.0, 2.0], (2,)),
+            RuntimeError,
+            "size is 2 but found index 5",
+        ),
+        (lambda s: torch.sparse_coo_tensor([[0, -1]], [1.0, 2.0], (2,)), RuntimeError, "negative index -1 for dim 0"),
+        (lambda s: torch.sparse_coo_tensor([0, 1], [1.0, 2.0]), RuntimeError, "indices must be sparse_dim x nnz"),
         (lambda s: s @ torch.ones(4, 2), RuntimeError, r"shapes cannot be multiplied \(2x3 and 4x2\)"),
         (lambda s: s @ torch.ones(3, 2).double(), RuntimeError, "to have the same dtype"),
         (lambda s: s.view(-1), NotImplementedError, r"takes no sparse tensors: call to_dense\(\) first"),

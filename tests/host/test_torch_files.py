@@ -9,6 +9,7 @@ import pickle
 import pickletools
 import zipfile
 from collections import Counter, OrderedDict, defaultdict
+from types import SimpleNamespace
 
 import ml_dtypes
 import numpy as np
@@ -144,6 +145,9 @@ def test_streams_and_compressed_files(tmp_path):
         file.write(data)
     with gzip.open(tmp_path / "x.gz") as file:
         assert torch.load(file).tolist() == FLOATS.tolist()
+    plain = io.BytesIO(data)
+    only = SimpleNamespace(read=plain.read, seek=plain.seek, tell=plain.tell)
+    assert torch.load(only).tolist() == torch.load(SimpleNamespace(read=io.BytesIO(data).read)).tolist()
     behind = io.BytesIO(b"header" + data)
     behind.seek(6)
     assert torch.load(behind).tolist() == FLOATS.tolist()

@@ -55,6 +55,10 @@ HOSTILE = {
     "bytes by their count, made": b"cbuiltins\nbytes\nJ\xff\xff\xff\x7f\x85\x81.",
     "a factory": b"ccollections\ndefaultdict\nctorch\ndevice\n\x85R.",
     "objects in an array": b"cnumpy\ndtype\nX\x02\x00\x00\x00O8\x85R.",
+    "a dtype of times": b"cnumpy\ndtype\nX\x02\x00\x00\x00M8\x85R.",
+    "a dtype that is code": b"cnumpy\ndtype\nX\x02\x00\x00\x0008\x85R.",
+    "a dtype with fields": b"cnumpy\ndtype\nX\x02\x00\x00\x00f8\x85R(K\x03X\x01\x00\x00\x00<K\x01NNJ\xff\xff\xff\xff"
+    b"J\xff\xff\xff\xffK\x00tb.",
     "an array by its size": b"cnumpy._core.multiarray\n_reconstruct\ncnumpy\nndarray\nJ\xff\xff\xff\x7f\x85N\x87R.",
     "a codec": b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x04\x00\x00\x00zlib\x86R.",
     "a quantised tensor": b"ctorch._utils\n_rebuild_qtensor\n.",

@@ -1,10 +1,12 @@
-"""CIFAR and STL-10, from small files in their formats."""
+"""CIFAR, STL-10 and SVHN, from small files in their formats."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -109,6 +111,37 @@ def test_stl10(monkeypatch, tmp_path):
     assert len(both) == 6 and both[5][1] == -1
     with pytest.raises(ValueError, match=r"folds should be in the range \[0, 10\), but got 10"):
         datasets.STL10(tmp_path, folds=10)
+
+
+def element(kind, content):
+    """An element of a MATLAB file: in four bytes where it is that short, else with its length before it."""
+    if len(content) <= 4:
+        return struct.pack("<HH", kind, len(content)) + content.ljust(4, b"\0")
+    return struct.pack("<II", kind, len(content)) + content.ljust(-(-len(content) // 8) * 8, b"\0")
+
+
+def matlab_array(name, array):
+    flags = struct.pack("<II", 9, 0)  # unsigned bytes
+    parts = (6, flags), (5, np.int32(array.shape).tobytes()), (1, name), (2, array.tobytes(order="F"))
+    return element(14, b"".join(element(*part) for part in parts))
+
+
+def test_svhn(monkeypatch, tmp_path):
+    images = DRAW.integers(0, 256, (32, 32, 3, 3), dtype=np.uint8)
+    packed = zlib.compress(matlab_array(b"X", images))
+    content = b"MATLAB 5.0".ljust(124) + struct.pack("<H", 0x0100) + b"IM"
+    content += struct.pack("<II", 15, len(packed)) + packed + matlab_array(b"y", np.uint8([[1], [10], [7]]))
+    (tmp_path / "it.mat").write_bytes(content)
+    entry = [(tmp_path / "it.mat").as_uri(), "test_32x32.mat", hashlib.md5(content).hexdigest()]
+    monkeypatch.setitem(datasets.SVHN.split_list, "test", entry)
+    with pytest.raises(RuntimeError, match="Dataset not found or corrupted"):
+        datasets.SVHN(tmp_path / "here", "test")
+    found = datasets.SVHN(tmp_path / "here", "test", transforms.PILToTensor(), download=True)
+    assert [target for _, target in found] == [1, 0, 7] and found.data.shape == (3, 3, 32, 32)
+    assert (found[2][0].numpy() == images[..., 2].transpose(2, 0, 1)).all() and "Split: test" in repr(found)
+    (tmp_path / "no.mat").write_bytes(b"nothing")
+    with pytest.raises(RuntimeError, match=r"no\.mat is not a MATLAB file"):
+        datasets.svhn.read_mat(tmp_path / "no.mat")
 
 
 def test_other_datasets_say_what_to_do():

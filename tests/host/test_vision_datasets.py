@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 import tritorch as torch
+from tritorch import vision
 from tritorch.vision import datasets, transforms
 from tritorch.vision.datasets import utils
 
@@ -266,6 +267,13 @@ def test_fake_data_repeats_itself():
     assert (moved[0][0] == found[1][0]).all()
     with pytest.raises(IndexError, match="FakeData index out of range"):
         found[3]
+
+
+def test_pillow_reads_pictures():
+    assert vision.get_image_backend() == "PIL"
+    vision.set_image_backend("PIL")
+    with pytest.raises(ValueError, match=r"Invalid backend 'accimage'\. Options are 'PIL'"):
+        vision.set_image_backend("accimage")
 
 
 def test_importing_vision_brings_no_pillow():

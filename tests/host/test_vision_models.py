@@ -8,12 +8,15 @@ from tolerances import close
 
 import tritorch as torch
 from tritorch import nn
+from tritorch.autograd.intercept import Interceptor
 from tritorch.vision import models
 
 # Numbers of parameters as they were published with the weights.
 PARAMETERS = {
     "resnet18": 11689512, "resnet50": 25557032, "resnext50_32x4d": 25028904, "mobilenet_v2": 3504872,
-    "squeezenet1_0": 1248424, "squeezenet1_1": 1235496, "densenet121": 7978856,
+    "squeezenet1_0": 1248424, "squeezenet1_1": 1235496, "densenet121": 7978856, "mobilenet_v3_small": 2542856,
+    "efficientnet_b0": 5288548, "efficientnet_v2_s": 21458488, "convnext_tiny": 28589128, "inception_v3": 27161264,
+    "shufflenet_v2_x0_5": 1366792,
 }  # fmt: skip
 
 
@@ -22,6 +25,7 @@ def quickly_made(monkeypatch):
     """Parameters start with one number instead of millions that are drawn."""
     for name in ("uniform_", "normal_"):
         monkeypatch.setattr(torch.Tensor, name, lambda self, *args, **kwargs: self.fill_(0.01))
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda tensor, *args, **kwargs: tensor)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -131,6 +135,41 @@ def test_weights_are_fetched_and_loaded(monkeypatch, quickly_made):
         models.squeezenet1_1(weights=models.ResNet18_Weights.DEFAULT)
     with pytest.raises(ValueError, match="No weights available for model lenet"):
         models.lenet(weights="DEFAULT")
+
+
+def test_what_is_read_from_a_file_is_not_drawn(monkeypatch):
+    base = models.squeezenet1_1()
+    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", lambda self, **kwargs: base.state_dict())
+    calls = []
+
+    class Watch(Interceptor):
+        def intercept(self, cls, args):
+            calls.append(cls)
+            return cls.apply(*args)
+
+    torch.manual_seed(5)
+    with Watch():
+        network = models.squeezenet1_1(weights="DEFAULT")
+    state = torch.get_rng_state()
+    assert calls and not set(calls) & set(models.registry.DRAWS)
+    assert all((value == base.state_dict()[key]).all() for key, value in network.state_dict().items())
+    torch.manual_seed(5)
+    models.squeezenet1_1()
+    assert (torch.get_rng_state() == state).all()  # what is drawn after it is the same
+
+
+def test_heads_in_the_middle_are_for_training(monkeypatch, quickly_made):
+    network = models.googlenet(num_classes=4)
+    scores = network(torch.rand(2, 3, 32, 32))
+    assert scores._fields == ("logits", "aux_logits2", "aux_logits1") and scores.aux_logits1.shape == (2, 4)
+    assert network.eval()(torch.rand(1, 3, 32, 32)).shape == (1, 4)
+    whole = models.googlenet()
+    assert sum(each.numel() for name, each in whole.named_parameters() if "aux" not in name) == 6624904
+    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", lambda self, **kwargs: whole.state_dict())
+    network = models.googlenet(weights="DEFAULT")
+    assert network.aux1 is None and not network.aux_logits and network.transform_input
+    with pytest.warns(UserWarning, match="auxiliary heads in the pretrained googlenet model are NOT pretrained"):
+        assert models.googlenet(weights="DEFAULT", aux_logits=True).aux1 is not None
 
 
 def test_weights_know_their_images():

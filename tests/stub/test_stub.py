@@ -65,3 +65,13 @@ def test_arrays_may_outlive_everything_at_exit(stub_environment):
     command = [sys.executable, "-X", "dev", "-c", text]
     done = subprocess.run(command, env=stub_environment, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("options", "device"), [((), "cpu"), (("--device", "cuda"), "cuda:0")])
+def test_scripts_start_with_pytorchs_default_device(options, device, stub_environment, tmp_path):
+    """Where a GPU is, too: a script may compare what it moved to the CPU with tensors that it never moved."""
+    script = tmp_path / "script.py"
+    script.write_text("import torch; print(torch.cuda.is_available(), torch.get_default_device())")
+    command = [sys.executable, "-m", "tritorch", "run", *options, str(script)]
+    found = subprocess.run(command, env=stub_environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout == f"True {device}\n"

@@ -3,6 +3,10 @@
     tritorch run train.py --epochs 3
     tritorch run -m package.train --epochs 3
 
+Where there is a GPU, new tensors land on it, unless the program, or a module beside it, says itself where they go
+(`.cuda()`, `.to(device)`, `device=`): then they land on the CPU, as in PyTorch, until they are moved. --device and
+TRITORCH_DEVICE decide otherwise.
+
 What follows the script is the script's. It sees what Python would show it: its arguments, its folder on the path,
 itself as `__main__`. Its exit code and its traceback are as Python's.
 """
@@ -19,12 +23,14 @@ import types
 
 import tritorch
 from tritorch import alias
+from tritorch.cli.device_code import moves_tensors
 from tritorch.cli.main import FAILED, GOOD, INTERRUPTED, NO_DEVICE, USAGE, device_of
+from tritorch.runtime.device import get_default_device, set_default_device
 
 
 def add_arguments(parser):
     """--device, then a script or -m and a module, then that program's own arguments."""
-    parser.add_argument("--device", help="where new tensors land: cpu, interpreter or cuda; also for child processes")
+    parser.add_argument("--device", help="where new tensors land, also in child processes: cuda, cpu or interpreter")
     parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE ...",
                         help="run a module, as python -m does")  # fmt: skip
     parser.add_argument("script", nargs=argparse.REMAINDER, metavar="SCRIPT ...", help="the script and its arguments")
@@ -36,13 +42,15 @@ def run(options):
     if not program:
         print("tritorch run: needs a script, or -m and a module", file=sys.stderr)
         return USAGE
-    if options.device:
-        if device_of(options) is None:
-            return NO_DEVICE
-        os.environ["TRITORCH_DEVICE"] = options.device  # child processes read it too
+    options.device = options.device or os.environ.get("TRITORCH_DEVICE")
+    if options.device and device_of(options) is None:
+        return NO_DEVICE
     alias.install()
     try:
         main, code = (_module if options.module else _script)(*program)
+        device = options.device or _device_for(main)
+        os.environ["TRITORCH_DEVICE"] = device  # for child processes
+        set_default_device(device)
         sys.modules["__main__"] = main
         exec(code, vars(main))
     except CannotStart as error:
@@ -53,6 +61,13 @@ def run(options):
     except BaseException as error:
         return _report(error)
     return GOOD
+
+
+def _device_for(main):
+    """Where new tensors land if nobody says: by PyTorch's rule in a program that relies on it, else on the GPU."""
+    if moves_tensors(main.__file__, sys.path[0]):  # it may compare what it moved to the CPU with what a DataLoader gave
+        return "cpu"
+    return get_default_device().type
 
 
 class CannotStart(Exception):

@@ -16,8 +16,9 @@ from tritorch.nn.functional import softplus
 class _Pointwise(Transform):
     """A transform of single numbers without parameters."""
 
-    domain = codomain = constraints.real
+    domain: constraints.Constraint = constraints.real
     bijective, sign = True, 1
+    codomain: constraints.Constraint = constraints.real
 
     def with_cache(self, cache_size=1):
         return self if self._cache_size == cache_size else type(self)(cache_size=cache_size)

@@ -10,6 +10,7 @@ unwraps its own and leaves the rest to those further out.
 
 from __future__ import annotations
 
+import math
 import warnings
 from contextlib import contextmanager
 
@@ -40,27 +41,24 @@ class NoElements(RuntimeError, AttributeError):
     """Somebody wants to look at the elements of one example, or uses it after its vmap."""
 
 
-class _Flags:
-    __slots__ = ("c_contiguous",)
-
-    def __init__(self, c_contiguous):
-        self.c_contiguous = c_contiguous
-
-
 class Outside:
     """What is known of the array of one example of many: how it lies, and no elements."""
 
-    __slots__ = ("dtype", "flags", "is_contiguous", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
+    __slots__ = ("_whole",)
 
     def __init__(self, whole):
-        self.shape, self.strides = tuple(whole.shape[1:]), tuple(whole.strides[1:])
-        self.dtype, self.itemsize, self.ndim = whole.dtype, whole.itemsize, len(self.shape)
-        self.size = 1
-        for length in self.shape:
-            self.size *= length
-        self.nbytes = self.size * self.itemsize
-        self.is_contiguous = is_contiguous(self.shape, self.strides, self.itemsize)
-        self.flags = _Flags(self.is_contiguous)
+        self._whole = whole
+
+    shape = property(lambda self: tuple(self._whole.shape[1:]))
+    strides = property(lambda self: tuple(self._whole.strides[1:]))
+    dtype = property(lambda self: self._whole.dtype)
+    itemsize = property(lambda self: self._whole.itemsize)
+    ndim = property(lambda self: self._whole.ndim - 1)
+    size = property(lambda self: math.prod(self._whole.shape[1:]))
+    nbytes = property(lambda self: self.size * self.itemsize)
+    is_contiguous = property(lambda self: is_contiguous(self.shape, self.strides, self.itemsize))
+    c_contiguous = is_contiguous
+    flags = property(lambda self: self)  # of which c_contiguous is all that anybody asks
 
     def __getattr__(self, name):
         raise NoElements(f"{_NO_STORAGE}: it is one example of a batch, or was, and vmap gives no {name!r} of it")
@@ -276,10 +274,12 @@ class Level(Interceptor):
         warn_slow(function.__name__)
         flat, spec = tree_flatten((args, kwargs))
         found = []
-        for at in range(self.size):
-            one = [each.value.select(0, at) if type(each) is Batched and each.level is self else each for each in flat]
-            own_args, own_kwargs = tree_unflatten(one, spec)
-            found.append(tree_flatten(function(*own_args, **own_kwargs)))
+        # An example draws numbers of its own where the level is not there to give all of them some.
+        with without([self] if self.randomness == "different" else [], repeats=False):
+            for at in range(self.size):
+                one = [x.value.select(0, at) if type(x) is Batched and x.level is self else x for x in flat]
+                own_args, own_kwargs = tree_unflatten(one, spec)
+                found.append(tree_flatten(function(*own_args, **own_kwargs)))
         stack = TABLE["stack"].apply
         together = zip(*[leaves for leaves, _ in found], strict=True)
         return tree_unflatten([Batched(stack(0, *each), self) for each in together], found[0][1])
@@ -301,16 +301,15 @@ class Level(Interceptor):
         if self.randomness == "same":
             return self.wrap(one_by_one(cls, call)) if True in batched else cls.apply(*args)
         seed = cls.names.index("seed")
-        call.args[seed : seed + 2] = own_stream(*args[seed : seed + 2]), 0
-        if not cls.creates:
-            return self.wrap(cls.batch(call))
-        if cls.names[0] == "size":
+        first, second = args[seed : seed + 2]
+        call.args[seed : seed + 2] = own_stream(first, second), 0
+        if cls.creates and cls.names[0] == "size":
             return self.wrap(cls.apply((self.size, *call.args[0]), *call.args[1:]))
-        found = []
-        for number in range(self.size):
-            call.args[seed] = own_stream(*args[seed : seed + 2], number + 1)
-            found.append(cls.apply(*call.args))
-        return self.wrap(TABLE["stack"].apply(0, *found))
+        found = None if cls.creates else cls.batch(call)
+        if found is None:
+            seeds = [own_stream(first, second, number + 1) for number in range(self.size)]
+            found = one_by_one(cls, call, lambda at, one: [*one[:seed], seeds[at], *one[seed + 1 :]])
+        return self.wrap(found)
 
 
 def own_stream(seed, offset, number=0):
@@ -327,16 +326,16 @@ def own_stream(seed, offset, number=0):
     return mixed
 
 
-def one_by_one(cls, call):
-    """The op on one example after the other, the results stacked."""
+def one_by_one(cls, call, change=None):
+    """The op on one example after the other, the results stacked; change(number, arguments) may alter a call."""
     if getattr(cls, "in_place", False):
         raise RuntimeError(f"vmap: {cls.op_name} writes in place and has no batching rule")
     if call.size == 0:
         raise RuntimeError("vmap: The fallback path does not support vmap over dims of size 0")
-    found = [
-        cls.apply(*[arg.select(0, at) if own else arg for arg, own in zip(call.args, call.batched, strict=True)])
-        for at in range(call.size)
-    ]
+    found = []
+    for at in range(call.size):
+        one = [arg.select(0, at) if own else arg for arg, own in zip(call.args, call.batched, strict=True)]
+        found.append(cls.apply(*(one if change is None else change(at, one))))
     stack = TABLE["stack"].apply
     if type(found[0]) is tuple:
         return tuple([stack(0, *each) for each in zip(*found, strict=True)])

@@ -26,7 +26,7 @@ def to(self, *args, **kwargs):
     """
     if len(args) == 1 and not kwargs:  # the usual case, without parsing
         only = args[0]
-        if type(only) is dtypes.dtype:
+        if type(only) is dtypes.dtype and only.category != dtypes.COMPLEX:
             return self if self.array.dtype == only.numpy else Cast.apply(self, only.numpy)
         if only is self.device:
             return self

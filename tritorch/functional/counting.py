@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 
 import numpy as np
 
@@ -13,13 +12,14 @@ from tritorch.ops.base import TABLE, export, write_out
 from tritorch.ops.batching import by_example
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.index.gathering import Scatter
+from tritorch.ops.named_results import returns
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.sort.counting import CountEach
 from tritorch.ops.sort.search import FindPlace
 from tritorch.runtime import dtypes
 
-Histogram = namedtuple("histogram", ("hist", "bin_edges"), module="torch.return_types")  # type: ignore[name-match]
-HistogramDD = namedtuple("histogramdd", ("hist", "bin_edges"), module="torch.return_types")  # type: ignore[name-match]
+Histogram = returns("histogram", "hist", "bin_edges")
+HistogramDD = returns("histogramdd", "hist", "bin_edges")
 
 
 @export("bincount", "Tensor.bincount")

@@ -9,7 +9,6 @@ from tritorch.functional.matrices import (
     kind_of,
     lapack_only,
     no_half,
-    returns,
 )
 from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import export
@@ -21,6 +20,7 @@ from tritorch.ops.linalg.parts import adjoint, identity
 from tritorch.ops.linalg.qr import Geqrf, LinalgQr
 from tritorch.ops.linalg.svd import LinalgSvd, SingularValues
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular
+from tritorch.ops.named_results import returns
 
 _NOT_POSITIVE = (
     "The factorization could not be completed because the input is not positive-definite (the leading minor of order "

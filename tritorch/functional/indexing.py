@@ -15,7 +15,7 @@ from tritorch.ops.shape.views import reshape
 from tritorch.runtime import dtypes
 
 
-@export("nonzero", "Tensor.nonzero")
+@export("nonzero", "Tensor.nonzero", out=True)
 def nonzero(input, *, as_tuple=False):
     """The positions of the elements that are not zero: one row for each, or a tensor for each dimension."""
     if as_tuple:

@@ -54,8 +54,6 @@ export("Tensor.__rmatmul__")(matmul_from_right)
 def mm(input, mat2):
     """The product of two matrices."""
     need_tensors("mm", input=input, mat2=mat2)
-    if input.is_sparse:
-        return input.mm(mat2)
     for name, each in (("self", input), ("mat2", mat2)):
         if each.ndim != 2:
             raise RuntimeError(f"{name} must be a matrix")

@@ -181,8 +181,9 @@ def checked_classes(input, target, weight):
     shape, own = input.array.shape, target.array.shape
     if not shape:
         raise ValueError("Expected 1 or more dimensions (got 0)")
-    if len(shape) > 1 and own and shape[0] != own[0]:
-        raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({own[0]}).")
+    batch = own[0] if own else 0  # PyTorch counts none in a number
+    if len(shape) > 1 and shape[0] != batch:
+        raise ValueError(f"Expected input batch_size ({shape[0]}) to match target batch_size ({batch}).")
     if len(shape) == 1 and len(own) == 1 and own != (1,):
         raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {own[0]}")
     if len(shape) <= 2 and len(own) > 1:

@@ -9,7 +9,6 @@ from tritorch.functional.matrices import (
     check_square,
     check_systems,
     lapack_only,
-    returns,
 )
 from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import export
@@ -18,6 +17,7 @@ from tritorch.ops.linalg.lu import LinalgLuFactorEx, LuOrder, rows_taken
 from tritorch.ops.linalg.parts import adjoint as turned
 from tritorch.ops.linalg.parts import identity
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular
+from tritorch.ops.named_results import returns
 
 _ZERO = (
     "U[{0},{0}] is zero and using it on lu_solve would result in a division by zero. If you still want to perform the "

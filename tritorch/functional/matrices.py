@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections import namedtuple
-
 import numpy as np
 
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.runtime import dtypes
-
-
-@functools.cache
-def returns(name, *fields):
-    """The class of a result with named fields, made when it is first needed."""
-    return namedtuple(name, fields, module="torch.return_types")
 
 
 def wide(x):

@@ -316,7 +316,7 @@ def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
     return found if out is None else out.resize_(found.shape).copy_(found)
 
 
-@export("renorm", "Tensor.renorm", autocast=FLOAT32_ON_GPUS)
+@export("renorm", "Tensor.renorm", autocast=FLOAT32_ON_GPUS, out=True)
 def renorm(input, p, dim, maxnorm):
     """Each slice along `dim` whose p-norm is above `maxnorm` scaled down to that norm."""
     need_tensors("renorm", input=input)

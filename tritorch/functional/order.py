@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 
 from tritorch import creation
 from tritorch.autograd.variable import Variable
@@ -13,6 +12,7 @@ from tritorch.ops.base import TABLE, export, write_out
 from tritorch.ops.batching import by_example
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.index.gathering import Gather
+from tritorch.ops.named_results import returns
 from tritorch.ops.reduction.family import dim_of
 from tritorch.ops.scan.extremes import Cummax
 from tritorch.ops.shape.joining import Cat
@@ -36,9 +36,9 @@ def msort(input, *, out=None):
     return found if out is None else write_out(out, found)
 
 
-Median = namedtuple("median", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
-NanMedian = namedtuple("nanmedian", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
-Mode = namedtuple("mode", ("values", "indices"), module="torch.return_types")  # type: ignore[name-match]
+Median = returns("median", "values", "indices")
+NanMedian = returns("nanmedian", "values", "indices")
+Mode = returns("mode", "values", "indices")
 
 
 @export("median", "Tensor.median")

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import numbers
-from collections import namedtuple
 
 from tritorch.autograd.grad_mode import no_grad
 from tritorch.autograd.variable import Variable
 from tritorch.ops.autocast import FLOAT32_ON_GPUS, WIDEST_ON_GPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
+from tritorch.ops.named_results import returns
 from tritorch.ops.promotion import C_TYPES, KIND_NAMES, largest_of
 from tritorch.runtime import dtypes
 
 
-@export("addcmul", "Tensor.addcmul", autocast=WIDEST_ON_GPUS)
+@export("addcmul", "Tensor.addcmul", out=True, autocast=WIDEST_ON_GPUS)
 def addcmul(input, tensor1, tensor2, *, value=1):
     """input + value * tensor1 * tensor2."""
     product = tensor1 * tensor2
     return input + (product if value == 1 else product * value)
 
 
-@export("addcdiv", "Tensor.addcdiv", autocast=WIDEST_ON_GPUS)
+@export("addcdiv", "Tensor.addcdiv", out=True, autocast=WIDEST_ON_GPUS)
 def addcdiv(input, tensor1, tensor2, *, value=1):
     """input + value * tensor1 / tensor2."""
     if not tensor1.dtype.is_floating_point and not tensor2.dtype.is_floating_point:
@@ -33,7 +33,7 @@ def addcdiv(input, tensor1, tensor2, *, value=1):
     return input + numerator / tensor2
 
 
-@export("lerp", "Tensor.lerp")
+@export("lerp", "Tensor.lerp", out=True)
 def lerp(input, end, weight):
     """input + weight * (end - input)."""
     for name, each in (("end", end), ("weight", weight)):
@@ -43,19 +43,17 @@ def lerp(input, end, weight):
     return input + weight * (end - input)
 
 
-@export("ldexp", "Tensor.ldexp")
+@export("ldexp", "Tensor.ldexp", out=True)
 def ldexp(input, other):
     """input * 2^other."""
     need_tensors("ldexp", input=input, other=other)
     return input * TABLE["pow"].apply(2.0, other)
 
 
-Frexp = namedtuple(  # type: ignore[name-match]  # PyTorch's name for it
-    "frexp", ("mantissa", "exponent"), module="torch.return_types"
-)
+Frexp = returns("frexp", "mantissa", "exponent")
 
 
-@export("frexp", "Tensor.frexp")
+@export("frexp", "Tensor.frexp", out=True)
 def frexp(input):
     """(mantissa, exponent) with input = mantissa * 2^exponent and |mantissa| between 1/2 and 1; both 0 for 0."""
     need_tensors("frexp", input=input)
@@ -64,7 +62,7 @@ def frexp(input):
     return Frexp(TABLE["mantissa"].apply(input), TABLE["exponent"].apply(input))
 
 
-@export("nan_to_num", "Tensor.nan_to_num")
+@export("nan_to_num", "Tensor.nan_to_num", out=True)
 def nan_to_num(input, nan=None, posinf=None, neginf=None):
     """input with `nan` (0) for NaN and `posinf`, `neginf` (the dtype's largest and smallest) for the infinities."""
     need_tensors("nan_to_num", input=input)
@@ -81,7 +79,7 @@ def nan_to_num_(input, nan=None, posinf=None, neginf=None):
     return input.nan_to_num_(nan, posinf, neginf)
 
 
-@export("logit", "Tensor.logit", "special.logit")
+@export("logit", "Tensor.logit", "special.logit", out=True)
 def logit(input, eps=None):
     """log(input / (1 - input)), of input between eps and 1 - eps where `eps` is given; else NaN outside 0 and 1."""
     need_tensors("logit", input=input)
@@ -105,7 +103,7 @@ def positive(input):
     return input
 
 
-@export("float_power", "Tensor.float_power")
+@export("float_power", "Tensor.float_power", out=True)
 def float_power(input, exponent):
     """input to the power exponent, in float64."""
     if not isinstance(input, Variable) and not isinstance(exponent, Variable):

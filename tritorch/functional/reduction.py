@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections import namedtuple
 
 from tritorch.functional.matrices import wide as _wide
 from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import TABLE, export
+from tritorch.ops.named_results import returns
 from tritorch.ops.reduction.family import count_along, dims_of
 from tritorch.ops.reduction.kernel import as_dims
 from tritorch.runtime import dtypes
 
 
-def _variance(op, input, dim, unbiased, keepdim, correction, axis):
+def _variance(op, input, dim, unbiased, keepdim, correction):
     """The variance, and the mean with all dimensions kept: two passes, so that nothing cancels."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
-    if axis is not None:
-        dim = axis
     dims = dims_of(op, input, dim)
     if not input.is_floating_point():
         raise RuntimeError("std and var only support floating point and complex dtypes")
@@ -46,33 +44,33 @@ def _without(mean, dims, keepdim):
     return mean.reshape(tuple(size for each, size in enumerate(mean.array.shape) if each not in gone))
 
 
-@export("var", "Tensor.var")
-def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None):
+@export("var", "Tensor.var", out=True)
+def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """The sum of squared distances from the mean over n - correction (1 unless told otherwise)."""
-    return _variance("var", input, dim, unbiased, keepdim, correction, axis)[0]
+    return _variance("var", input, dim, unbiased, keepdim, correction)[0]
 
 
-@export("std", "Tensor.std")
-def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None):
+@export("std", "Tensor.std", out=True)
+def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """The square root of the variance."""
-    return _variance("std", input, dim, unbiased, keepdim, correction, axis)[0].sqrt()
+    return _variance("std", input, dim, unbiased, keepdim, correction)[0].sqrt()
 
 
 @export("var_mean")
-def var_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None):
+def var_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """The variance and the mean."""
-    found, mean, dims = _variance("var_mean", input, dim, unbiased, keepdim, correction, axis)
+    found, mean, dims = _variance("var_mean", input, dim, unbiased, keepdim, correction)
     return found, _without(mean, dims, keepdim)
 
 
 @export("std_mean")
-def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None, axis=None):
+def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """The standard deviation and the mean."""
-    found, mean, dims = _variance("std_mean", input, dim, unbiased, keepdim, correction, axis)
+    found, mean, dims = _variance("std_mean", input, dim, unbiased, keepdim, correction)
     return found.sqrt(), _without(mean, dims, keepdim)
 
 
-@export("logsumexp", "Tensor.logsumexp", autocast=FLOAT32_ON_GPUS)
+@export("logsumexp", "Tensor.logsumexp", autocast=FLOAT32_ON_GPUS, out=True)
 def logsumexp(input, dim, keepdim=False):
     """log sum exp(input) along `dim`, without overflow."""
     dim = dims_of("logsumexp", input, dim)
@@ -90,9 +88,7 @@ def count_nonzero(input, dim=None):
     return (input != 0).sum(dim)
 
 
-AMinMax = namedtuple(  # type: ignore[name-match]  # PyTorch's name for it
-    "aminmax", ("min", "max"), module="torch.return_types"
-)
+AMinMax = returns("aminmax", "min", "max")
 
 
 @export("aminmax", "Tensor.aminmax", out=True)

@@ -288,7 +288,7 @@ def _in_place(name, function):
     return export(f"Tensor.{name}_")(method)
 
 
-_CASTS = {index_copy: WIDEST_ON_CPUS, scatter_add: WIDEST_ON_GPUS}
+_CASTS: dict = {index_copy: WIDEST_ON_CPUS, scatter_add: WIDEST_ON_GPUS}
 for _function in (index_add, index_copy, index_reduce, scatter, scatter_add, scatter_reduce):
     _name = _function.__name__
     export(_name, f"Tensor.{_name}", autocast=_CASTS.get(_function))(takes_out(_function, over_input=True))

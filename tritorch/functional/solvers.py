@@ -16,7 +16,6 @@ from tritorch.functional.matrices import (
     kind_of,
     lapack_only,
     no_half,
-    returns,
 )
 from tritorch.functional.norms import tolerances
 from tritorch.ops.autocast import FLOAT32_ON_CPUS
@@ -30,6 +29,7 @@ from tritorch.ops.linalg.least_squares import LinalgLstsq
 from tritorch.ops.linalg.parts import adjoint, diagonal, identity
 from tritorch.ops.linalg.svd import LinalgPinv, SingularValues
 from tritorch.ops.linalg.triangular import LinalgSolveTriangular
+from tritorch.ops.named_results import returns
 
 _SINGULAR = (
     "The diagonal element {0} is zero, the inversion could not be completed because the input matrix is singular."

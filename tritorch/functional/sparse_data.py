@@ -25,7 +25,8 @@ def sparse_coo_tensor(
         return SparseTensor(where, values.requires_grad_(requires_grad), size, True)
     what = creation.as_tensor(values, dtype=dtype, device=device)
     where = creation.as_tensor(indices, device=what.device).to(dtypes.int64)
-    where = where.unsqueeze(0) if where.dim() == 1 else where
+    if where.dim() != 2:
+        raise RuntimeError(f"indices must be sparse_dim x nnz, but got: {list(where.shape)}")
     where, what = where.detach(), what.unsqueeze(0) if what.dim() == 0 else what
     if where.shape[1] != what.shape[0]:
         raise RuntimeError(
@@ -49,10 +50,12 @@ def _check_places(where, what, size):
         )
     if where.device.is_host and where.numel():
         for dim, (least, most) in enumerate(zip(where.amin(1).tolist(), where.amax(1).tolist(), strict=True)):
-            if least < 0 or most >= size[dim]:
-                wrong = least if least < 0 else most
-                raise RuntimeError(f"sparse_coo_tensor(): index {wrong} is out of bounds for dimension {dim} with size "
-                                   f"{size[dim]}")  # fmt: skip
+            if least < 0:
+                raise RuntimeError(f"found negative index {least} for dim {dim}")
+            if most >= size[dim]:
+                raise RuntimeError(
+                    f"size is inconsistent with indices: for dim {dim}, size is {size[dim]} but found index {most}"
+                )
 
 
 @export("Tensor.to_sparse", "Tensor.to_sparse_coo")

@@ -9,7 +9,7 @@ from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
 
 
-@export("polygamma", "special.polygamma")
+@export("polygamma", "special.polygamma", out=True)
 def polygamma(n, input):
     """The derivative of order n of digamma."""
     need_tensors("polygamma", input=input)
@@ -27,7 +27,7 @@ def polygamma_method(self, n):
     return polygamma(n, self)
 
 
-@export("mvlgamma", "Tensor.mvlgamma", "special.multigammaln")
+@export("mvlgamma", "Tensor.mvlgamma", "special.multigammaln", out=True)
 def mvlgamma(input, p):
     """log of the multivariate gamma function: p (p - 1) / 4 log(pi) + the sum over j < p of lgamma(input - j / 2)."""
     need_tensors("mvlgamma", input=input)
@@ -49,13 +49,13 @@ def _by_second(op, input, other):
     return TABLE[op].apply(input, other)
 
 
-@export("igamma", "Tensor.igamma", "special.gammainc")
+@export("igamma", "Tensor.igamma", "special.gammainc", out=True)
 def igamma(input, other):
     """The regularised lower incomplete gamma function; it has a gradient by `other` only."""
     return _by_second("igamma", input, other)
 
 
-@export("igammac", "Tensor.igammac", "special.gammaincc")
+@export("igammac", "Tensor.igammac", "special.gammaincc", out=True)
 def igammac(input, other):
     """The regularised upper incomplete gamma function; it has a gradient by `other` only."""
     return _by_second("igammac", input, other)

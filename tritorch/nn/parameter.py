@@ -34,7 +34,7 @@ class Parameter(Tensor):
         return "Parameter containing:\n" + super().__repr__()
 
 
-class _MarkedAsBuffer(type(Tensor)):
+class _MarkedAsBuffer(type(Tensor)):  # type: ignore[misc]  # a metaclass by computation
     """Makes isinstance(tensor, Buffer) true of the plain tensors that Buffer gives."""
 
     def __instancecheck__(cls, instance):
@@ -121,7 +121,7 @@ class UninitializedTensorMixin:
         return memo[id(self)]
 
 
-class UninitializedParameter(UninitializedTensorMixin, Parameter):
+class UninitializedParameter(UninitializedTensorMixin, Parameter):  # type: ignore[misc, override]  # no array yet
     """A Parameter without a shape: an optimizer takes it before the first forward, which makes it."""
 
     cls_to_become = Parameter
@@ -132,7 +132,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
         return self
 
 
-class UninitializedBuffer(UninitializedTensorMixin, Tensor):
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):  # type: ignore[misc, override]  # no array yet
     """A buffer without a shape."""
 
     def __new__(cls, requires_grad=False, device=None, dtype=None, persistent=True):

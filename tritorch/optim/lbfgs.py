@@ -136,6 +136,11 @@ class LBFGS(Optimizer):
             offset += size
 
 
+def _number(loss):
+    """A loss, which may be a tensor with a gradient, as a number."""
+    return loss.item() if isinstance(loss, Tensor) else float(loss)
+
+
 def _largest(vector):
     return float(vector.abs().max())
 

@@ -58,6 +58,26 @@ class Times:
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
 
+class KernelTime:
+    """One launch on a GPU: the kernel's name, and when it began and ended, in nanoseconds of the host's clock."""
+
+    def __init__(self, name, stream, first, last):
+        self.name, self.stream, self.events = name, stream, (first, last)
+        self.start = self.end = 0
+
+    def read(self, origin, host):
+        """Wait for the launch, and work out its time from the event `origin`, recorded when the clock was at `host`."""
+        first, last = self.events
+        last.synchronize()
+        self.start = host + int(origin.elapsed_time(first) * 1e6)
+        self.end = self.start + int(first.elapsed_time(last) * 1e6)
+        self.events = None
+
+    @property
+    def duration(self):
+        return (self.end - self.start) / 1e3  # microseconds
+
+
 class Span(Times):
     """One call: of an op, of a gradient, or of what `record_function` marks."""
 
@@ -68,8 +88,7 @@ class Span(Times):
         if parent is not None:
             parent.cpu_children.append(self)
         self.start = self.end = 0  # nanoseconds
-        self.device_start = self.device_end = 0
-        self.device_events, self.stream = None, 0
+        self.kernels = []
         self.memory = self.device_memory = self.flops = 0
         self.input_shapes, self.input_types, self.stack = [], [], []
 
@@ -91,7 +110,7 @@ class Span(Times):
 
     @property
     def self_device_time_total(self):
-        return (self.device_end - self.device_start) / 1e3
+        return sum(kernel.duration for kernel in self.kernels)
 
     @property
     def device_time_total(self):

@@ -1,26 +1,35 @@
-"""The recorder: an interceptor that notes when each op call, each gradient and each marked span began and ended."""
+"""The recorder: notes when each op call, each gradient, each kernel and each marked span began and ended."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from time import perf_counter_ns
 
-from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import Interceptor
 from tritorch.autograd.variable import Variable
-from tritorch.profiler.events import Span
+from tritorch.profiler.events import KernelTime, Span
+from tritorch.runtime.launcher import set_launch_watcher
 
 OP, GRADIENT, ANNOTATION = "cpu_op", "gradient", "user_annotation"
 _HERE = __name__.partition(".")[0]
 
 
-class Recorder(Interceptor):
-    """Spans of the thread that entered it, nested as they ran; on a GPU each op's time there too.
+class _Here(threading.local):
+    def __init__(self):
+        self.recorders = []  # of this thread; as interceptors they are out of the way while they handle a call
 
-    An op's time on a GPU is measured by two events on its stream, before and after its launches, and is read when the
-    recording ends, so that recording does not wait for the GPU.
+
+_here = _Here()
+
+
+class Recorder(Interceptor):
+    """Spans of the thread that entered it, nested as they ran; on a GPU the time of each kernel an op launched.
+
+    A kernel's time is measured by two events on its stream, one before and one after its launch, and is read when the
+    recording ends, so that recording does not wait for the GPU. Where the GPU has nothing else to do it includes the
+    few microseconds between the two calls of the driver.
     """
 
     def __init__(self, devices=True, shapes=False, memory=False, stack=False, flops=False):
@@ -28,13 +37,25 @@ class Recorder(Interceptor):
         self.spans, self.open = [], []
         self.origin = None  # the event that times on the GPU count from, and when it was recorded
 
+    def __enter__(self):
+        if self.devices:
+            self._watcher_before = set_launch_watcher(_watch_launch)
+        _here.recorders.append(self)
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        _here.recorders.remove(self)
+        if self.devices:
+            set_launch_watcher(self._watcher_before)
+
     def intercept(self, cls, args):
         """Let the call go on between two readings of the clock."""
         device = next((arg.device for arg in args if isinstance(arg, Variable) and arg.device.type == "cuda"), None)
         with self.span(cls.op_name, OP, args) as span:
-            before = self._before(device)
+            before = self._allocated(device)
             outputs = cls.apply(*args)
-            self._after(span, device, before, outputs)
+            self._note_memory(span, device, before, outputs)
         if self.flops:
             span.flops = 2 * cls.multiplications(outputs, *args)
         return outputs
@@ -64,38 +85,31 @@ class Recorder(Interceptor):
             if span in self.open:  # a recording that stopped meanwhile has closed it
                 del self.open[self.open.index(span) :]
 
-    def _before(self, device):
-        if device is None:
-            return None
+    def _allocated(self, device):
+        if device is None or not self.memory:
+            return 0
         from tritorch.runtime.cuda.memory import memory_allocated
-        from tritorch.runtime.cuda.stream import Event
 
-        event = None
-        if self.devices:
-            if self.origin is None:
-                first = Event(enable_timing=True)
-                first.record()
-                self.origin = first, perf_counter_ns()
-            event = Event(enable_timing=True)
-            event.record()
-        return event, memory_allocated() if self.memory else 0
+        return memory_allocated(device)
 
-    def _after(self, span, device, before, outputs):
-        if device is None:
-            if self.memory:
-                made = outputs if type(outputs) is tuple else (outputs,)
-                span.memory = sum(each.array.nbytes for each in made if each.view_of is None)
+    def _note_memory(self, span, device, before, outputs):
+        if not self.memory:
             return
-        from tritorch.runtime.cuda.memory import memory_allocated
-        from tritorch.runtime.cuda.stream import Event, current_stream
+        if device is not None:
+            span.device_memory = self._allocated(device) - before
+            return
+        made = outputs if type(outputs) is tuple else (outputs,)
+        span.memory = sum(each.array.nbytes for each in made if each.view_of is None)
 
-        event, allocated = before
-        if self.memory:
-            span.device_memory = memory_allocated() - allocated
-        if event is not None:
-            last = Event(enable_timing=True)
-            last.record()
-            span.device_events, span.stream = (event, last), current_stream().handle
+    @contextmanager
+    def launch(self, kernel, stream):
+        """Events around a launch, which count for the span that is open."""
+        if self.origin is None:
+            self.origin = _event(stream), perf_counter_ns()
+        first = _event(stream)
+        yield
+        if self.open:
+            self.open[-1].kernels.append(KernelTime(kernel.__name__, stream.handle, first, _event(stream)))
 
     def finish(self):
         """End what is still open, wait for the GPU, and read the time each op took there."""
@@ -104,19 +118,28 @@ class Recorder(Interceptor):
             span.end = now
         self.open.clear()
         for span in self.spans:
-            if span.device_events is not None:
-                first, last = span.device_events
-                last.synchronize()
-                origin, host = self.origin
-                span.device_start = host + int(origin.elapsed_time(first) * 1e6)
-                span.device_end = span.device_start + int(first.elapsed_time(last) * 1e6)
-                span.device_events = None
+            for kernel in span.kernels:
+                kernel.read(*self.origin)
         return self.spans
 
 
 def active():
     """The recorder of this thread, or None."""
-    return next((each for each in reversed(state.interceptors) if isinstance(each, Recorder)), None)
+    return _here.recorders[-1] if _here.recorders else None
+
+
+def _event(stream):
+    from tritorch.runtime.cuda.stream import Event
+
+    event = Event(enable_timing=True)
+    event.record(stream)
+    return event
+
+
+def _watch_launch(kernel, stream):
+    """The recorder of the thread that launches, which may be none."""
+    found = active()
+    return nullcontext() if found is None else found.launch(kernel, stream)
 
 
 def _callers():

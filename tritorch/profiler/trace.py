@@ -21,12 +21,12 @@ def chrome_trace(spans, metadata=None):
     events = [_label(process, 0, "process_name", "tritorch")]
     for thread in dict.fromkeys(span.thread for span in spans):
         events.append(_label(process, thread, "thread_name", named.get(thread, f"thread {thread}")))
-    used = dict.fromkeys(span.stream for span in spans if span.device_end)
+    used = dict.fromkeys(kernel.stream for span in spans for kernel in span.kernels)
     rows = {stream: _FIRST_STREAM + number for number, stream in enumerate(used)}
     for number, row in enumerate(rows.values()):
         events.append(_label(process, row, "thread_name", f"GPU stream {number}"))
-    for number, span in enumerate(spans):
-        events.extend(_events(span, number, process, first, rows))
+    for span in spans:
+        events.extend(_events(span, process, first, rows))
     return {
         "schemaVersion": 1,
         "displayTimeUnit": "ms",
@@ -46,7 +46,7 @@ def _label(process, thread, what, name):
     return {"ph": "M", "name": what, "pid": process, "tid": thread, "ts": 0, "args": {"name": name}}
 
 
-def _events(span, number, process, first, rows):
+def _events(span, process, first, rows):
     shown = {"Input Dims": span.input_shapes, "Input type": span.input_types} if span.input_shapes else {}
     if span.stack:
         shown["Call stack"] = ";".join(span.stack)
@@ -54,12 +54,11 @@ def _events(span, number, process, first, rows):
     here = {"pid": process, "tid": span.thread}
     yield {"ph": "X", "cat": span.kind, "name": span.name, **here, "ts": start, "dur": span.cpu_time_total,
            "args": shown}  # fmt: skip
-    if not span.device_end:
-        return
-    there = {"pid": process, "tid": rows[span.stream]}
-    begin = (span.device_start - first) / 1e3
-    yield {"ph": "X", "cat": "kernel", "name": span.name, **there, "ts": begin, "dur": span.self_device_time_total,
-           "args": {"stream": rows[span.stream] - _FIRST_STREAM}}  # fmt: skip
-    arrow = {"cat": "launch", "name": "launch", "id": number}
-    yield {"ph": "s", **arrow, **here, "ts": start}
-    yield {"ph": "f", "bp": "e", **arrow, **there, "ts": begin}
+    for kernel in span.kernels:
+        there = {"pid": process, "tid": rows[kernel.stream]}
+        begin = (kernel.start - first) / 1e3
+        yield {"ph": "X", "cat": "kernel", "name": kernel.name, **there, "ts": begin, "dur": kernel.duration,
+               "args": {"op": span.name, "stream": rows[kernel.stream] - _FIRST_STREAM}}  # fmt: skip
+        arrow = {"cat": "launch", "name": "launch", "id": id(kernel)}
+        yield {"ph": "s", **arrow, **here, "ts": start}
+        yield {"ph": "f", "bp": "e", **arrow, **there, "ts": begin}

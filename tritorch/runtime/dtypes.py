@@ -9,14 +9,13 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
-BOOL, INTEGER, FLOATING = 0, 1, 2  # PyTorch's promotion categories, in order
+BOOL, INTEGER, FLOATING, COMPLEX = 0, 1, 2, 3  # PyTorch's promotion categories, in order
 
 
 class dtype:
     """One element type, such as `tritorch.float32`."""
 
     __slots__ = ("category", "compute", "is_floating_point", "is_signed", "itemsize", "name", "numpy", "triton")
-    is_complex = False
 
     def __init__(self, name, numpy, triton, category, signed=True):
         self.name, self.triton, self.category, self.is_signed = name, triton, category, signed
@@ -31,6 +30,15 @@ class dtype:
 
     def __reduce__(self):
         return _by_name, (self.name,)
+
+    @property
+    def is_complex(self):
+        """Whether its numbers are complex: such dtypes have names here, and no tensors."""
+        return self.category == COMPLEX
+
+    def to_real(self):
+        """The dtype of a number's real part: itself."""
+        return self
 
     def to_complex(self):
         raise NotImplementedError(f"{self!r}.to_complex(): tritorch has no complex dtypes yet")
@@ -63,12 +71,15 @@ ALIASES = {
     "long": int64,
 }
 NAMES = {each.name: each for each in ALL} | ALIASES
+# Scripts ask whether a tensor is of one of these; to make one is refused.
+_COMPLEX = [dtype(name, getattr(np, name), None, COMPLEX) for name in ("complex64", "complex128")]
+COMPLEX_NAMES = {each.name: each for each in _COMPLEX} | dict(zip(("cfloat", "cdouble"), _COMPLEX, strict=True))
 
 _default = float32
 
 
 def _by_name(name):
-    return NAMES[name]
+    return NAMES.get(name) or COMPLEX_NAMES[name]
 
 
 def of(numpy_dtype):
@@ -100,6 +111,8 @@ def set_default_dtype(value):
 def as_dtype(value, op, argument="dtype"):
     """Check that `value` is one of our dtypes; a NumPy dtype or Python type is refused as PyTorch refuses it."""
     if isinstance(value, dtype):
+        if value.is_complex:
+            raise NotImplementedError(f"{op}(): tritorch has no complex tensors, so none of {value!r}")
         return value
     if value is float:
         return float64

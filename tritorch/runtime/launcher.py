@@ -9,6 +9,7 @@ arguments; benchmarks/launch.py measures it.
 from __future__ import annotations
 
 import struct
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from tritorch.runtime.language import triton_lock
 _LARGEST_CONFIGS = 4096  # grids remembered per entry
 _DEFAULT_SHARED_MEMORY = 48 * 1024  # more has to be asked for
 _holds_pointer: dict[type, bool] = {}  # whether values of a type are device arrays
-_hooks: list = []  # none or one
+_hooks: dict = {}  # "instead": what gets launches in the place of the driver; "around": see set_launch_watcher
 
 
 def set_launch_hook(function):
@@ -28,8 +29,18 @@ def set_launch_hook(function):
     Binding, compiling, loading and packing still run. `args` are the values of the parameters that are no constants, in
     order; `constants` and `options` are by name. Gives the hook that was there before.
     """
-    before = _hooks[0] if _hooks else None
-    _hooks[:] = [] if function is None else [function]
+    return _set_hook("instead", function)
+
+
+def set_launch_watcher(function):
+    """Enter `function(kernel, stream)`, a context manager, around launches; None ends that. Gives the one before."""
+    return _set_hook("around", function)
+
+
+def _set_hook(kind, function):
+    before = _hooks.pop(kind, None)
+    if function is not None:
+        _hooks[kind] = function
     return before
 
 
@@ -297,11 +308,14 @@ class Entry:
         )
 
     def hand_over(self, stream, config, grid, *values):
-        """Pack the parameters as for the driver, then give the launch to the hook."""
-        self.call(_check_packed, stream, config, *values)
-        named = zip(self.kernel.params, values, strict=True)
-        args = tuple(value for each, value in named if not each.is_constexpr)
-        _hooks[0](self.kernel, grid, args, self.constants, self.options)
+        """A launch that is watched, or handed to a hook: then its parameters are packed as for the driver."""
+        around, instead = _hooks.get("around"), _hooks.get("instead")
+        with around(self.kernel, stream) if around is not None else nullcontext():
+            self.call(_core_launch() if instead is None else _check_packed, stream, config, *values)
+            if instead is not None:
+                named = zip(self.kernel.params, values, strict=True)
+                args = tuple(value for each, value in named if not each.is_constexpr)
+                instead(self.kernel, grid, args, self.constants, self.options)
 
 
 class OutOfResources(RuntimeError):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 
 from tritorch.runtime import dtypes, transfer
-from tritorch.serialization.errors import Corrupt
+from tritorch.serialization.errors import Corrupt, Refused
 
 LARGEST_HEADER = 100_000_000  # what other readers of the format accept
 CODES = {
@@ -28,6 +29,14 @@ METADATA = "__metadata__"
 def code_of(dtype):
     """The format's name of a NumPy dtype, or None for one that it does not have."""
     return _OF_KIND.get(dtype)
+
+
+def plain_dtype(text, kinds="?biufcmMSUV"):
+    """The NumPy dtype that a file calls `text`: numbers, text, bytes or times, not objects or fields."""
+    found = re.fullmatch(r"[<>=|]?([a-zA-Z?])[0-9]{0,9}(\[[0-9]{0,4}[a-zA-Z]{1,2}\])?", str(text))
+    if found is None or found[1] not in kinds:
+        raise Refused(f"Trying to make a NumPy array of dtype {text!r}")
+    return np.dtype(text)
 
 
 # -------------------------------------------------------------------------------------------- out

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tritorch.functional.matrices import returns
+from tritorch.ops.named_results import returns
 from tritorch.random import Generator
 from tritorch.runtime import dtypes, memory_format
 from tritorch.runtime.device import Device
+from tritorch.serialization import container
 from tritorch.tensor import Size
 
 FACTORIES = {
@@ -83,6 +84,7 @@ kind("complex", complex, pack=lambda value, _: [value.real.hex(), value.imag.hex
 kind("bytes", bytes, pack=lambda value, _: _text(value), unpack=lambda text, _: base64.b64decode(text, validate=True))
 kind("bytearray", bytearray, pack=lambda value, _: _text(value),
      unpack=lambda text, _: bytearray(base64.b64decode(text, validate=True)))  # fmt: skip
+_type: type
 for _type in (tuple, set, frozenset):
     kind(_type.__name__, _type, pack=_list, unpack=lambda items, child, make=_type: make(map(child, items)))
 kind("deque", deque, pack=lambda value, child: [value.maxlen, *_list(value, child)],
@@ -155,7 +157,7 @@ def _generator(parts, child):
     return made
 
 
-kind("numpy.dtype", np.dtype, pack=lambda value, _: value.str, unpack=lambda text, _: np.dtype(text))
+kind("numpy.dtype", np.dtype, pack=lambda value, _: value.str, unpack=lambda text, _: container.plain_dtype(text))
 kind("dtype", dtypes.dtype, pack=lambda value, _: value.name, unpack=lambda name, _: dtypes.NAMES[name])
 kind("device", Device, pack=lambda value, _: [value.type, value.index], unpack=lambda parts, _: Device(*parts))
 kind("size", Size, pack=lambda value, _: list(value), unpack=lambda sizes, _: Size(sizes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tritorch.ops.base import EXPORTS
 from tritorch.serialization.errors import Raised
 from tritorch.serialization.unpickler import Global
 
@@ -20,9 +21,17 @@ def _names(entry):
         return value, [name]
     if not hasattr(entry, "__qualname__") and not hasattr(entry, "__name__"):
         raise TypeError(f"add_safe_globals(): expected classes and functions, but got {entry!r}")
-    name = f"{entry.__module__}.{getattr(entry, '__qualname__', entry.__name__)}"
-    ours = name.startswith("tritorch.")
-    return entry, [name, name[3:]] if ours else [name]  # PyTorch's files call it torch.
+    return entry, _own_names(entry)
+
+
+def _own_names(value):
+    """Where a class or function is found: in its module, and for one of ours in the public rooms, also as torch.*."""
+    name = getattr(value, "__qualname__", getattr(value, "__name__", None))
+    names = [f"{getattr(value, '__module__', None)}.{name}"]
+    if not names[0].startswith("tritorch."):
+        return names
+    names += [f"tritorch.{public}" for public, function in EXPORTS.items() if function is value]
+    return [*names, *(each.removeprefix("tri") for each in names)]
 
 
 def add_safe_globals(safe_globals):
@@ -37,8 +46,7 @@ def get_safe_globals():
     """The classes and functions that were allowed beside the default ones."""
     found: dict = {}
     for name, value in _allowed.items():
-        plain = f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', None)}"
-        if name == plain or name == plain.removeprefix("tri"):
+        if name in _own_names(value):
             found.setdefault(id(value), value)
         else:
             found[id(value), name] = value, name

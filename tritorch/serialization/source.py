@@ -44,12 +44,18 @@ class Source:
         self.file.seek(start)
         done = 0
         while done < length:
-            part = self.file.read(min(length - done, PIECE))
-            if not part:
+            count = self._read_into(memoryview(found)[done : done + PIECE])
+            if not count:
                 raise Corrupt(f"it is truncated: {length - done} bytes are missing")
-            found[done : done + len(part)] = np.frombuffer(part, np.uint8)
-            done += len(part)
+            done += count
         return found
+
+    def _read_into(self, space):
+        if hasattr(self.file, "readinto"):
+            return self.file.readinto(space)
+        part = self.file.read(len(space))
+        space[: len(part)] = part
+        return len(part)
 
 
 @contextlib.contextmanager

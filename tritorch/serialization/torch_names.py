@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, defaultdict, deque
 
 import numpy as np
@@ -10,6 +11,7 @@ from tritorch.nn.parameter import Parameter, UninitializedBuffer, UninitializedP
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import Device
 from tritorch.runtime.memory_format import sparse_coo, strided
+from tritorch.serialization import container
 from tritorch.serialization.errors import Refused
 from tritorch.serialization.packing import INTERNAL
 from tritorch.serialization.unpickler import Global
@@ -71,18 +73,16 @@ def _encode(text, encoding="latin1", *errors):
 
 
 def _dtype(spec, *_):
-    found = np.dtype(spec) if isinstance(spec, str) else None
-    if found is None or found.hasobject or found.fields is not None or found.subdtype is not None:
-        raise Refused(f"Trying to make a NumPy array of dtype {spec!r}")
-    return np.dtype(found, copy=True)
+    return np.dtype(container.plain_dtype(spec, kinds="?biufcSU"), copy=True)
 
 
 def _set_dtype(instance, state):
-    """The state of a plain dtype: only its byte order, and the size of a string's."""
-    plain = len(state) >= 8 and state[1] in ("<", ">", "|", "=") and state[2:5] == (None, None, None)
-    if not plain or (state[5] not in (-1, instance.itemsize)) or len(state) > 8:
-        raise Refused("Trying to make a NumPy dtype with fields")
-    instance.__setstate__(state[:8])
+    """The state of a plain dtype. NumPy believes what it is given, so only the byte order is taken from the file."""
+    order, fields = state[1], state[2:5]
+    sizes = (instance.itemsize, instance.alignment) if instance.kind in "SU" else (-1, -1)
+    if order not in ("<", ">", "|", "=") or fields != (None, None, None) or state[5:7] != sizes or len(state) > 8:
+        raise Refused("Trying to make a NumPy dtype that is not a plain one")
+    instance.__setstate__((3, order, None, None, None, *sizes, 0))
 
 
 def _empty_array(kind, shape, code):
@@ -92,12 +92,14 @@ def _empty_array(kind, shape, code):
 
 
 def _set_array(instance, state):
-    _, shape, dtype, _, data = state
-    if not isinstance(dtype, np.dtype) or dtype.hasobject or not isinstance(data, bytes):
-        raise Refused("Trying to fill a NumPy array with objects")
-    if int(np.prod(shape, dtype=object)) * dtype.itemsize != len(data):
+    """The state of an array, checked, since NumPy believes what it is given."""
+    _, shape, dtype, fortran, data = state
+    plain = isinstance(shape, tuple) and len(shape) <= 32 and all(type(size) is int and size >= 0 for size in shape)
+    if not plain or not isinstance(dtype, np.dtype) or dtype.hasobject or type(data) is not bytes:
+        raise Refused("Trying to fill a NumPy array with something else than elements")
+    if math.prod(shape) * dtype.itemsize != len(data):
         raise Refused(f"Trying to fill a NumPy array of shape {shape} with {len(data)} bytes")
-    instance.__setstate__(state)
+    instance.__setstate__((1, shape, dtype, bool(fortran), data))
 
 
 def _scalar(dtype, data):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from tritorch.nn.parameter import Parameter, UninitializedBuffer, UninitializedParameter
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import Device
-from tritorch.serialization import kinds, objects
+from tritorch.serialization import container, kinds, objects
 from tritorch.serialization.assembly import Assembly, Storage
 from tritorch.serialization.errors import ILL_FORMED, Corrupt, Refused
 from tritorch.serialization.packing import INTERNAL
@@ -154,9 +155,7 @@ def _array(unpacker, stored, entry):
     if isinstance(stored, str):
         return unpacker.array(stored)
     name, code, shape = stored
-    kind = np.dtype(code)
-    if kind.hasobject or kind.fields is not None:
-        raise Corrupt(f"array {name!r} has dtype {code}")
+    kind = container.plain_dtype(code)
     return unpacker.array(name).reshape(-1).view(np.uint8).view(kind).reshape(shape)
 
 
@@ -177,7 +176,10 @@ def _global(unpacker, path, entry):
 
 @_rule("member")
 def _member(unpacker, parts, entry):
-    return unpacker.find(parts[0])[parts[1]]
+    kind = unpacker.find(parts[0])
+    if not (isinstance(kind, type) and issubclass(kind, Enum)):
+        raise Refused(f"it holds a member of {parts[0]}, which is no enumeration")
+    return kind[parts[1]]
 
 
 @_rule("method")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 
 _PARTS = ("Image", "ImageColor", "ImageDraw", "ImageEnhance", "ImageFilter", "ImageFont", "ImageOps")
 
 
+@functools.cache
 def pillow():
     """The package PIL with the modules that pictures are handled by."""
     try:

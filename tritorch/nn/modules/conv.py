@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from tritorch import creation
 from tritorch.nn import functional as F
@@ -100,7 +101,7 @@ def _check_settings(in_channels, out_channels, stride, padding, groups, padding_
 class _Conv(_ConvNd):
     """Sums of products of the input with shifted kernels, plus a bias for each output channel."""
 
-    function = None
+    function: Callable | None = None
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
                  padding_mode="zeros", device=None, dtype=None):  # fmt: skip
@@ -143,7 +144,7 @@ class Conv3d(_Conv):
 class _ConvTransposeNd(_ConvNd):
     """The transpose of a convolution as a matrix, which is also its gradient with respect to its input."""
 
-    function = None
+    function: Callable | None = None
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1,
                  bias=True, dilation=1, padding_mode="zeros", device=None, dtype=None):  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tritorch.nn import functional as F
 from tritorch.nn.modules.module import Module
 from tritorch.nn.modules.utils import _ntuple, listed
@@ -33,7 +35,7 @@ __all__ = [
 class _Pool(Module):
     """A pooling by the function `function`; where one number stands for several, over `spatial` dimensions."""
 
-    function = None
+    function: Callable | None = None
     spatial = 0
 
 

@@ -63,7 +63,9 @@ class Event:
 
     __slots__ = ("_api", "device_index", "enable_timing", "flags", "handle")
 
-    def __init__(self, enable_timing=False, blocking=False):
+    def __init__(self, enable_timing=False, blocking=False, interprocess=False):
+        if interprocess:
+            raise NotImplementedError("Event(): interprocess=True is not in tritorch")
         self.enable_timing = enable_timing
         self.flags = (0 if enable_timing else 2) | (1 if blocking else 0)  # CU_EVENT_DISABLE_TIMING, _BLOCKING_SYNC
         self.handle, self.device_index, self._api = None, None, None

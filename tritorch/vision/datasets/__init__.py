@@ -12,6 +12,7 @@ from tritorch.vision.datasets.mnist import KMNIST as KMNIST
 from tritorch.vision.datasets.mnist import MNIST as MNIST
 from tritorch.vision.datasets.mnist import FashionMNIST as FashionMNIST
 from tritorch.vision.datasets.stl10 import STL10 as STL10
+from tritorch.vision.datasets.svhn import SVHN as SVHN
 from tritorch.vision.datasets.vision import VisionDataset as VisionDataset
 
 # Names of torchvision's that are not here: what asks for one is told what to do instead.
@@ -20,8 +21,8 @@ _OTHERS = """
     Country211 DTD ETH3DStereo EuroSAT FER2013 FGVCAircraft FallingThingsStereo Flickr30k Flickr8k Flowers102
     FlyingChairs FlyingThings3D Food101 GTSRB HD1K HMDB51 INaturalist ImageNet Imagenette InStereo2k Kinetics Kitti
     Kitti2012Stereo Kitti2015Stereo KittiFlow LFWPairs LFWPeople LSUN LSUNClass Middlebury2014Stereo MovingMNIST
-    Omniglot OxfordIIITPet PCAM PhotoTour Places365 QMNIST RenderedSST2 SBDataset SBU SEMEION SUN397 SVHN
-    SceneFlowStereo Sintel SintelStereo StanfordCars UCF101 USPS VOCDetection VOCSegmentation WIDERFace
+    Omniglot OxfordIIITPet PCAM PhotoTour Places365 QMNIST RenderedSST2 SBDataset SBU SEMEION SUN397
+   SceneFlowStereo Sintel SintelStereo StanfordCars UCF101 USPS VOCDetection VOCSegmentation WIDERFace
 """
 
 

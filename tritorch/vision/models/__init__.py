@@ -8,7 +8,9 @@ from tritorch.vision.models.alexnet import *
 from tritorch.vision.models.convnext import *
 from tritorch.vision.models.densenet import *
 from tritorch.vision.models.efficientnet import *
+from tritorch.vision.models.googlenet import *
 from tritorch.vision.models.gpt import *
+from tritorch.vision.models.inception import *
 from tritorch.vision.models.lenet import *
 from tritorch.vision.models.mobilenetv2 import *
 from tritorch.vision.models.mobilenetv3 import *
@@ -18,6 +20,7 @@ from tritorch.vision.models.registry import get_model_weights as get_model_weigh
 from tritorch.vision.models.registry import get_weight as get_weight
 from tritorch.vision.models.registry import list_models as list_models
 from tritorch.vision.models.resnet import *
+from tritorch.vision.models.shufflenetv2 import *
 from tritorch.vision.models.squeezenet import *
 from tritorch.vision.models.unet import *
 from tritorch.vision.models.vgg import *

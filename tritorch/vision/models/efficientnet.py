@@ -13,7 +13,13 @@ from tritorch.vision.models.weights import entry, weights_enum
 from tritorch.vision.ops.misc import Conv2dNormActivation, SqueezeExcitation
 from tritorch.vision.ops.stochastic_depth import StochasticDepth
 
-NAMES = [f"efficientnet_b{size}" for size in range(8)] + [f"efficientnet_v2_{size}" for size in "sml"]
+__all__ = [
+    "EfficientNet", "EfficientNet_B0_Weights", "EfficientNet_B1_Weights", "EfficientNet_B2_Weights",
+    "EfficientNet_B3_Weights", "EfficientNet_B4_Weights", "EfficientNet_B5_Weights", "EfficientNet_B6_Weights",
+    "EfficientNet_B7_Weights", "EfficientNet_V2_L_Weights", "EfficientNet_V2_M_Weights", "EfficientNet_V2_S_Weights",
+    "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4", "efficientnet_b5",
+    "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l", "efficientnet_v2_m", "efficientnet_v2_s",
+]  # fmt: skip
 
 
 @dataclass
@@ -123,7 +129,7 @@ class EfficientNet(nn.Module):
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
-# Widening, kernel, stride, channels, result, blocks; after a True fused.
+# Widening, kernel, stride, channels, result, blocks, whether fused.
 _FIRST = (
     (1, 3, 1, 32, 16, 1), (6, 3, 2, 16, 24, 2), (6, 5, 2, 24, 40, 2), (6, 3, 2, 40, 80, 3), (6, 5, 1, 80, 112, 3),
     (6, 5, 2, 112, 192, 4), (6, 3, 1, 192, 320, 1),
@@ -142,54 +148,103 @@ _SECOND = {
         (6, 3, 1, 192, 224, 19), (6, 3, 2, 224, 384, 25), (6, 3, 1, 384, 640, 7),
     ),
 }  # fmt: skip
-# Width, depth, dropout; the file, the sizes of its images, how they are resized.
-_SIZES = (
-    (1.0, 1.0, 0.2, "efficientnet_b0_rwightman-7f5810bc.pth", 224, 256),
-    (1.0, 1.1, 0.2, "efficientnet_b1_rwightman-bac287d4.pth", 240, 256),
-    (1.1, 1.2, 0.3, "efficientnet_b2_rwightman-c35c1473.pth", 288, 288),
-    (1.2, 1.4, 0.3, "efficientnet_b3_rwightman-b3899882.pth", 300, 320),
-    (1.4, 1.8, 0.4, "efficientnet_b4_rwightman-23ab8bcd.pth", 380, 384),
-    (1.6, 2.2, 0.4, "efficientnet_b5_lukemelas-1a07897c.pth", 456, 456),
-    (1.8, 2.6, 0.5, "efficientnet_b6_lukemelas-24a108a5.pth", 528, 528),
-    (2.0, 3.1, 0.5, "efficientnet_b7_lukemelas-c5b4e57e.pth", 600, 600),
+
+_SLOW_NORM = partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)  # the norm of the largest
+
+
+def _first(width, depth, dropout, norm_layer=None, /, **kwargs):
+    setting = [MBConvConfig(*row).scaled(width, depth) for row in _FIRST]
+    return EfficientNet(setting, **{"dropout": dropout, "norm_layer": norm_layer, **kwargs})
+
+
+def _second(size, dropout, /, **kwargs):
+    settings = {"dropout": dropout, "norm_layer": partial(nn.BatchNorm2d, eps=1e-3), "last_channel": 1280}
+    return EfficientNet([MBConvConfig(*row) for row in _SECOND[size]], **{**settings, **kwargs})
+
+
+def _weights(size, *file, **others):
+    return weights_enum(f"EfficientNet_{size}_Weights", __name__, IMAGENET1K_V1=entry(*file), **others)
+
+
+EfficientNet_B0_Weights = _weights("B0", "efficientnet_b0_rwightman-7f5810bc.pth", 224, 256, "bicubic")
+EfficientNet_B1_Weights = _weights(
+    "B1", "efficientnet_b1_rwightman-bac287d4.pth", 240, 256, "bicubic",
+    IMAGENET1K_V2=entry("efficientnet_b1-c27df63c.pth", 240, 255),
+)  # fmt: skip
+EfficientNet_B2_Weights = _weights("B2", "efficientnet_b2_rwightman-c35c1473.pth", 288, 288, "bicubic")
+EfficientNet_B3_Weights = _weights("B3", "efficientnet_b3_rwightman-b3899882.pth", 300, 320, "bicubic")
+EfficientNet_B4_Weights = _weights("B4", "efficientnet_b4_rwightman-23ab8bcd.pth", 380, 384, "bicubic")
+EfficientNet_B5_Weights = _weights("B5", "efficientnet_b5_lukemelas-1a07897c.pth", 456, 456, "bicubic")
+EfficientNet_B6_Weights = _weights("B6", "efficientnet_b6_lukemelas-24a108a5.pth", 528, 528, "bicubic")
+EfficientNet_B7_Weights = _weights("B7", "efficientnet_b7_lukemelas-c5b4e57e.pth", 600, 600, "bicubic")
+EfficientNet_V2_S_Weights = _weights("V2_S", "efficientnet_v2_s-dd5fe13b.pth", 384, 384)
+EfficientNet_V2_M_Weights = _weights("V2_M", "efficientnet_v2_m-dc08266a.pth", 480, 480)
+EfficientNet_V2_L_Weights = _weights(
+    "V2_L", "efficientnet_v2_l-59c71312.pth", 480, 480, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 )
-_HALF = (0.5, 0.5, 0.5)
-_SECOND_SIZES = {
-    "s": (0.2, entry("efficientnet_v2_s-dd5fe13b.pth", 384, 384)),
-    "m": (0.3, entry("efficientnet_v2_m-dc08266a.pth", 480, 480)),
-    "l": (0.4, entry("efficientnet_v2_l-59c71312.pth", 480, 480, "bicubic", _HALF, _HALF)),
-}
 
 
-def _enter(name, text, weights, setting, dropout, norm_layer, last_channel=None):
-    """Make the function of a size, and enter it among the models."""
-
-    def make(**kwargs):
-        settings = {"dropout": dropout, "norm_layer": norm_layer, "last_channel": last_channel, **kwargs}
-        return EfficientNet(setting, **settings)
-
-    make.__name__ = make.__qualname__ = name
-    make.__doc__ = text
-    made = globals()[weights.__name__] = weights
-    globals()[name] = model(made)(make)
+@model(EfficientNet_B0_Weights)
+def efficientnet_b0(**kwargs):
+    """EfficientNet B0."""
+    return _first(1.0, 1.0, 0.2, **kwargs)
 
 
-def _enter_all():
-    for size, (width, depth, dropout, file, crop, resize) in enumerate(_SIZES):
-        entries = {"IMAGENET1K_V1": entry(file, crop, resize, "bicubic")}
-        if size == 1:
-            entries["IMAGENET1K_V2"] = entry("efficientnet_b1-c27df63c.pth", 240, 255)
-        weights = weights_enum(f"EfficientNet_B{size}_Weights", __name__, **entries)
-        setting = [MBConvConfig(*row).scaled(width, depth) for row in _FIRST]
-        norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.01) if size >= 5 else None
-        _enter(f"efficientnet_b{size}", f"EfficientNet B{size}.", weights, setting, dropout, norm)
-    for size, (dropout, file) in _SECOND_SIZES.items():
-        weights = weights_enum(f"EfficientNet_V2_{size.upper()}_Weights", __name__, IMAGENET1K_V1=file)
-        setting = [MBConvConfig(*row) for row in _SECOND[size]]
-        text = f"EfficientNet of the second version, size {size.upper()}."
-        norm = partial(nn.BatchNorm2d, eps=1e-3)
-        _enter(f"efficientnet_v2_{size}", text, weights, setting, dropout, norm, 1280)
+@model(EfficientNet_B1_Weights)
+def efficientnet_b1(**kwargs):
+    """EfficientNet B1."""
+    return _first(1.0, 1.1, 0.2, **kwargs)
 
 
-_enter_all()
-__all__ = ["EfficientNet", *NAMES, *(name for name in globals() if name.endswith("_Weights"))]
+@model(EfficientNet_B2_Weights)
+def efficientnet_b2(**kwargs):
+    """EfficientNet B2."""
+    return _first(1.1, 1.2, 0.3, **kwargs)
+
+
+@model(EfficientNet_B3_Weights)
+def efficientnet_b3(**kwargs):
+    """EfficientNet B3."""
+    return _first(1.2, 1.4, 0.3, **kwargs)
+
+
+@model(EfficientNet_B4_Weights)
+def efficientnet_b4(**kwargs):
+    """EfficientNet B4."""
+    return _first(1.4, 1.8, 0.4, **kwargs)
+
+
+@model(EfficientNet_B5_Weights)
+def efficientnet_b5(**kwargs):
+    """EfficientNet B5."""
+    return _first(1.6, 2.2, 0.4, _SLOW_NORM, **kwargs)
+
+
+@model(EfficientNet_B6_Weights)
+def efficientnet_b6(**kwargs):
+    """EfficientNet B6."""
+    return _first(1.8, 2.6, 0.5, _SLOW_NORM, **kwargs)
+
+
+@model(EfficientNet_B7_Weights)
+def efficientnet_b7(**kwargs):
+    """EfficientNet B7."""
+    return _first(2.0, 3.1, 0.5, _SLOW_NORM, **kwargs)
+
+
+@model(EfficientNet_V2_S_Weights)
+def efficientnet_v2_s(**kwargs):
+    """EfficientNet of the second version, size S."""
+    return _second("s", 0.2, **kwargs)
+
+
+@model(EfficientNet_V2_M_Weights)
+def efficientnet_v2_m(**kwargs):
+    """EfficientNet of the second version, size M."""
+    return _second("m", 0.3, **kwargs)
+
+
+@model(EfficientNet_V2_L_Weights)
+def efficientnet_v2_l(**kwargs):
+    """EfficientNet of the second version, size L."""
+    return _second("l", 0.4, **kwargs)

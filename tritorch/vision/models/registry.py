@@ -7,14 +7,18 @@ import functools
 import sys
 import warnings
 
-_MODELS = {}  # name -> (function, its weights, the module it stands in)
+from tritorch.autograd.intercept import Interceptor
+from tritorch.ops.base import TABLE
+
+DRAWS = (TABLE["uniform"], TABLE["normal"])
+_MODELS: dict[str, tuple] = {}  # name -> (function, its weights, the module it stands in)
 
 
-def model(weights_class=None, old="IMAGENET1K_V1", with_weights=None, name=None):
+def model(weights_class=None, old="IMAGENET1K_V1", with_weights=None, needed=None, loaded=None):
     """Enter a function that makes a network into the table of models, and give it `weights` and `progress`.
 
     `old` are the weights that `pretrained=True` stood for; `with_weights` are arguments that a network with weights has
-    by default, whose heads for other numbers of classes do not fit.
+    by default, and `needed` those it must have to read them, after which `loaded(network, **arguments)` is called.
     """
 
     def decorate(make):
@@ -26,17 +30,33 @@ def model(weights_class=None, old="IMAGENET1K_V1", with_weights=None, name=None)
             classes = kwargs.setdefault("num_classes", 1000)
             if classes != 1000:
                 raise ValueError(f"The parameter 'num_classes' expected value 1000 but got {classes} instead.")
-            network = make(**{**(with_weights or {}), **kwargs})
+            with _Undrawn():
+                network = make(**{**(with_weights or {}), **kwargs, **(needed or {})})
             network.load_state_dict(weights.get_state_dict(progress=progress, check_hash=True))
+            if loaded is not None:
+                loaded(network, **kwargs)
             return network
 
-        key = name or make.__name__
+        key = make.__name__
         if key in _MODELS:
             raise ValueError(f"An entry is already registered under the name '{key}'.")
         _MODELS[key] = (build, weights_class, make.__module__)
         return build
 
     return decorate
+
+
+class _Undrawn(Interceptor):
+    """Parameters that are about to be read from a file are not drawn, which for large networks takes seconds.
+
+    The generator moves on as if they were: what follows is the same either way.
+    """
+
+    def intercept(self, cls, args):
+        if cls not in DRAWS:
+            return cls.apply(*args)
+        size, _, _, dtype, _, _, device = args
+        return TABLE["full"].apply(size, 0, dtype, device)
 
 
 def _meant(name, weights_class, old, weights, kwargs):

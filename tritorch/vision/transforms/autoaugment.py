@@ -83,7 +83,7 @@ def _strengths(bins, shear, translate, rotate, color, posterize):
 class _Automatic(Module):
     """Base of the chains: what they share is how one operation is applied, and how they are printed."""
 
-    settings = ()
+    settings: tuple[str, ...] = ()
 
     def __init__(self, interpolation, fill):
         super().__init__()

@@ -109,7 +109,7 @@ class RandomChoice(RandomTransforms):
 class Randomly(Module):
     """Base of what changes an image with probability p, and else leaves it alone."""
 
-    settings = ()  # the attributes that the printed form shows
+    settings: tuple[str, ...] = ()  # the attributes that the printed form shows
 
     def __init__(self, p=0.5):
         super().__init__()

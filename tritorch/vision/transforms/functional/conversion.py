@@ -123,11 +123,18 @@ def normalize(tensor, mean, std, inplace=False):
         raise ValueError(
             f"Expected tensor to be a tensor image of size (..., C, H, W). Got tensor.size() = {tensor.size()}"
         )
-    mean, std = (tritorch.as_tensor(each, dtype=tensor.dtype, device=tensor.device) for each in (mean, std))
-    if (std == 0).any():
+    if not np.all(np.asarray(std, tensor.dtype.numpy)):
         raise ValueError(f"std evaluated to zero after conversion to {tensor.dtype}, leading to division by zero.")
+    mean, std = (tritorch.as_tensor(each, dtype=tensor.dtype, device=tensor.device) for each in (mean, std))
     mean, std = (each.view(-1, 1, 1) if each.ndim == 1 else each for each in (mean, std))
-    return (tensor if inplace else tensor.clone()).sub_(mean).div_(std)
+    if inplace:
+        return tensor.sub_(mean).div_(std)
+    found = (tensor - mean) / std
+    if found.shape != tensor.shape:  # more numbers than channels
+        raise RuntimeError(
+            f"output with shape {list(tensor.shape)} doesn't match the broadcast shape {list(found.shape)}"
+        )
+    return found
 
 
 def erase(img, i, j, h, w, v, inplace=False):
