@@ -10,6 +10,7 @@ import warnings
 from typing import Final as Final
 from typing import NamedTuple
 
+from tritorch.jit import annotations as annotations  # the module, over what `__future__` left under its name
 from tritorch.nn import Module
 from tritorch.refused import refuse_all
 
