@@ -14,6 +14,7 @@ import numbers
 import re
 
 from tritorch.ops.autocast import state as autocast
+from tritorch.ops.old_signatures import modern
 
 # NumPy's names of arguments, which PyTorch takes for its own wherever it has those.
 NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other"}
@@ -38,6 +39,10 @@ _KINDS = {  # what arguments of these names have to be, wherever they occur; PyT
     "tuple of ints": ("dims", "shape", "size", "repeats", "kernel_size", "shifts", "split_sizes"),
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
+
+# NumPy's names of arguments, which PyTorch takes for its own wherever it has those.
+NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other"}
+
 ACCIDENTS = (TypeError, AttributeError, ValueError, IndexError, KeyError, StopIteration)
 _ABOUT_CALLS = re.compile(r"\w+\(\) (missing|got|takes) (.*)$")
 
@@ -59,6 +64,9 @@ def guarded(function, name, keep_out=None, policy=None, in_python=False):
             out = kwargs.pop("out", None)
             result = run(*args, **kwargs)
         except ACCIDENTS as error:
+            old = modern(name, args, kwargs) if isinstance(error, TypeError) else None
+            if old is not None:
+                return call(*old[0], **old[1])
             better = explained(name, function, args, kwargs, error, in_python)
             if better is error:
                 raise

@@ -125,7 +125,7 @@ class Gather(Op):
 
     @staticmethod
     def errors(draw):
-        yield (draw(2, 3), 0, draw(2, 3)), {}, RuntimeError, "gather(): Expected dtype int64 for index"
+        yield (draw(2, 3), 0, draw(2, 3)), {}, RuntimeError, "gather(): Expected dtype int32/int64 for index"
         message = "Index tensor must have the same number of dimensions as input tensor"
         yield (draw(2, 3), 0, draw.integers(0, 2, 3)), {}, RuntimeError, message
 

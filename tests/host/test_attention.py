@@ -141,7 +141,7 @@ def test_errors():
         attention(q, k, k, torch.ones(3, 5, dtype=torch.int32))
     with pytest.raises(RuntimeError, match=r"dropout probability has to be between 0 and 1, but got 1\.5"):
         attention(q, k, k, dropout_p=1.5)
-    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+    with pytest.raises(RuntimeError, match=r"batch2 tensor to be: \[2, 5\] but got: \[2, 6\]"):
         attention(q, k, torch.ones(2, 6, 4))
 
 

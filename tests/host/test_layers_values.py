@@ -175,7 +175,7 @@ def test_linear_cross_entropy_is_both():
         (lambda: nn.Conv2d(4, 4, 3, padding="x"), ValueError, "Invalid padding string 'x'"),
         (lambda: nn.ConvTranspose1d(4, 4, 3, padding_mode="reflect"), ValueError, 'Only "zeros" padding mode'),
         (lambda: nn.Embedding(2, 3, padding_idx=2), AssertionError, "Padding_idx must be within num_embeddings"),
-        (lambda: nn.Hardtanh(1, 0), AssertionError, "max_val must be larger than min_val, got min_val=1 and max_val=0"),
+        (lambda: nn.Hardtanh(1, 0), AssertionError, "max_val (0) must be greater than min_val (1)"),
         (lambda: nn.MSELoss(reduction="x")(torch.ones(1), torch.ones(1)), ValueError, "x is not a valid value"),
     ],
 )  # fmt: skip

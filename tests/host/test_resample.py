@@ -108,7 +108,7 @@ def test_beyond_the_borders(border, expected, device):
 
 def test_a_position_that_is_no_number_reads_nothing():
     grid = torch.tensor([[[[float("nan"), 0], [INFINITY, 0], [-1e30, 0]]]])
-    assert F.grid_sample(torch.ones(1, 1, 2, 2), grid).tolist() == [[[[0.0, 0, 0]]]]
+    assert F.grid_sample(torch.ones(1, 1, 2, 2), grid, align_corners=False).tolist() == [[[[0.0, 0, 0]]]]
 
 
 @pytest.mark.parametrize(
@@ -123,12 +123,12 @@ def test_a_position_that_is_no_number_reads_nothing():
 )
 def test_what_cannot_be_sampled(image, grid, mode, kind, text):
     with pytest.raises(kind) as caught:
-        F.grid_sample(torch.ones(*image), torch.zeros(*grid), mode)
+        F.grid_sample(torch.ones(*image), torch.zeros(*grid), mode, align_corners=False)
     assert text in str(caught.value)
 
 
 def test_affine_grids_that_do_not_fit():
     with pytest.raises(ValueError, match=r"of shape Nx2x3 for size \(1, 1, 2, 2\)"):
-        F.affine_grid(torch.ones(1, 3, 3), (1, 1, 2, 2))
+        F.affine_grid(torch.ones(1, 3, 3), (1, 1, 2, 2), False)
     with pytest.raises(NotImplementedError, match="only supports 4D and 5D sizes"):
-        F.affine_grid(torch.ones(1, 2, 3), (1, 1, 2))
+        F.affine_grid(torch.ones(1, 2, 3), (1, 1, 2), False)

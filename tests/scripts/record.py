@@ -1,15 +1,16 @@
 """What the scripts here print in PyTorch: `record.py` writes expected.json, `record.py --compare` runs both libraries.
 
+With --full each runs as many steps as it does by itself, which says how fast they are; losses drift apart by then.
 Needs torch (and torchvision for the scripts that import it); tests/host/test_scripts.py then does without.
 """
 
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -24,22 +25,28 @@ VARIANTS = (
 DIGITS = 8  # of a recorded loss
 
 
-def commands():
-    """All command lines: each script for five steps, and the variants."""
+def commands(full=False):
+    """All command lines: each script for five steps, and the variants; or each script as long as it takes."""
     names = sorted(path.name for path in HERE.glob("*.py") if path.stem not in HELPERS)
-    return sorted([*(f"{name} --steps 5" for name in names), *VARIANTS])
+    return names if full else sorted([*(f"{name} --steps 5" for name in names), *VARIANTS])
+
+
+def spent():
+    """The seconds that processes started here have computed so far."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def run(launcher, command):
-    """The losses of a script, the seconds it took, and what it wrote to stderr if it failed."""
+    """The losses of a script, the seconds it computed, and what it wrote to stderr if it failed."""
     script, *arguments = command.split()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "losses.json"
         environment = {**os.environ, "LOSSES_FILE": str(file), "OMP_NUM_THREADS": "1", "TRITORCH_DEVICE": "cpu"}
         call = [*launcher, str(HERE / script), *arguments]
-        started = time.perf_counter()
+        started = spent()
         found = subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        seconds = time.perf_counter() - started
+        seconds = spent() - started
         if found.returncode:
             return None, seconds, found.stderr
         return json.loads(file.read_text()), seconds, ""
@@ -77,7 +84,7 @@ def difference(ours, theirs):
 
 
 def compare(chosen, preload):
-    """Run both libraries, and print how far apart they are and how long they took; gives the number of failures."""
+    """Run both libraries, and print how far apart they are and how long they computed; gives the number of failures."""
     bad = 0
     print(f"{'command':48} {'difference':>10} {'PyTorch':>8} {'tritorch':>8}")
     for command in chosen:
@@ -98,10 +105,11 @@ def main():
     """Record or compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--compare", action="store_true", help="run both libraries and write nothing")
+    parser.add_argument("--full", action="store_true", help="with --compare: as many steps as each script has")
     parser.add_argument("--only", default="", help="a part of the command line of the scripts to run")
     parser.add_argument("--preload", action="append", default=[], help="import this before a script in PyTorch")
     options = parser.parse_args()
-    chosen = [command for command in commands() if options.only in command]
+    chosen = [command for command in commands(options.full and options.compare) if options.only in command]
     if options.compare:
         sys.exit(min(compare(chosen, options.preload), 1))
     record(chosen, options.preload)

@@ -212,8 +212,8 @@ def _masked(specgram, mask_param, mask_value, axis, p, apart):
     longest = min(mask_param, int(size * p)) if p != 1.0 else mask_param
     if longest < 1:
         return specgram
-    length = rand(*apart, device=specgram.device) * longest
-    first = (rand(*apart, device=specgram.device) * (size - length)).long().unsqueeze(-1)
+    length = rand(apart, device=specgram.device) * longest
+    first = (rand(apart, device=specgram.device) * (size - length)).long().unsqueeze(-1)
     place = creation.arange(size, device=specgram.device)
     hidden = (place >= first) & (place < first + length.long().unsqueeze(-1))
     hidden = hidden.unsqueeze(-2 if axis % specgram.dim() == specgram.dim() - 1 else -1)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tritorch
 from tritorch.distributions import constraints
 from tritorch.distributions.distribution import ExponentialFamily
-from tritorch.distributions.utils import broadcast_all, lazy_property, logits_to_probs, probs_or_logits, probs_to_logits
+from tritorch.distributions.shared import ByProbability
+from tritorch.distributions.utils import broadcast_all, probs_or_logits
 from tritorch.nn.functional import binary_cross_entropy_with_logits
 from tritorch.tensor import Size
 
 
-class Bernoulli(ExponentialFamily):
+class Bernoulli(ByProbability, ExponentialFamily):
     """1 with probability `probs` = sigmoid(logits), else 0."""
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
@@ -31,16 +32,6 @@ class Bernoulli(ExponentialFamily):
         new = super().expand(batch_shape, _instance)
         new._param = getattr(new, "probs" if "probs" in new.__dict__ else "logits")
         return new
-
-    @lazy_property
-    def logits(self):
-        """log(p / (1 - p))."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self):
-        """The probability of 1."""
-        return logits_to_probs(self.logits, is_binary=True)
 
     @property
     def param_shape(self):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tritorch
 from tritorch.distributions import constraints
-from tritorch.distributions.distribution import Distribution
-from tritorch.distributions.utils import broadcast_all, lazy_property, logits_to_probs, probs_or_logits, probs_to_logits
+from tritorch.distributions.shared import ByProbability
+from tritorch.distributions.utils import broadcast_all, probs_or_logits
 from tritorch.tensor import Size
 
 
-class Binomial(Distribution):
+class Binomial(ByProbability):
     """How many of `total_count` trials succeed, each with probability `probs` = sigmoid(logits)."""
 
     arg_constraints = {
@@ -29,21 +29,6 @@ class Binomial(Distribution):
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self):
         return constraints.integer_interval(0, self.total_count)
-
-    @lazy_property
-    def logits(self):
-        """log(p / (1 - p))."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self):
-        """The probability of success."""
-        return logits_to_probs(self.logits, is_binary=True)
-
-    @property
-    def param_shape(self):
-        """The shape of the parameter."""
-        return self._batch_shape
 
     @property
     def mean(self):

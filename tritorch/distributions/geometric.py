@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tritorch
 from tritorch.distributions import constraints
-from tritorch.distributions.distribution import Distribution
-from tritorch.distributions.utils import broadcast_all, lazy_property, logits_to_probs, probs_or_logits, probs_to_logits
+from tritorch.distributions.shared import ByProbability
+from tritorch.distributions.utils import broadcast_all, probs_or_logits
 from tritorch.nn.functional import binary_cross_entropy_with_logits
 from tritorch.tensor import Size
 
 
-class Geometric(Distribution):
+class Geometric(ByProbability):
     """How many trials of probability `probs` = sigmoid(logits) fail before the first succeeds."""
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
@@ -23,21 +23,6 @@ class Geometric(Distribution):
         else:
             (self.logits,) = broadcast_all(logits)
         super().__init__((self.logits if probs is None else self.probs).size(), validate_args=validate_args)
-
-    @lazy_property
-    def logits(self):
-        """log(p / (1 - p))."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self):
-        """The probability of success."""
-        return logits_to_probs(self.logits, is_binary=True)
-
-    @property
-    def param_shape(self):
-        """The shape of the parameter."""
-        return self._batch_shape
 
     @property
     def mean(self):

@@ -5,24 +5,14 @@ from __future__ import annotations
 import math
 
 import tritorch
-from tritorch.distributions import constraints
-from tritorch.distributions.distribution import Distribution
-from tritorch.distributions.utils import broadcast_all
+from tritorch.distributions.shared import LocationScale
 from tritorch.tensor import Size
 
 EULER = 0.57721566490153286060
 
 
-class Gumbel(Distribution):
+class Gumbel(LocationScale):
     """loc - scale log(-log u) for u uniform on (0, 1)."""
-
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
-    support = constraints.real
-    has_rsample = True
-
-    def __init__(self, loc, scale, validate_args=None):
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(self.loc.size(), validate_args=validate_args)
 
     @property
     def mean(self):

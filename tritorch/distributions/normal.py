@@ -5,22 +5,13 @@ from __future__ import annotations
 import math
 
 import tritorch
-from tritorch.distributions import constraints
 from tritorch.distributions.distribution import ExponentialFamily
-from tritorch.distributions.utils import broadcast_all
+from tritorch.distributions.shared import LocationScale
 from tritorch.tensor import Size
 
 
-class Normal(ExponentialFamily):
+class Normal(LocationScale, ExponentialFamily):
     """exp(-(x - loc)^2 / (2 scale^2)) / (scale sqrt(2 pi))."""
-
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
-    support = constraints.real
-    has_rsample = True
-
-    def __init__(self, loc, scale, validate_args=None):
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(self.loc.size(), validate_args=validate_args)
 
     @property
     def mean(self):

@@ -13,6 +13,9 @@ from typing import NamedTuple
 from tritorch.jit import annotations as annotations  # the module, over what `__future__` left under its name
 from tritorch.nn import Module
 from tritorch.refused import refuse_all
+from tritorch.rooms import found_when_asked
+
+__getattr__ = found_when_asked(__name__)
 
 _ADVICE = (
     "use the module as it is, or tritorch.compile() to make it faster; save its state_dict() with tritorch.save(), or "

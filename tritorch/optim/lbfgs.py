@@ -46,7 +46,7 @@ class LBFGS(Optimizer):
         state.setdefault("func_evals", 0)
         state.setdefault("n_iter", 0)
         first = closure()
-        loss, gradient = float(first), self._flat_gradient()
+        loss, gradient = _number(first), self._flat_gradient()
         state["func_evals"] += 1
         if _largest(gradient) <= group["tolerance_grad"]:
             return first
@@ -69,7 +69,7 @@ class LBFGS(Optimizer):
                 self._move(state["t"], direction)
                 count = int(iteration != group["max_iter"])
                 if count:
-                    loss, gradient = float(closure()), self._flat_gradient()
+                    loss, gradient = _number(closure()), self._flat_gradient()
             evaluations += count
             state["func_evals"] += count
             if evaluations >= group["max_eval"] or _largest(gradient) <= group["tolerance_grad"]:
@@ -115,7 +115,7 @@ class LBFGS(Optimizer):
 
         def evaluate(step):
             self._move(step, direction)
-            loss, gradient = float(closure()), self._flat_gradient()
+            loss, gradient = _number(closure()), self._flat_gradient()
             for each, value in zip(self._params, origin, strict=True):
                 each.copy_(value)
             return Point(step, loss, gradient, float(gradient.dot(direction)))
@@ -136,5 +136,15 @@ class LBFGS(Optimizer):
             offset += size
 
 
+def _number(loss):
+    """A loss, which may be a tensor with a gradient, as a number."""
+    return loss.item() if isinstance(loss, Tensor) else float(loss)
+
+
 def _largest(vector):
     return float(vector.abs().max())
+
+
+def _number(loss):
+    """A loss as a number, of whichever history."""
+    return float(loss.detach() if isinstance(loss, Tensor) else loss)
