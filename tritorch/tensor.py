@@ -288,7 +288,7 @@ class Tensor(Variable):
         return array.tolist()
 
     def __float__(self):
-        if self.requires:
+        if self.requires and state.recording:
             warnings.warn(
                 "Converting a tensor with requires_grad=True to a scalar may lead to unexpected behavior.\n"
                 "Consider using tensor.detach() first.",

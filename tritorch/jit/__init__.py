@@ -4,14 +4,16 @@
 save or load a module is refused. The marks that scripts put on methods pass.
 """
 
-from __future__ import annotations
-
 import warnings
 from typing import Final as Final
 from typing import NamedTuple
 
+from tritorch.jit import annotations as annotations  # a future import of this name would stand in its place
 from tritorch.nn import Module
 from tritorch.refused import refuse_all
+from tritorch.rooms import found_when_asked
+
+__getattr__ = found_when_asked(__name__)
 
 _ADVICE = (
     "use the module as it is, or tritorch.compile() to make it faster; save its state_dict() with tritorch.save(), or "
