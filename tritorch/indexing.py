@@ -274,14 +274,14 @@ def assign(tensor, key, value):
     else:
         basic, advanced = parse(tensor, key)
     plain = _are_plain(tensor, value, *(item for _, item in advanced or ()))
-    if not recorded and tensor.device is CPU and plain:
+    if not recorded and tensor.device is CPU and plain and not state.interceptors:
         _write_on_host(tensor, basic, advanced, value)
         bump(tensor)
     elif not advanced:
         view = _view(tensor, basic)
         view.copy_(_fitting(_as_tensor(value, tensor), view.array.shape))
     else:
-        _put(tensor, basic, advanced, _as_tensor(value, tensor), recorded or not plain)
+        _put(tensor, basic, advanced, _as_tensor(value, tensor), recorded or not plain or state.interceptors)
 
 
 def _are_plain(*values):

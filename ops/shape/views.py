@@ -15,9 +15,9 @@ from tritorch.ops.batching import leading, shifted
 from tritorch.ops.creation import Full
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.ops.pointwise.cast import copy_elements
-from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.shape import batched
-from tritorch.runtime import dtypes, strides, views
+from tritorch.ops.shape.bits import checked_bits
+from tritorch.runtime import strides, views
 from tritorch.runtime.dtypes import dtype as dtype_class
 
 
@@ -43,14 +43,11 @@ class View(ViewOp):
 
     @classmethod
     def call(cls, input, *shape, dtype=None, size=None):
-        if size is not None:
-            shape = (size,)
+        shape = shape if size is None else (size,)
         if not shape and dtype is None:
-            raise TypeError(
-                "view() received an invalid combination of arguments - got (), but expected a dtype or a size"
-            )
+            raise TypeError("view() received an invalid combination of arguments - got ()")
         if dtype is not None or (len(shape) == 1 and isinstance(shape[0], dtype_class)):
-            return ViewDtype.call(input, (dtype or shape[0]).numpy)
+            return ViewDtype.apply(input, checked_bits(input.array, (dtype or shape[0]).numpy))
         array = input.array
         shape = resolve(as_sizes(shape), array.size)
         if not views.can_reshape(array, shape):
@@ -107,19 +104,6 @@ class ViewDtype(ViewOp):
     """The same bytes read as another dtype."""
 
     batch = leading
-
-    @classmethod
-    def call(cls, input, dtype):
-        own, ratio = input.array.itemsize, dtype.itemsize // input.array.itemsize
-        names = [KIND_NAMES[dtypes.of(each).name] for each in (input.array.dtype, dtype)]
-        if dtype.itemsize != own and not input.array.ndim:
-            raise RuntimeError(f"self.dim() cannot be 0 to view {names[0]} as {names[1]} (different element sizes)")
-        if ratio > 1 and input.array.shape[-1] % ratio:
-            raise RuntimeError(
-                f"self.size(-1) must be divisible by {ratio} to view {names[0]} as {names[1]} (different element "
-                f"sizes), but got {input.array.shape[-1]}"
-            )
-        return cls.apply(input, dtype)
 
     @staticmethod
     def reference(input, dtype):

@@ -14,8 +14,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("early_stopping.py", ["--log", "runs"]),
-        ("explain_digits.py", ["--save", "digits.png"]),
+        ("early_stopping.py", ["--log", "runs", "--epochs", "30", "--patience", "5"]),
+        ("explain_digits.py", ["--save", "digits.png", "--steps", "60"]),
     ],
 )
 def test_examples_run(name, arguments, monkeypatch, tmp_path):

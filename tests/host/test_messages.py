@@ -112,6 +112,7 @@ CALLS = [
     (lambda: Wrong.apply(G(2)).sum().backward(), RuntimeError, "expected Variable or None (got float)"),
     (lambda: Wrong()(G(2)), RuntimeError, "Legacy autograd function with non-static forward method is deprecated."),
     (lambda: Saves.apply(G(2)), TypeError, "save_for_backward can only save variables, but argument 0 is of type int"),
+    (lambda: nn.utils.clip_grad_value_([R(2)], "a"), ValueError, "could not convert string to float: 'a'"),
     (lambda: nn.Hardtanh(1, -1), AssertionError, "max_val (-1) must be greater than min_val (1)"),
     (lambda: F.pad(R(3), (1, 1), mode="reflect"), NotImplementedError, "  - 2D or 3D input: padding size = 2 (pads la"),
     (lambda: F.pad(R(2), 1), TypeError, "pad(): argument 'pad' (position 2) must be tuple of ints, not int"),

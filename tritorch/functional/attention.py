@@ -167,9 +167,6 @@ def multi_head_attention_forward(
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
     _check_sizes(query, key, value, embed_dim_to_check, num_heads, use_separate_proj_weight)
     length, batch, width = query.shape
-    if key.shape[1] != batch:
-        shape = [key.shape[0], batch * num_heads, width // num_heads]
-        raise RuntimeError(f"shape '{shape}' is invalid for input of size {key.shape[0] * key.shape[1] * width}")
     if is_causal and attn_mask is None:
         raise RuntimeError(
             "Need attn_mask if specifying the is_causal hint. You may use the Transformer module method "
@@ -241,6 +238,9 @@ def _check_sizes(query, key, value, embed_dim_to_check, num_heads, separate):
         raise AssertionError(f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}")
     if not separate and key.shape != value.shape:
         raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
+    if key.shape[1] != query.shape[1]:
+        shape = [key.shape[0], query.shape[1] * num_heads, width // num_heads]
+        raise RuntimeError(f"shape '{shape}' is invalid for input of size {key.shape[0] * key.shape[1] * width}")
 
 
 def _projected(inputs, weight, bias, separate):

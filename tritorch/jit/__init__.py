@@ -4,12 +4,11 @@
 save or load a module is refused. The marks that scripts put on methods pass.
 """
 
-from __future__ import annotations
-
 import warnings
 from typing import Final as Final
 from typing import NamedTuple
 
+from tritorch.jit import annotations as annotations  # a future import of this name would stand in its place
 from tritorch.nn import Module
 from tritorch.refused import refuse_all
 from tritorch.rooms import found_when_asked

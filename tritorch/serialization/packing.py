@@ -10,6 +10,7 @@ import copyreg
 import enum
 import types
 from functools import partial
+from pickle import PicklingError
 
 import numpy as np
 
@@ -143,7 +144,7 @@ class Packer:
         found = path_of(value)
         if found is None:
             name = getattr(value, "__qualname__", value)
-            raise TypeError(
+            raise PicklingError(
                 f"save(): {_where(path)} needs {name} of {getattr(value, '__module__', None)}, which cannot be found "
                 "by this name when it is loaded; define it at the top of a module, or save a state_dict()"
             )

@@ -76,5 +76,6 @@ def clip_grad_norm(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False
 @no_grad()
 def clip_grad_value_(parameters, clip_value, foreach=None):
     """Clamp every element of the gradients between -clip_value and clip_value."""
+    clip_value = float(clip_value)
     for each in _gradients(parameters):
-        each.clamp_(min=-float(clip_value), max=float(clip_value))
+        each.clamp_(min=-clip_value, max=clip_value)
