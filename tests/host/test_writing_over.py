@@ -104,14 +104,17 @@ def test_what_a_gradient_reads_may_not_be():
             total.backward()
 
 
-def test_gradients_of_leaves_are_their_own():
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True")
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_of_leaves_are_their_own(create_graph):
     """The gradient of a sum is that of both terms; clipping scales each of them once."""
     a, b, c = (torch.ones(3, requires_grad=True) for _ in range(3))
     total = a + b + c
     total.retain_grad()
-    (total * torch.arange(3.0)).sum().backward()
+    (total * torch.arange(3.0)).sum().backward(create_graph=create_graph)
     for each in (a, b, c):
-        each.grad.mul_(2)
+        with torch.no_grad():
+            each.grad.mul_(2)
     assert [each.grad.tolist() for each in (a, b, c, total)] == [[0, 2, 4]] * 3 + [[0, 1, 2]]
 
 

@@ -160,7 +160,7 @@ def accumulate(variable, gradient, create_graph):
         gradient = _replaced(hook, gradient)
     present = variable._grad
     if present is None:
-        variable._grad = gradient if create_graph else _own(gradient)
+        variable._grad = gradient.clone() if create_graph else _own(gradient)
     elif create_graph:
         variable._grad = present + gradient
     else:
