@@ -102,3 +102,27 @@ def test_what_a_gradient_reads_may_not_be():
             changed.zero_()
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             total.backward()
+
+
+@pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True")
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_of_leaves_are_their_own(create_graph):
+    """The gradient of a sum is that of both terms; clipping scales each of them once."""
+    a, b, c = (torch.ones(3, requires_grad=True) for _ in range(3))
+    total = a + b + c
+    total.retain_grad()
+    (total * torch.arange(3.0)).sum().backward(create_graph=create_graph)
+    for each in (a, b, c):
+        with torch.no_grad():
+            each.grad.mul_(2)
+    assert [each.grad.tolist() for each in (a, b, c, total)] == [[0, 2, 4]] * 3 + [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("layer", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+def test_clipping_scales_the_gradients_of_recurrent_layers_once(layer):
+    layer = layer(3, 4)
+    layer(torch.ones(5, 2, 3))[0].sum().backward()
+    before = [parameter.grad.clone() for parameter in layer.parameters()]
+    norm = torch.nn.utils.clip_grad_norm_(layer.parameters(), 0.1)
+    for parameter, gradient in zip(layer.parameters(), before, strict=True):
+        assert torch.allclose(parameter.grad, gradient * (0.1 / (norm + 1e-6)))

@@ -160,7 +160,7 @@ def accumulate(variable, gradient, create_graph):
         gradient = _replaced(hook, gradient)
     present = variable._grad
     if present is None:
-        variable._grad = gradient if create_graph else _own(gradient)
+        variable._grad = gradient.clone() if create_graph else _own(gradient)
     elif create_graph:
         variable._grad = present + gradient
     else:
@@ -185,8 +185,10 @@ def _own(gradient):
     """A tensor whose array is the leaf's alone: a later in-place write must not reach anybody else's gradient."""
     array = gradient.array
     base = getattr(array, "base", None)
-    # Held by `gradient`, by `array` here, and by the call's argument: one more means somebody shares it.
-    if base is None and sys.getrefcount(array) <= 3 and sys.getrefcount(gradient) <= 5 and not gradient.requires:
+    # The array is held by `gradient`, by `array` here, and by the call's argument; the tensor by what its node was
+    # given, by the arguments of `accumulate` and of this function, and by the call's. One more means that somebody
+    # shares it, such as another leaf: the gradient of a sum is that of both its terms.
+    if base is None and sys.getrefcount(array) <= 3 and sys.getrefcount(gradient) <= 4 and not gradient.requires:
         return gradient
     return gradient.detach().clone()
 

@@ -143,8 +143,3 @@ def _number(loss):
 
 def _largest(vector):
     return float(vector.abs().max())
-
-
-def _number(loss):
-    """A loss as a number, of whichever history."""
-    return float(loss.detach() if isinstance(loss, Tensor) else loss)
