@@ -62,7 +62,7 @@ class Node:
         return f"{self.shown_as or type(self).__name__}Backward0"
 
     def __repr__(self):
-        return f"<{self.name()}>"
+        return f"<{self.name()} object at {id(self):#x}>"
 
 
 class Op(Node):

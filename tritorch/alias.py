@@ -25,6 +25,7 @@ ROOMS = {
     "torchaudio": "tritorch.audio",
 }
 MODULES = {"safetensors.torch": "tritorch.utils.safetensors"}  # of other packages, that need a real torch
+SHOWN = ("Tensor", "Size", "device", "dtype")  # classes that scripts print: as <class 'torch.Tensor'>
 IMITATED = "2.13.0"  # the PyTorch whose API ours follows
 NOT_YET = "it is not in tritorch yet"
 _CANNOT_IMPORT = re.compile(r"(cannot import name '\w+' from )'(tritorch[\w.]*)'.*", re.DOTALL)
@@ -44,6 +45,9 @@ def install():
         raise RuntimeError(f"tritorch.alias.install(): torch was imported before, from {place}; call install() first")
     sys.meta_path.insert(0, Finder())
     tritorch.__version__ = TorchVersion(f"{IMITATED}+tritorch{tritorch.__version__}")
+    for name in SHOWN:
+        kind = getattr(tritorch, name)
+        kind.__module__, kind.__name__, kind.__qualname__ = "torch", name, name
     _prepare_spawned()
 
 

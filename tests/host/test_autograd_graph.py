@@ -150,3 +150,10 @@ def test_a_version_can_be_raised_by_hand():
     graph.increment_version(b)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         c.sum().backward()
+
+
+def test_a_step_prints_as_an_object_of_its_name():
+    y = torch.ones(1, requires_grad=True) + 1
+    leaf = y.grad_fn.next_functions[0][0]
+    assert repr(y.grad_fn) == f"<AddBackward0 object at {id(y.grad_fn):#x}>"
+    assert repr(leaf) == f"<AccumulateGrad object at {id(leaf):#x}>"

@@ -126,6 +126,19 @@ def test_the_version_is_one_that_scripts_accept(run):
     """))  # fmt: skip
 
 
+def test_classes_that_scripts_print_have_pytorchs_names(run):
+    text = """
+        import pickle
+        import torch
+        x = torch.ones(2, requires_grad=True)
+        kinds = torch.Tensor, torch.Size, torch.device, torch.dtype
+        print(*kinds)
+        assert pickle.loads(pickle.dumps([kinds, x.device, x.dtype, x.shape])) == [kinds, x.device, x.dtype, x.shape]
+    """
+    names = ("Tensor", "Size", "device", "dtype")
+    assert good(run(text)) == " ".join(f"<class 'torch.{name}'>" for name in names) + "\n"
+
+
 def test_versions_compare_by_number():
     version = TorchVersion("2.13.0+tritorch0.1.0")
     assert version > "2.4" and version > "1.13.1" and version < "2.14" and version < "10.0"

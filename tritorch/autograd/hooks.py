@@ -94,6 +94,9 @@ class AccumulateGrad(Node):
     def __init__(self, variable):
         self.variable, self.edges = variable, []
 
+    def __repr__(self):
+        return f"<AccumulateGrad object at {id(self):#x}>"
+
     def name(self):
         return "torch::autograd::AccumulateGrad"
 
