@@ -337,9 +337,13 @@ for batch in iterator:
 def start(tmp_path, seconds, body):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT.format(seconds=seconds, body=body))
-    program = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts deaf to it
+    try:
+        program = subprocess.Popen(
+            [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, heard)
     return program, [int(pid) for pid in program.stdout.readline().split()]
 
 
