@@ -16,9 +16,6 @@ import re
 from tritorch.ops.autocast import state as autocast
 from tritorch.ops.old_signatures import modern
 
-# NumPy's names of arguments, which PyTorch takes for its own wherever it has those.
-NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other"}
-
 _KINDS = {  # what arguments of these names have to be, wherever they occur; PyTorch's names for the kinds
     "Tensor": (
         "other",

@@ -7,25 +7,13 @@ import pickle
 
 import numpy as np
 import pytest
+from small_layers import array, linear
 from tolerances import close
 
 import tritorch as torch
 from tritorch import nn
 from tritorch.autograd.intercept import Interceptor
 from tritorch.nn.utils import rnn
-
-
-def linear(inputs=3, outputs=2):
-    layer = nn.Linear(inputs, outputs)
-    with torch.no_grad():
-        layer.weight.copy_(torch.arange(float(inputs * outputs)).reshape(outputs, inputs))
-        layer.bias.fill_(1.0)
-    return layer
-
-
-def array(tensor):
-    return tensor.detach().numpy()
-
 
 # ------------------------------------------------------------------------------------------------- clipping
 

@@ -7,24 +7,12 @@ import pickle
 
 import numpy as np
 import pytest
+from small_layers import array, linear
 from tolerances import close
 
 import tritorch as torch
 from tritorch import nn
 from tritorch.nn.utils import parametrizations, parametrize
-
-
-def linear(inputs=3, outputs=2):
-    layer = nn.Linear(inputs, outputs)
-    with torch.no_grad():
-        layer.weight.copy_(torch.arange(float(inputs * outputs)).reshape(outputs, inputs))
-        layer.bias.fill_(1.0)
-    return layer
-
-
-def array(tensor):
-    return tensor.detach().numpy()
-
 
 # ------------------------------------------------------------------------------------------------- weight norm
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import bridge
 import numpy as np
 import pytest
 from tolerances import tolerance
 
 import tritorch as torch
 from tritorch.runtime.language import triton_missing
-from tritorch.runtime.launcher import set_launch_hook
 from tritorch.utils.checkpoint import checkpoint
 
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
 
-
-@pytest.fixture(autouse=True)
-def interpreted(stub):
-    before = set_launch_hook(bridge.interpret_launch)
-    yield
-    set_launch_hook(before)
+pytestmark = pytest.mark.usefixtures("interpreted")
 
 
 def trained(device, again=False, steps=3):

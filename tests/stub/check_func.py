@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bridge
 import numpy as np
 import pytest
 from tolerances import close
@@ -12,17 +11,11 @@ from tritorch import nn
 from tritorch.func import functional_call, grad, hessian, jacrev, vmap
 from tritorch.nn import functional
 from tritorch.runtime.language import triton_missing
-from tritorch.runtime.launcher import set_launch_hook
 
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
 
-
-@pytest.fixture(autouse=True)
-def interpreted(stub):
-    before = set_launch_hook(bridge.interpret_launch)
-    yield
-    set_launch_hook(before)
+pytestmark = pytest.mark.usefixtures("interpreted")
 
 
 def _of(device, *shape, seed=0):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bridge
 import ml_dtypes
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from tritorch.runtime.cuda import driver, memory
 from tritorch.runtime.cuda import stream as streams
 from tritorch.runtime.kernel import Kernel
 from tritorch.runtime.language import tl, triton_missing
-from tritorch.runtime.launcher import entries, set_launch_hook
+from tritorch.runtime.launcher import entries
 
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
@@ -40,13 +39,6 @@ def total(
 ):
     i = tl.arange(0, BLOCK)
     tl.store(out + i, tl.load(inputs[0] + i) + tl.load(inputs[1] + i))
-
-
-@pytest.fixture
-def interpreted(stub):
-    before = set_launch_hook(bridge.interpret_launch)
-    yield
-    set_launch_hook(before)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16, np.int32])

@@ -63,3 +63,15 @@ def stub():
     if path is None:
         pytest.skip("runs in a process with the stub driver: pytest tests/stub/test_stub.py")
     return StubDriver(path)
+
+
+@pytest.fixture
+def interpreted(stub):
+    """Launches are interpreted on the stub's memory."""
+    import bridge  # imports Triton, which the checks look for first
+
+    from tritorch.runtime.launcher import set_launch_hook
+
+    before = set_launch_hook(bridge.interpret_launch)
+    yield
+    set_launch_hook(before)

@@ -7,11 +7,12 @@ from tritorch.distributions import constraints
 from tritorch.distributions.binomial import Binomial
 from tritorch.distributions.categorical import Categorical
 from tritorch.distributions.distribution import Distribution
+from tritorch.distributions.shared import OverCategorical
 from tritorch.nn.functional import one_hot
 from tritorch.tensor import Size
 
 
-class Multinomial(Distribution):
+class Multinomial(OverCategorical):
     """How often each of K numbers comes in `total_count` categorical draws."""
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
@@ -33,21 +34,6 @@ class Multinomial(Distribution):
     @constraints.dependent_property(is_discrete=True, event_dim=1)
     def support(self):
         return constraints.multinomial(self.total_count)
-
-    @property
-    def probs(self):
-        """The probabilities."""
-        return self._categorical.probs
-
-    @property
-    def logits(self):
-        """The logarithms of the probabilities."""
-        return self._categorical.logits
-
-    @property
-    def param_shape(self):
-        """The shape of the parameter."""
-        return self._categorical.param_shape
 
     @property
     def mean(self):

@@ -6,11 +6,12 @@ import tritorch
 from tritorch.distributions import constraints
 from tritorch.distributions.categorical import Categorical
 from tritorch.distributions.distribution import Distribution
+from tritorch.distributions.shared import OverCategorical
 from tritorch.nn.functional import one_hot
 from tritorch.tensor import Size
 
 
-class OneHotCategorical(Distribution):
+class OneHotCategorical(OverCategorical):
     """Vectors with one 1, at the place that a categorical distribution draws."""
 
     arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
@@ -28,21 +29,6 @@ class OneHotCategorical(Distribution):
         Distribution.__init__(new, Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
-
-    @property
-    def probs(self):
-        """The probabilities."""
-        return self._categorical.probs
-
-    @property
-    def logits(self):
-        """The logarithms of the probabilities."""
-        return self._categorical.logits
-
-    @property
-    def param_shape(self):
-        """The shape of the parameter."""
-        return self._categorical.param_shape
 
     @property
     def mean(self):

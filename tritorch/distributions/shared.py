@@ -1,4 +1,4 @@
-"""What several distributions share: a place and a scale, or a probability that may be given as its logarithmic odds."""
+"""What several distributions share: a place and a scale, a probability, or a categorical distribution inside."""
 
 from __future__ import annotations
 
@@ -36,3 +36,22 @@ class ByProbability(Distribution):
     def param_shape(self):
         """The shape of the parameter."""
         return self._batch_shape
+
+
+class OverCategorical(Distribution):
+    """A distribution of what a categorical one, `_categorical`, draws, and of its parameters."""
+
+    @property
+    def probs(self):
+        """The probabilities."""
+        return self._categorical.probs
+
+    @property
+    def logits(self):
+        """The logarithms of the probabilities."""
+        return self._categorical.logits
+
+    @property
+    def param_shape(self):
+        """The shape of the parameter."""
+        return self._categorical.param_shape
