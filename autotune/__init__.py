@@ -1,12 +1,16 @@
-"""Which config a launch uses: knobs and their space, and a default by formula so that nothing must be tuned to run."""
+"""Which config a launch uses: knobs and their space, a default by formula, and a tuner that finds better ones."""
 
 from __future__ import annotations
 
-from tritorch.autotune.kernel import DeviceInfo as DeviceInfo
-from tritorch.autotune.kernel import TunableKernel as TunableKernel
-from tritorch.autotune.kernel import kernel as kernel
+from tritorch.autotune.device import DeviceInfo as DeviceInfo
+from tritorch.autotune.device import generation as generation
 from tritorch.autotune.space import Space as Space
 from tritorch.autotune.space import cdiv as cdiv
 from tritorch.autotune.space import choices as choices
 from tritorch.autotune.space import next_power_of_2 as next_power_of_2
+from tritorch.autotune.space import permutations as permutations
 from tritorch.autotune.space import powers as powers
+from tritorch.autotune.space import stages as stages
+from tritorch.autotune.space import warps as warps
+from tritorch.autotune.tunable import TunableKernel as TunableKernel
+from tritorch.autotune.tunable import kernel as kernel

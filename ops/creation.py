@@ -47,7 +47,7 @@ class Full(Creation):
         """One launch that writes the value."""
         out = transfer.empty(size, dtype, device)
         if out.size:
-            config = _fill.config(out, count=out.size)
+            config = _fill.config((out,), count=out.size)
             floating = dtype.kind in "fV"
             grid = (cdiv(out.size, config["BLOCK"]),)
             _fill[grid](out, number_bits(value, dtype), out.size, FLOATING=floating, **config)
@@ -93,7 +93,7 @@ class Arange(Creation):
         """One launch."""
         out = transfer.empty((count,), dtype, device)
         if count:
-            config = _arange.config(out, count=count)
+            config = _arange.config((out,), count=count)
             bits = [number_bits(each, dtype) for each in (start, step)]
             grid = (cdiv(count, config["BLOCK"]),)
             _arange[grid](out, *bits, count, FLOATING=dtype.kind in "fV", **config)

@@ -18,9 +18,10 @@ from tritorch.ops.attention.kernels import (
 from tritorch.runtime import tl
 
 
-def query_default(device, **sizes):
+def query_default(device, *, length, keys, width, itemsize=4, tensor_cores=True, plain=True, aligned=True):
     """Tiles for one sum by query beside two products."""
-    return tile_default(device, sums=2, **sizes)
+    return tile_default(device, length=length, keys=keys, width=width, itemsize=itemsize, tensor_cores=tensor_cores,
+                        plain=plain, aligned=aligned, sums=2)  # fmt: skip
 
 
 @kernel
@@ -159,9 +160,10 @@ def query_gradient_kernel(
     store_rows(out, out_strides, row, row_inside, width, total * scale.to(ACCUMULATE), WIDTH)
 
 
-def key_default(device, **sizes):
+def key_default(device, *, length, keys, width, itemsize=4, tensor_cores=True, plain=True, aligned=True):
     """Tiles for two sums by key beside two products: as many keys as the other kernel has queries."""
-    config = tile_default(device, sums=2, **sizes)
+    config = query_default(device, length=length, keys=keys, width=width, itemsize=itemsize, tensor_cores=tensor_cores,
+                           plain=plain, aligned=aligned)  # fmt: skip
     if device.kind != "interpreter":
         config["ROWS"] = min(config["ROWS"], config["COLUMNS"])
     return config

@@ -106,7 +106,7 @@ class Attention(Op):
             return out, log_sum
         query, key, value = map(_near, (query, key, value))
         constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal)
-        config = attention_kernel.config(query, **sizes)
+        config = attention_kernel.config((query,), **sizes)
         counts, strides, numbers = _shared_arguments(
             query, key, value, attn_mask, dropout_p, scale, seed, offset
         )  # fmt: skip
@@ -247,14 +247,14 @@ class AttentionBackward(Op):
         constants["WIDE"] = _is_wide(query, key, value, attn_mask, grad, output)
         log_sum, delta = as_contiguous(log_sum), empty_like(log_sum)
         if log_sum.size:
-            config = query_gradient_kernel.config(query, **sizes)
+            config = query_gradient_kernel.config((query,), **sizes)
             query_gradient_kernel[(tiles_of(query, config["ROWS"]),)](
                 grad, None if grad_log_sum is None else as_contiguous(grad_log_sum), query, key, value, attn_mask,
                 output, log_sum, delta, by_query, *counts, element_strides(grad), *strides, element_strides(output),
                 element_strides(by_query), *numbers, **constants, **config,
             )  # fmt: skip
         if key.shape[2]:
-            config = key_gradient_kernel.config(query, **sizes)
+            config = key_gradient_kernel.config((query,), **sizes)
             key_gradient_kernel[(tiles_of(key, config["COLUMNS"]),)](
                 grad, query, key, value, attn_mask, log_sum, delta, by_key, by_value, *counts, element_strides(grad),
                 *strides, element_strides(by_key), element_strides(by_value), *numbers, **constants, **config,

@@ -115,7 +115,7 @@ def _launch(tiled, x, out, rows, columns, *rest, **constants):
     """One launch of a kernel over tiles of the contiguous `out`, of (rows, columns)."""
     if out.size:
         steps = element_strides(x)
-        config = tiled.config(out, rows=rows, columns=columns)
+        config = tiled.config((out,), rows=rows, columns=columns)
         wide = needs_64_bits(x.shape, [steps]) or out.size >= 2**31
         tiled[(cdiv(rows, config["ROWS"]) * cdiv(columns, config["COLUMNS"]),)](
             x, out, rows, columns, *rest, steps, WIDE=wide, **constants, **config

@@ -20,9 +20,12 @@ _TILES = {
 }  # fmt: skip
 
 
-def gather_default(device, *, inner, wide=False, **sizes):
+def gather_default(
+    device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True, wide=False
+):  # fmt: skip
     """The default of a product, smaller and less deep: addresses and masks of gathered operands take registers."""
-    config = matmul_default(device, inner=inner, **sizes)
+    config = matmul_default(device, rows=rows, columns=columns, inner=inner, batch=batch, itemsize=itemsize,
+                            tensor_cores=tensor_cores, dots=dots)  # fmt: skip
     if device.kind != "interpreter":
         while config["BLOCK_M"] * config["BLOCK_N"] > 8192:
             config["BLOCK_M" if config["BLOCK_M"] > config["BLOCK_N"] else "BLOCK_N"] //= 2
@@ -132,7 +135,7 @@ def launch_gather(x, weight, bias, out, groups, weight_strides, columns, scale, 
     sizes.update(
         rows=rows, columns=columns, inner=max(inner, 1), batch=groups, wide=any(map(_is_wide, (x, weight, out)))
     )
-    config = gather_kernel.config(out, **sizes)
+    config = gather_kernel.config((out,), **sizes)
     grid = (cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * groups,)
     steps, out_steps = element_strides(x), element_strides(out)
     gather_kernel[grid](
@@ -173,9 +176,12 @@ def launch_input_gradient(grad, weight, size, stride, padding, dilation, groups)
     return out
 
 
-def weight_default(device, *, rows, columns, inner, batch=1, **sizes):
+def weight_default(
+    device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True, wide=False
+):  # fmt: skip
     """The default of a gathered product, and enough parts of the long sum to give every multiprocessor a tile."""
-    config = gather_default(device, rows=rows, columns=columns, inner=inner, batch=batch, **sizes)
+    config = gather_default(device, rows=rows, columns=columns, inner=inner, batch=batch, itemsize=itemsize,
+                            tensor_cores=tensor_cores, dots=dots, wide=wide)  # fmt: skip
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * batch
     if device.kind == "interpreter":
         wanted = cdiv(inner, 2048)
@@ -284,7 +290,7 @@ def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
     rows, columns, inner = features // groups, channels * math.prod(size), grad.size // features
     constants, sizes = dot_settings(grad.dtype)
     sizes.update(rows=rows, columns=columns, inner=max(inner, 1), batch=groups, wide=_is_wide(x) or _is_wide(grad))
-    config = weight_kernel.config(out, **sizes)
+    config = dict(weight_kernel.config((out,), **sizes))
     number = config.pop("PARTS")
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"])
     parts = out if number == 1 else empty_like(out, (number, *out.shape), accumulator(grad.dtype))
@@ -295,6 +301,6 @@ def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
         RANK=len(size), WIDE=sizes["wide"], **constants, **config,
     )  # fmt: skip
     if number > 1:
-        config = add_parts_kernel.config(out, count=out.size)
+        config = add_parts_kernel.config((out,), count=out.size)
         add_parts_kernel[(cdiv(out.size, config["BLOCK"]),)](parts, out, number, out.size, **config)
     return out

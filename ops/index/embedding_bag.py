@@ -90,7 +90,7 @@ def _launch(weight, indices, offsets, scales, bags, padding, mean=False, largest
     found = empty_like(weight, (bags, width) if largest else (bags,), np.dtype(np.int64))
     if not bags:
         return out, found
-    config = _bags.config(weight, bags=bags, width=width)
+    config = _bags.config((weight,), bags=bags, width=width)
     _bags[cdiv(bags, config["ROWS"]), max(cdiv(width, config["COLUMNS"]), 1)](
         weight, as_contiguous(indices), as_contiguous(offsets), None if scales is None else as_contiguous(scales),
         out, found, bags, width, weight.shape[0], indices.shape[0], offsets.shape[0], padding, *element_strides(weight),

@@ -155,7 +155,7 @@ def _launch_move(plain, array, found, put):
     if not count:
         return
     keys = len(found.indices)
-    config = _move.config(array, count=count)
+    config = _move.config((array,), count=count)
     wide = needs_64_bits((*shape, *found.sizes), [(*strides[0], *found.steps)]) or needs_64_bits(shape, strides)
     _move[(cdiv(count, config["BLOCK"]),)](
         plain, array, tuple(found.indices), count, shape, sum(strides, ()), found.sizes, found.steps,
@@ -169,7 +169,7 @@ def places_of(found, like):
     if not out.size:
         return out
     shape, strides = merge(found.shape, [found.strides, *found.index_strides])
-    config = _places.config(out, count=out.size)
+    config = _places.config((out,), count=out.size)
     _places[(cdiv(out.size, config["BLOCK"]),)](
         out, tuple(found.indices), out.size, shape, sum(strides, ()), found.sizes, found.steps,
         KEYS=len(found.indices), RANK=len(shape), WRAPS=found.wraps, **config,

@@ -62,7 +62,7 @@ class Nonzero(Op):
         if not input.ndim or not input.size:
             counted = int(transfer.to_host(input) != 0) if input.size else 0
             return empty_like(input, (input.ndim, counted), np.dtype(np.int64))
-        config = _count.config(input, count=input.size)
+        config = _count.config((input,), count=input.size)
         blocks = cdiv(input.size, config["BLOCK"])
         layout = (input.shape, element_strides(input))
         counts = empty_like(input, (blocks,), np.dtype(np.int64))

@@ -59,7 +59,7 @@ class PutAlong(Op):
         out = empty_like(input, (*input.shape[:dim], size, *input.shape[dim + 1 :]))
         if out.size:
             shape, strides = merge(input.shape, [element_strides(input), broadcast_strides(index, input.shape)])
-            config = _put_along.config(out, count=out.size)
+            config = _put_along.config((out,), count=out.size)
             _put_along[(cdiv(out.size, config["BLOCK"]),)](
                 out, input, index, out.size, size, math.prod(input.shape[dim + 1 :]), shape, (*strides[0], *strides[1]),
                 RANK=len(shape), WIDE=out.size >= 2**31 or needs_64_bits(shape, strides), **config,

@@ -78,7 +78,7 @@ def accumulate(out, rows, places, shape=None, strides=None, combine=add):
     flat, steps = ((width,), [(1,)]) if shape is None else merge(shape, [strides])
     places, order = sort_along(places, 0, count)
     compute = triton_dtype(computed_in(out.dtype))
-    config = _accumulate.config(out, count=count, width=width)
+    config = _accumulate.config((out,), count=count, width=width)
     _accumulate[cdiv(count, config["ROWS"]), cdiv(width, config["COLUMNS"])](
         out, rows, places, order, count, width, flat, steps[0],
         COMBINE=combine, RANK=len(flat), COMPUTE=compute, **config,

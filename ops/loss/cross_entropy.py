@@ -205,7 +205,7 @@ class NllLoss(Op):
         steps, own = element_strides(input), element_strides(target)
         shape, strides = merge(target.shape, [steps[:axis] + steps[axis + 1 :], own])
         rows, classes = math.prod(target.shape), input.shape[axis]
-        config = nll_kernel.config(input, count=rows)
+        config = nll_kernel.config((input,), count=rows)
         programs = max(1, cdiv(rows, config["BLOCK"]))
         whole, summed = programs == 1, reduction != "none"
         kind = input.dtype if whole or not summed else compute
@@ -288,7 +288,7 @@ class NllLossBackward(Op):
             return out
         axis = 1 if len(shape) > 1 else 0
         lie, strides = merge(target.shape, [broadcast_strides(grad, target.shape), element_strides(target)])
-        config = nll_backward_kernel.config(out, count=out.size)
+        config = nll_backward_kernel.config((out,), count=out.size)
         nll_backward_kernel[(cdiv(out.size, config["BLOCK"]),)](
             grad, target, weight, total, out, out.size, shape[axis], math.prod(shape[axis + 1 :]), ignore_index,
             lie, (*strides[0], *strides[1]), element_strides(weight)[0] if weight is not None else 0,

@@ -138,7 +138,7 @@ class CtcLoss(Op):
         if batch:
             targets = as_contiguous(targets)
             plan = transfer.from_host(_plan(targets, input_lengths, target_lengths), device_of(log_probs))
-            config = alpha_kernel.config(log_probs, states=width)
+            config = alpha_kernel.config((log_probs,), states=width)
             alpha_kernel[(batch,)](
                 log_probs, targets, plan, loss, alpha, steps, batch, classes, width, blank, element_strides(log_probs),
                 ZERO_INFINITY=zero_infinity, COMPUTE=triton_dtype(kind), **config,
@@ -196,9 +196,9 @@ class CtcGradient(Op):
         plan = transfer.from_host(_plan(targets, input_lengths, target_lengths), device_of(log_probs))
         constants = {"ZERO_INFINITY": zero_infinity, "COMPUTE": triton_dtype(kind)}
         sizes = (steps, batch, classes, width, blank, element_strides(log_probs))
-        config = share_kernel.config(log_probs, states=width)
+        config = share_kernel.config((log_probs,), states=width)
         share_kernel[(batch,)](log_probs, targets, plan, alpha, beta, shares, *sizes, **constants, **config)
-        config = ctc_gradient_kernel.config(log_probs, steps=steps, states=width, classes=classes)
+        config = ctc_gradient_kernel.config((log_probs,), steps=steps, states=width, classes=classes)
         ctc_gradient_kernel[(batch, cdiv(steps, config["STEPS"]))](
             as_contiguous(grad), log_probs, targets, plan, shares, alpha, out, *sizes, **constants, **config
         )

@@ -197,7 +197,7 @@ class CrossEntropy(Op):
         shape, strides = merge(target.shape, [kept, element_strides(target)])
         rows, classes = math.prod(target.shape), input.shape[_axis(input.ndim)]
         shortest = min((abs(each) for each in strides[0] if each), default=1 << 62)
-        config = cross_entropy_kernel.config(input, rows=rows, columns=classes, along=abs(step) <= shortest)
+        config = cross_entropy_kernel.config((input,), rows=rows, columns=classes, along=abs(step) <= shortest)
         programs = cdiv(rows, config["ROWS"])
         losses = empty_like(input, (programs,) if summed else target.shape, compute if summed else input.dtype)
         weights, lse = empty_like(input, (programs,), compute), empty_like(input, target.shape, compute)
@@ -290,7 +290,7 @@ class CrossEntropyBackward(Op):
         shape, strides = merge(target.shape, steps)
         rows, classes = math.prod(target.shape), input.shape[axis]
         shortest = min((abs(each) for each in strides[0] if each), default=1 << 62)
-        config = cross_entropy_backward_kernel.config(input, rows=rows, columns=classes, along=abs(step) <= shortest)
+        config = cross_entropy_backward_kernel.config((input,), rows=rows, columns=classes, along=abs(step) <= shortest)
         cross_entropy_backward_kernel[(cdiv(rows, config["ROWS"]),)](
             grad, input, target, weight, total, as_contiguous(lse), out, rows, classes, ignore_index, shape,
             sum(strides, ()), step, out_step, element_strides(weight)[0] if weight is not None else 0,

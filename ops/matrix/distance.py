@@ -135,7 +135,7 @@ def launch_distance(a, b, shape, p, term, combine, finish):
         return out
     (rows, columns), features = shape[-2:], a.shape[-1]
     layout, steps, wide = _laid_out(shape, (a, b), out)
-    config = distance_kernel.config(out, rows=rows, columns=columns)
+    config = distance_kernel.config((out,), rows=rows, columns=columns)
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"])
     distance_kernel[(tiles * math.prod(layout[0]),)](
         a, b, out, rows, columns, features, *steps, *layout, P=p, TERM=term, COMBINE=combine, FINISH=finish,
@@ -151,7 +151,7 @@ def launch_distance_gradient(grad, a, b, distance, p, slope):
     if not out.size:
         return out
     layout, steps, wide = _laid_out(distance.shape, (grad, a, b, distance), out)
-    config = distance_gradient_kernel.config(out, rows=rows, columns=features)
+    config = distance_gradient_kernel.config((out,), rows=rows, columns=features)
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(features, config["BLOCK_N"])
     distance_gradient_kernel[(tiles * math.prod(layout[0]),)](
         grad, a, b, distance, out, rows, columns, features, *steps, *layout, P=p, SLOPE=slope,

@@ -178,7 +178,9 @@ def launch_matmul(a, b, shape, bias=None, activation=None):
     wide = wide or needs_64_bits((rows, columns), [(columns, 1), (0, bias_step)])
     aligned = all(step == 1 or step % 16 == 0 for step in (a_row, a_inner, b_inner, b_column))
     constants, sizes = dot_settings(a.dtype)
-    config = matmul_kernel.config(out, rows=rows, columns=columns, inner=inner, batch=count, aligned=aligned, **sizes)
+    config = matmul_kernel.config(
+        (out,), rows=rows, columns=columns, inner=inner, batch=count, aligned=aligned, **sizes
+    )
     grid = (cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * count,)
     matmul_kernel[grid](
         a, b, bias, out, rows, columns, inner, a_row, a_inner, b_inner, b_column, bias_step,

@@ -198,7 +198,7 @@ def launch_channel_sums(grad, input, mean, variance, layout, eps):
     (kept, gone), wide = _channels_and_elements(arrays, layout)
     rows, columns = math.prod(kept[0]), math.prod(gone[0])
     config = channel_sums_kernel.config(
-        input, rows=rows, columns=columns, along=lies_along((kept[0], kept[1][0]), (gone[0], gone[1][0]))
+        (input,), rows=rows, columns=columns, along=lies_along((kept[0], kept[1][0]), (gone[0], gone[1][0]))
     )
     parts = config["SPLITS"]
     products, sums = (empty_like(input, (parts, rows), compute) for _ in range(2))
@@ -224,7 +224,7 @@ def launch_moments(input, layout):
     if not rows:
         return mean, variance
     config = moments_kernel.config(
-        input, rows=rows, columns=columns, along=lies_along((kept[0], kept[1][0]), (gone[0], gone[1][0]))
+        (input,), rows=rows, columns=columns, along=lies_along((kept[0], kept[1][0]), (gone[0], gone[1][0]))
     )
     parts = config["SPLITS"]
     means, squares = (empty_like(input, (parts, rows), compute) for _ in range(2))

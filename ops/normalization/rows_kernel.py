@@ -196,7 +196,7 @@ def _launch(kernel, arrays, tensors, layout, eps, compute):
     ]
     rows, columns, (groups, span) = layout.rows, layout.count, layout.groups
     config = kernel.config(
-        arrays[0], rows=rows, columns=columns, along=lies_along(*[(shape, each[-1]) for shape, each in parts])
+        (arrays[0],), rows=rows, columns=columns, along=lies_along(*[(shape, each[-1]) for shape, each in parts])
     )
     (row_shape, row_strides), (column_shape, column_strides) = parts
     kernel[(cdiv(rows, config["ROWS"]),)](

@@ -69,7 +69,7 @@ class UpdateRunning(Op):
         """One launch."""
         count = mean.size
         if count:
-            config = _update.config(mean, count=count)
+            config = _update.config((mean,), count=count)
             steps = [element_strides(each)[0] for each in (running_mean, running_var)]
             _update[(cdiv(count, config["BLOCK"]),)](
                 running_mean, running_var, as_contiguous(mean), as_contiguous(variance), count, *steps,

@@ -225,7 +225,7 @@ class Step(Op, abstract=True):
         rows = [row for row in zip(*lists, strict=True) if row[0].size]
         if not rows:
             return
-        config = step_kernel.config(rows[0][0], count=max(row[0].size for row in rows))
+        config = step_kernel.config((rows[0][0],), count=max(row[0].size for row in rows))
         firsts, program = [], 0
         for row in rows:
             firsts.append(program)

@@ -34,7 +34,7 @@ def launches(kernel, arrays):
     for start in range(0, len(given), AT_ONCE):
         some = given[start : start + AT_ONCE]
         flat = tuple(as_contiguous(each) for each in some)
-        config = kernel.config(given[0], count=max(each.size for each in given))
+        config = kernel.config((given[0],), count=max(each.size for each in given))
         counts = tuple(each.size for each in flat)
         blocks = [cdiv(count, config["BLOCK"]) for count in counts]
         firsts = tuple(sum(blocks[:at]) for at in range(len(blocks)))

@@ -46,7 +46,7 @@ def copy_elements(source, destination):
         destination.shape, [broadcast_strides(each, destination.shape) for each in (destination, source)]
     )
     rank = 0 if all(own in ((1,), ()) for own in strides) else len(shape)
-    config = _copy.config(destination, count=destination.size)
+    config = _copy.config((destination,), count=destination.size)
     to = destination.dtype
     _copy[(cdiv(destination.size, config["BLOCK"]),)](
         destination, source, destination.size, shape if rank else (), (*strides[0], *strides[1]) if rank else (),

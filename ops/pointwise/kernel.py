@@ -91,7 +91,7 @@ def launch_pointwise(op, value, arrays, compute, result, condition=False):
             numbers |= 1 << position
             inputs.append(_number(a, compute, bits))
             steps.extend([0] * rank)
-    config = pointwise_kernel.config(out, count=out.size)
+    config = pointwise_kernel.config((out,), count=out.size)
     grid = (cdiv(out.size, config["BLOCK"]),)
     pointwise_kernel[grid](
         out, tuple(inputs), out.size, flat if rank else (), tuple(steps),

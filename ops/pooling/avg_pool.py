@@ -155,7 +155,7 @@ class AvgPool(Op):
         out_size = places_of(input.shape[2:], kernel_size, stride, padding, (1,) * len(kernel_size), ceil_mode)
         out = empty_like(input, (*input.shape[:2], *out_size))
         if out.size:
-            config = _avg_pool.config(out, count=out.size)
+            config = _avg_pool.config((out,), count=out.size)
             _avg_pool[(cdiv(out.size, config["BLOCK"]),)](
                 input, out, out.size, input.shape[1], volume(input.shape[2:]), volume(out_size), volume_strides(input),
                 KERNEL=volume(kernel_size), STRIDE=volume(stride), PADDING=volume(padding, 0),
@@ -260,7 +260,7 @@ class AvgPoolBackward(Op):
         """One launch over the elements of the result."""
         out = empty_like(grad, (*grad.shape[:2], *size))
         if out.size:
-            config = _avg_pool_backward.config(out, count=out.size)
+            config = _avg_pool_backward.config((out,), count=out.size)
             _avg_pool_backward[(cdiv(out.size, config["BLOCK"]),)](
                 grad, out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]), volume_strides(grad),
                 KERNEL=volume(kernel_size), STRIDE=volume(stride), PADDING=volume(padding, 0),

@@ -140,7 +140,7 @@ class MaxPool(Op):
         out = empty_like(input, (*input.shape[:2], *out_size))
         indices = empty_like(input, out.shape, np.dtype(np.int64))
         if out.size:
-            config = _max_pool.config(out, count=out.size)
+            config = _max_pool.config((out,), count=out.size)
             _max_pool[(cdiv(out.size, config["BLOCK"]),)](
                 input, out, indices, out.size, input.shape[1], volume(input.shape[2:]), volume(out_size),
                 volume_strides(input), KERNEL=volume(kernel_size), STRIDE=volume(stride), PADDING=volume(padding, 0),
@@ -268,7 +268,7 @@ class MaxPoolBackward(Op):
         """One launch over the elements of the result."""
         out = empty_like(grad, (*grad.shape[:2], *size))
         if out.size:
-            config = _max_pool_backward.config(out, count=out.size)
+            config = _max_pool_backward.config((out,), count=out.size)
             _max_pool_backward[(cdiv(out.size, config["BLOCK"]),)](
                 grad, as_contiguous(indices), out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]),
                 volume_strides(grad), STRIDE=volume(stride), PADDING=volume(padding, 0),

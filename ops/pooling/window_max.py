@@ -108,7 +108,7 @@ class WindowMax(Op):
         indices = empty_like(input, out.shape, np.dtype(np.int64))
         if out.size:
             step = 0 if bounds.shape[0] == 1 else 2 * bounds.shape[1]
-            config = _window_max.config(out, count=out.size)
+            config = _window_max.config((out,), count=out.size)
             _window_max[(cdiv(out.size, config["BLOCK"]),)](
                 input, as_contiguous(bounds), out, indices, out.size, input.shape[1], tuple(input.shape[2:]), places,
                 element_strides(input), step, longest,

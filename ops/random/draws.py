@@ -92,7 +92,7 @@ class Uniform(Creation):
         """One launch; multiplications and additions are not fused, so that rounding is the host's."""
         out = transfer.empty(size, dtype, device)
         if out.size:
-            config = _uniform.config(out, count=out.size)
+            config = _uniform.config((out,), count=out.size)
             digits = digits_of(dtype)
             _uniform[(cdiv(blocks(out.size, dtype), config["BLOCK"]),)](
                 out, out.size, seed, offset, float(low), float(high - low), DIGITS=digits, UNIT=2.0**-digits,
@@ -175,7 +175,7 @@ class Normal(Creation):
         """One launch."""
         out = transfer.empty(size, dtype, device)
         if out.size:
-            config = _normal.config(out, count=out.size)
+            config = _normal.config((out,), count=out.size)
             _normal[(cdiv(blocks(out.size, dtype), config["BLOCK"]),)](
                 out, out.size, seed, offset, float(mean), float(std), DOUBLE=dtype == DOUBLE, **config
             )
@@ -235,7 +235,7 @@ class RandomIntegers(Creation):
         out = transfer.empty(size, dtype, device)
         if out.size:
             span = high - low
-            config = _integers.config(out, count=out.size)
+            config = _integers.config((out,), count=out.size)
             _integers[(cdiv(self.blocks(out.size, span), config["BLOCK"]),)](
                 out, out.size, seed, offset, low, span % 2**64, PAIRS=span > 2**32, **config
             )
@@ -283,7 +283,7 @@ class Bernoulli(Op):
         """One launch over the elements in order."""
         input, out = as_contiguous(input), empty_like(input)
         if out.size:
-            config = _bernoulli.config(out, count=out.size)
+            config = _bernoulli.config((out,), count=out.size)
             grid = (cdiv(blocks(out.size, np.dtype(np.float32)), config["BLOCK"]),)
             _bernoulli[grid](input, out, out.size, seed, offset, **config)
         return out

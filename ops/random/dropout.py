@@ -59,7 +59,7 @@ class Dropout(Op):
         input, out = as_contiguous(input), empty_like(input)
         if out.size:
             threshold, scale = threshold_and_scale(p)
-            config = _dropout.config(out, count=out.size)
+            config = _dropout.config((out,), count=out.size)
             compute = tl.float64 if out.dtype == np.float64 else tl.float32
             grid = (cdiv(cdiv(out.size, 4), config["BLOCK"]),)
             _dropout[grid](input, out, out.size, seed, offset, threshold, scale, COMPUTE=compute, **config)

@@ -90,7 +90,7 @@ class RandomPermutation(Creation):
         out = transfer.empty((count,), dtype, device)
         if count:
             left, right = halves(count)
-            config = _permutation.config(out, count=count)
+            config = _permutation.config((out,), count=count)
             grid = (cdiv(count, config["BLOCK"]),)
             _permutation[grid](out, count, seed, offset, LEFT=left, RIGHT=right, **config)
         return out

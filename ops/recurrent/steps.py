@@ -161,7 +161,7 @@ def launch_steps(kernel, arrays, starts, batch_sizes, hidden, reverse, dtype, **
     """
     steps, batch = len(batch_sizes), batch_sizes[0]
     dots, sizes = dot_settings(dtype)
-    config = kernel.config(arrays[0], batch=batch, hidden=hidden, tensor_cores=sizes["tensor_cores"])
+    config = kernel.config((arrays[0],), batch=batch, hidden=hidden, tensor_cores=sizes["tensor_cores"])
     down, across = cdiv(batch, config["ROWS"]), cdiv(hidden, config["UNITS"])
     together = hidden <= _ONE_LAUNCH or config["UNITS"] >= hidden
     origin, direction = (steps - 1, -1) if reverse else (0, 1)

@@ -168,7 +168,7 @@ def launch_reduce(x, dim, result, compute, combine, identity, prepare=widen, div
     rows, columns = math.prod(kept[0]), math.prod(gone[0])
     if rows and columns == 0:
         gone = ((), ())
-    config = reduce_kernel.config(x, rows=rows, columns=columns, along=lies_along(kept, gone))
+    config = reduce_kernel.config((x,), rows=rows, columns=columns, along=lies_along(kept, gone))
     splits = config["SPLITS"]
     out = empty_like(x, (rows * splits,), compute if splits > 1 else result)
     if rows == 0:
@@ -186,7 +186,7 @@ def launch_reduce(x, dim, result, compute, combine, identity, prepare=widen, div
 
 def _second_stage(partial, rows, columns, result, compute, combine, identity, divide, splits):
     out = empty_like(partial, (rows,), result)
-    config = reduce_kernel.config(partial, rows=rows, columns=splits, along=rows == 1) | {"SPLITS": 1}
+    config = reduce_kernel.config((partial,), rows=rows, columns=splits, along=rows == 1) | {"SPLITS": 1}
     reduce_kernel[(cdiv(rows, config["ROWS"]), 1)](
         partial, out, rows, splits, (rows,), (1,), (splits,), (rows,), columns,
         COMBINE=combine, FOLD=fold_by(combine), PREPARE=widen, IDENTITY=identity, COMPUTE=triton_dtype(compute),

@@ -120,7 +120,7 @@ def launch_select(x, dim, choose, identity, want_values=True):
     """The chosen element along `dim` and its number, as flat arrays; `dim` None numbers all elements in order."""
     kept, gone = kept_and_gone(x, dim, ordered=True)
     rows, columns = math.prod(kept[0]), math.prod(gone[0])
-    config = select_kernel.config(x, rows=rows, columns=columns, along=lies_along(kept, gone))
+    config = select_kernel.config((x,), rows=rows, columns=columns, along=lies_along(kept, gone))
     splits, compute = config["SPLITS"], computed_in(x.dtype)
     values = empty_like(x, (rows * splits,), x.dtype) if want_values or splits > 1 else None
     places = empty_like(x, (rows * splits,), _INT64)
@@ -134,7 +134,7 @@ def launch_select(x, dim, choose, identity, want_values=True):
     if splits == 1:
         return values, places
     chosen, at = empty_like(x, (rows,)), empty_like(x, (rows,), _INT64)
-    config = select_kernel.config(x, rows=rows, columns=splits, along=rows == 1) | {"SPLITS": 1}
+    config = select_kernel.config((x,), rows=rows, columns=splits, along=rows == 1) | {"SPLITS": 1}
     select_kernel[(cdiv(rows, config["ROWS"]), 1)](
         values, places, chosen, at, rows, splits, (rows,), (1,), (splits,), (rows,),
         KEPT_RANK=1, GONE_RANK=1, WIDE=rows * splits >= 2**31, **fixed, **config,

@@ -93,7 +93,7 @@ class GridSample(Op):
         images, places, rank = grid.shape
         out = empty_like(input, (images, input.shape[1], places))
         if out.size:
-            config = grid_sample_kernel.config(out, count=out.size)
+            config = grid_sample_kernel.config((out,), count=out.size)
             grid_sample_kernel[(cdiv(out.size, config["BLOCK"]),)](
                 input, as_contiguous(grid), out, out.size, input.shape[1], places, volume(input.shape[2:]),
                 volume_strides(input), WIDE=out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]),
@@ -157,7 +157,7 @@ class GridSampleInputGradient(Op):
         taps = math.prod(settings["TAPS"])
         rows = empty_like(grad, (images * places * taps, channels), accumulator(grad.dtype))
         targets = empty_like(grad, (images * places * taps,), np.dtype(np.int64))
-        config = grid_rows_kernel.config(grad, count=images * places)
+        config = grid_rows_kernel.config((grad,), count=images * places)
         grid_rows_kernel[(cdiv(images * places, config["BLOCK"]),)](
             as_contiguous(grad), as_contiguous(grid), rows, targets, images * places, channels, places,
             volume(shape[2:]), **settings, **config,
@@ -200,7 +200,7 @@ class GridSampleGridGradient(Op):
         out = empty_like(grid)
         images, places, rank = grid.shape
         if out.size:
-            config = grid_gradient_kernel.config(out, count=images * places)
+            config = grid_gradient_kernel.config((out,), count=images * places)
             grid_gradient_kernel[(cdiv(images * places, config["BLOCK"]),)](
                 as_contiguous(grad), input, as_contiguous(grid), out, images * places, input.shape[1], places,
                 volume(input.shape[2:]), volume_strides(input), SLOPE=INTERPOLATIONS[mode].slope,

@@ -108,7 +108,7 @@ class Resample(Op):
             identity = np.array([0, 1], parts[0].dtype)
             parts = [identity] * (3 - len(parts)) + parts
             table = transfer.from_host(np.concatenate(parts), device_of(input))
-            config = _resample.config(out, count=out.size)
+            config = _resample.config((out,), count=out.size)
             _resample[(cdiv(out.size, config["BLOCK"]),)](
                 input, table, out, out.size, input.shape[1], volume(out.shape[2:]),
                 volume([each.index.shape[1] for each in maps]), (0, *np.cumsum([len(p) for p in parts[:2]]).tolist()),

@@ -188,7 +188,7 @@ def launch_rows(kernel, arrays, dim, result, **functions):
     shape, strides = merge(tuple(whole[d] for d in kept), [tuple(own[d] for d in kept) for own in steps])
     rows, along = math.prod(shape), [0 if dim is None else own[dim] for own in steps]
     shortest = min((abs(step) for step in strides[0] if step), default=1 << 62)
-    config = kernel.config(out, rows=rows, columns=columns, along=abs(along[0]) <= shortest)
+    config = kernel.config((out,), rows=rows, columns=columns, along=abs(along[0]) <= shortest)
     kernel[(cdiv(rows, config["ROWS"]),)](
         *everyone, rows, columns, shape, sum(strides, ()), *along,
         COMPUTE=triton_dtype(computed_in(result)), RANK=len(shape), WHOLE=config["COLUMNS"] >= columns,

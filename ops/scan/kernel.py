@@ -168,7 +168,7 @@ def _launch(x, numbers, out, places, dim, compute, reverse, heads, fixed):
     rows, columns = math.prod(shape), x.shape[dim] if x.ndim else 1
     along = [own[dim] if x.ndim else 0 for own in steps]
     shortest = min((abs(step) for step in strides[0] if step), default=1 << 62)
-    config = scan_kernel.config(x, rows=rows, columns=columns, along=abs(along[0]) <= shortest)
+    config = scan_kernel.config((x,), rows=rows, columns=columns, along=abs(along[0]) <= shortest)
     splits = config["SPLITS"]
     carries = carry_places = None
     layout = (rows, columns, shape, sum(strides, ()), *along)

@@ -205,7 +205,7 @@ class Pad(Op):
             size, steps = (*front, *input.shape[padded:]), (*steps, *strides[padded:])
             before = (*(0,) * len(front), *(pair[0] for pair in widths[padded:]))
             floating = input.dtype.kind in "fV"
-            config = _pad.config(out, count=out.size)
+            config = _pad.config((out,), count=out.size)
             _pad[(cdiv(out.size, config["BLOCK"]),)](
                 input, out, number_bits(value, input.dtype), out.size, size, (*front, *out.shape[padded:]), before,
                 steps, SOURCE=MODES[mode].source, COMPUTE=_computed(input.dtype), FLOATING=floating, RANK=len(size),
@@ -340,7 +340,7 @@ class PadBackward(Op):
             missing = 5 - len(size)
             (_, channels, *inner), pairs = (1,) * missing + tuple(size), ((0, 0),) * missing + widths
             turns = [1 if pair == (0, 0) else MODES[mode].turns(*pair) for pair in pairs[2:]]
-            config = _pad_backward.config(out, count=out.size)
+            config = _pad_backward.config((out,), count=out.size)
             _pad_backward[(cdiv(out.size, config["BLOCK"]),)](
                 grad, out, out.size, channels, tuple(inner), ((1,) * missing + grad.shape)[2:],
                 tuple([pair[0] for pair in pairs[2:]]), tuple([pair[1] for pair in pairs[2:]]), tuple(turns),

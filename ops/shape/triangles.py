@@ -60,7 +60,7 @@ class Triangle(Op, abstract=True):
         out = empty_like(input)
         if out.size:
             shape, strides = merge(input.shape, [element_strides(input)])
-            config = _triangle.config(out, count=out.size)
+            config = _triangle.config((out,), count=out.size)
             _triangle[(cdiv(out.size, config["BLOCK"]),)](
                 out, input, out.size, *input.shape[-2:], diagonal, shape, strides[0],
                 UPPER=self.upper, RANK=len(shape), WIDE=needs_64_bits(shape, strides), **config,

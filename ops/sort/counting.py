@@ -45,7 +45,7 @@ class CountEach(Op):
         """One launch, which adds to zeros."""
         counts = Full().forward((bins,), 0, np.dtype(np.int64), device_of(input))
         if input.size and bins:
-            config = _count.config(input, count=input.size)
+            config = _count.config((input,), count=input.size)
             (step,) = element_strides(input)
             _count[(cdiv(input.size, config["BLOCK"]),)](counts, input, bins, input.size, step, **config)
         return counts

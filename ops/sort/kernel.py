@@ -235,18 +235,18 @@ def sort_along(x, dim, keep, descending=False):
         )  # fmt: skip
         return following, later
 
-    config = sort_blocks.config(x, rows=rows, columns=columns)
+    config = sort_blocks.config((x,), rows=rows, columns=columns)
     while columns > config["COLUMNS"] >= 2 * keep:
         following = cdiv(columns, config["COLUMNS"]) * keep
         keys, order = sort_each(columns, config, keep, following)
         columns = following
-        config = sort_blocks.config(x, rows=rows, columns=columns)
+        config = sort_blocks.config((x,), rows=rows, columns=columns)
     if columns <= config["COLUMNS"]:
         sort_each(columns, config, None, 0)
         return values, places
     keys, order = sort_each(columns, config, config["COLUMNS"], columns)
     keys, order = merge_all(keys, order, config["COLUMNS"])
-    config = place_sorted.config(x, count=rows * keep)
+    config = place_sorted.config((x,), count=rows * keep)
     place_sorted[(cdiv(rows * keep, config["BLOCK"]),)](
         x, keys, order, values, places, rows * keep, columns, keep, *layout, **fixed, **config
     )  # fmt: skip
@@ -256,7 +256,7 @@ def sort_along(x, dim, keep, descending=False):
 def merge_all(keys, order, length):
     """Keys of (rows, columns), in sorted runs of `length`, sorted as whole rows, and `order`, if any, with them."""
     columns = keys.shape[1]
-    config = merge_rows.config(keys, count=keys.size)
+    config = merge_rows.config((keys,), count=keys.size)
     spare = [(empty_like(keys), None if order is None else empty_like(keys)), (keys, order)]
     while length < columns:
         target = spare[0]

@@ -87,7 +87,7 @@ class FindPlace(Op):
             return out
         size, several = sorted_sequence.shape[-1], sorted_sequence.ndim > 1
         shape, (strides,) = merge(input.shape, [element_strides(input)])
-        config = _search.config(out, count=out.size)
+        config = _search.config((out,), count=out.size)
         _search[(cdiv(out.size, config["BLOCK"]),)](
             out, input, as_contiguous(sorted_sequence), None if sorter is None else as_contiguous(sorter), out.size,
             input.shape[-1] if several else out.size, size, shape, strides, RIGHT=right,

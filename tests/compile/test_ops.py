@@ -7,17 +7,17 @@ GPU: what is compiled is what that GPU would be asked to run.
 from __future__ import annotations
 
 import itertools
-import sys
 
 import ml_dtypes
 import numpy as np
 import pytest
 
-from tritorch.autotune import DeviceInfo, TunableKernel
+from tritorch.autotune import generation
+from tritorch.autotune.tunable import KERNELS, noting_configs, pretending
 from tritorch.ops.base import TABLE
 from tritorch.runtime import transfer
 from tritorch.runtime.binding import binder_of, checked_grid
-from tritorch.runtime.compile import SHARED_MEMORY, compile_values, resources
+from tritorch.runtime.compile import compile_values, resources
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import Kernel, materialise, recording_launches
 from tritorch.runtime.language import triton_missing
@@ -27,9 +27,7 @@ from tritorch.validation import call_on, samples_of
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
 
-A100 = DeviceInfo("cuda", 108, SHARED_MEMORY[80], 80)
-H200 = DeviceInfo("cuda", 132, SHARED_MEMORY[90], 90)
-B200 = DeviceInfo("cuda", 148, SHARED_MEMORY[100], 100)
+A100, H200, B200 = map(generation, (80, 90, 100))
 # What to compile: each formula once for each dtype and GPU; each way of addressing (rank, alignment), which depends on
 # no formula, for one dtype and GPU.
 MATRIX = (
@@ -43,26 +41,11 @@ SIZES = (48, 1000, 1 << 14, 1 << 24)  # what default configs are asked for beyon
 MOST_CONFIGS = 6  # built of those that a kernel's default gives for these sizes, evenly taken
 
 
-@pytest.fixture
-def pretend(monkeypatch):
-    """A function that makes configs be chosen as for a GPU, and gives the sizes each kernel was last asked one for.
-
-    Results of launches that do not happen are zeros.
-    """
+@pytest.fixture(autouse=True)
+def _zeros(monkeypatch):
+    """Results of launches that do not happen are zeros."""
     monkeypatch.setattr(transfer, "empty_on_host", np.zeros)
     materialise()
-
-    def choose(device):
-        asked = {}
-
-        def config(kernel, array, **sizes):
-            asked[kernel] = sizes
-            return kernel.config_for(device, **sizes)
-
-        monkeypatch.setattr(TunableKernel, "config", config)
-        return asked
-
-    return choose
 
 
 def launches_of(op, dtype):
@@ -128,10 +111,11 @@ built: set = set()  # in this process; others find the same kernels in Triton's 
 
 
 @pytest.mark.parametrize("name", sorted(TABLE))
-def test_kernels_build(name, pretend):
+def test_kernels_build(name):
     for device, dtype, every in MATRIX:
-        pretend(device)
-        for number, launch in launches_of(TABLE[name], dtype):
+        with pretending(device):
+            launches = list(launches_of(TABLE[name], dtype))
+        for number, launch in launches:
             keys = {*keys_of(launch, device, every)}
             if not keys <= built:
                 built.update(keys)
@@ -162,22 +146,19 @@ def configs_of(kernel, device, sizes):
     return configs
 
 
-TUNABLE = {
-    f"{module.__name__.rpartition('.')[2]}.{name}": each
-    for module in [sys.modules[name] for name in sorted(sys.modules) if name.startswith("tritorch.ops.")]
-    for name, each in vars(module).items()
-    if isinstance(each, TunableKernel) and each.__module__ == module.__name__
-}
+TUNABLE = {name: kernel for name, kernel in KERNELS.items() if name.startswith("tritorch.ops.")}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16], ids=lambda dtype: np.dtype(dtype).name)
 @pytest.mark.parametrize("name", sorted(TUNABLE))
-def test_default_configs_build(name, dtype, pretend):
+def test_default_configs_build(name, dtype):
     kernel = TUNABLE[name]
-    asked = pretend(H200)
-    launch = launch_in_use(kernel, dtype)
+    with pretending(H200), noting_configs() as asked:
+        launch = launch_in_use(kernel, dtype)
     assert launch, f"no op launches {name}"
-    configs = configs_of(kernel, H200, asked[kernel]) if kernel in asked else []  # else it shares another kernel's
+    known = next((each.known for each in asked if each.kernel is kernel), None)
+    sizes = {name: known[name] for name in kernel.sizes} if known else {}
+    configs = configs_of(kernel, H200, sizes) if known else []  # else it shares another kernel's
     for config in configs[:: len(configs) // MOST_CONFIGS + 1]:
         what = f"{name}, {np.dtype(dtype).name}, sm_90, {config}"
         knobs = {knob: value for knob, value in config.items() if knob in launch.keywords}  # others set the grid

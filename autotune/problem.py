@@ -1,0 +1,91 @@
+"""Problems: what a tuner works on, made again from its description in any process.
+
+An op with arguments is one (op_problem.py, in the room above the ops), a kernel of a user's own another
+(kernel_problem.py). The tuner knows neither: it asks for a call, which configs that call asks for, runs it with others,
+and has the results compared.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from tritorch.autotune.tunable import noting_configs
+from tritorch.runtime.device import Device
+from tritorch.runtime.kernel import recording_launches
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one call takes at least: multiplications and additions, bytes moved, and the dtype that is multiplied."""
+
+    flops: int
+    bytes: int
+    dtype: str
+
+
+class Call(ABC):
+    """A problem with its arguments in memory, to be run again and again on one device."""
+
+    work: Work
+
+    @abstractmethod
+    def run(self):
+        """Do it once: fresh copies of what is written in place, launches, and the results as a tuple of arrays."""
+
+    @abstractmethod
+    def compare(self, results):
+        """(largest difference from the NumPy reference in float64 in units of what is allowed, where it is)."""
+
+
+class Problem(ABC):
+    """One call whose kernels are tuned.
+
+    kind   the module that makes it again, see `problem_from`
+    name   the op or kernel, for people;  label  its shapes, likewise;  dtype  the first array's
+    """
+
+    kind: str
+    name: str
+    label: str
+    dtype: str
+
+    @abstractmethod
+    def to_json(self):
+        """What `from_json` of the same class makes the problem again from; JSON's own types."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, found):
+        """The problem that `to_json` wrote; a ValueError in clear words where it is none."""
+
+    @abstractmethod
+    def call(self, device: Device, values=True) -> Call:
+        """The Call on a device. Without `values` arrays are zero, of no use but to see what would be launched."""
+
+
+def describe(problem):
+    """A problem as JSON's own types, with its kind."""
+    return {"kind": problem.kind, **problem.to_json()}
+
+
+def problem_from(found):
+    """The problem that `describe` wrote; a ValueError in clear words where it is none."""
+    module = _KINDS.get(found.get("kind"))
+    if module is None:
+        raise ValueError(f"a problem of kind {found.get('kind')!r}; there are {', '.join(_KINDS)}")
+    return importlib.import_module(module).PROBLEM.from_json(found)
+
+
+_KINDS = {"op": "tritorch.autotune.op_problem", "kernel": "tritorch.autotune.tunable_problem"}
+
+
+def configs_asked(call):
+    """What a call asks configs for, as a list of Asked in order, each kernel and key once; nothing is launched."""
+    found = {}
+    with noting_configs() as asked, recording_launches(run=False):
+        call.run()
+    for each in asked:
+        found.setdefault((each.kernel, each.key), each)
+    return list(found.values())

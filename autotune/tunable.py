@@ -1,0 +1,198 @@
+"""A kernel with a space, a default config by formula, and a key: what its launches ask a config by."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from tritorch.autotune.device import DeviceInfo, device_info
+from tritorch.autotune.key import POLICIES, Key, Size, array_text, bucket, fact_text, source_hash
+from tritorch.autotune.space import Space
+from tritorch.runtime.kernel import Kernel
+
+KERNELS: dict[str, TunableKernel] = {}  # every kernel with a space, by its module and name
+_MOST_CONFIGS = 4096  # launches remembered a kernel; sizes that never come back must not fill memory
+
+
+class Asked(NamedTuple):
+    """A config that was asked for: by which kernel, under which key, and what was answered."""
+
+    kernel: TunableKernel
+    key: Key
+    device: DeviceInfo
+    known: dict  # sizes and facts by name
+    config: dict
+
+
+class TunableKernel(Kernel):
+    """A kernel whose launches ask for a config: `kernel.config(arrays, name=value, ...)`.
+
+    The names are those of the default's sizes and of `key`, which names what else compiled code depends on (formulas,
+    switches, ranks). `arrays` is a tuple of all arrays of the launch, None where one is absent. Integers count by
+    bucket, and what else there is as it is. The first array is never None.
+    """
+
+    def __init__(self, fn, space, default, key=()):
+        super().__init__(fn)
+        self.space, self.default = space, default
+        parameters = list(inspect.signature(default).parameters.values())[1:]
+        self.sizes = {each.name: each.default for each in parameters if each.kind is not each.VAR_KEYWORD}
+        self.facts = tuple(key)
+        self._found: dict = {}  # (device, arrays, values of sizes and facts) -> config
+        self.config = _generate(self)
+        KERNELS[self.kernel_name] = self
+
+    @property
+    def kernel_name(self):
+        """Its module and name."""
+        return f"{self.__module__}.{self.__qualname__}"
+
+    def config_for(self, device, **sizes):
+        """The config by formula for a launch on a device described by `device`."""
+        return self.default(device, **sizes)
+
+    def key_for(self, arrays, known, policy=POLICIES[0]):
+        """The Key of a launch: `known` are its sizes and facts by name."""
+        sizes = {name: value for name, value in known.items() if type(value) is int}
+        return Key(
+            kernel=self.kernel_name,
+            source=source_hash(self),
+            arrays=tuple(map(array_text, arrays)),
+            facts=tuple((name, fact_text(name, value)) for name, value in known.items() if name not in sizes),
+            sizes=tuple(Size(name, *bucket(value)) for name, value in sizes.items()),
+            policy=policy,
+        )
+
+    def forget_configs(self):
+        """Ask anew at the next launch, since what answers has changed."""
+        self._found.clear()
+
+    def _missed(self, arrays, values):
+        """The config of a launch on the host, or of one on a GPU that was not seen before."""
+        on_host = isinstance(arrays[0], np.ndarray)
+        kinds = [getattr(each, "dtype", None) if on_host else array_kind(each) for each in arrays]
+        seen = (*kinds, *values) if on_host else (arrays[0].device, *kinds, *values)
+        found = self._found.get(seen)
+        if found is None:
+            found = self._look_up(arrays, values)
+            if len(self._found) >= _MOST_CONFIGS:
+                self._found.clear()
+            if _state.asked is None:  # else every launch is to ask
+                self._found[seen] = found
+        return found
+
+    def _look_up(self, arrays, values):
+        known = dict(zip((*self.sizes, *self.facts), values, strict=True))
+        device = _state.device or device_info(arrays[0])
+        key = self.key_for(arrays, known)
+        config = _state.overrides.get((self, key))
+        if config is None:
+            config = _state.answer(self, key, device, known)
+        if _state.asked is not None:
+            _state.asked.append(Asked(self, key, device, known, config))
+        return config
+
+
+def array_kind(array):
+    """A number for the dtype of a device array and its alignment, as the generated `config` computes it."""
+    return array is not None and array.code * 2 + (not array.pointer & 15)
+
+
+def by_formula(kernel, key, device, known):
+    """The config that the kernel's default gives: the last answer, where no other is known."""
+    return kernel.default(device, **{name: known[name] for name in kernel.sizes})
+
+
+class _State:
+    """What answers a launch that asks for a config in this process."""
+
+    def __init__(self):
+        self.device: DeviceInfo | None = None  # in the place of the arrays' own
+        self.overrides: dict = {}  # (kernel, key) -> config
+        self.asked: list | None = None
+        self.answer = by_formula  # (kernel, key, device, known) -> config
+
+
+_state = _State()
+
+
+def set_answer(answer):
+    """Let `answer(kernel, key, device, known)` say which config launches get; gives the function there was before."""
+    before, _state.answer = _state.answer, answer
+    forget_all_configs()
+    return before
+
+
+def forget_all_configs():
+    """Let every launch ask anew."""
+    for kernel in KERNELS.values():
+        kernel.forget_configs()
+
+
+@contextmanager
+def _changed(**values):
+    before = {name: getattr(_state, name) for name in values}
+    vars(_state).update(values)
+    forget_all_configs()
+    try:
+        yield
+    finally:
+        vars(_state).update(before)
+        forget_all_configs()
+
+
+def using(kernel, key, config):
+    """A context in which launches of `kernel` under `key` get `config`, whatever else is known."""
+    return _changed(overrides={**_state.overrides, (kernel, key): config})
+
+
+def pretending(device):
+    """A context in which configs are chosen for the GPU that a DeviceInfo describes, wherever arrays lie."""
+    return _changed(device=device)
+
+
+@contextmanager
+def noting_configs():
+    """A context that gives a list to which every config that is asked for is appended, as an Asked."""
+    asked: list[Asked] = []
+    with _changed(asked=asked):
+        yield asked
+
+
+def _generate(kernel):
+    """The function `config`: from arrays, sizes and facts to a config that was found before, in under a microsecond."""
+    names, defaults, texts = (*kernel.sizes, *kernel.facts), {}, []
+    for name in names:
+        default = kernel.sizes.get(name, inspect.Parameter.empty)
+        texts.append(name if default is inspect.Parameter.empty else f"{name}=_default_{name}")
+        if default is not inspect.Parameter.empty:
+            defaults[f"_default_{name}"] = default
+    values = "".join(f"{name}, " for name in names)
+    kinds = "[_a is not None and _a.code * 2 + (not _a.pointer & 15) for _a in _arrays]"
+    key = f"(_arrays[0].device, *{kinds}, {values})"
+    source = (
+        f"def config(_arrays{', *, ' if texts else ''}{', '.join(texts)}):\n"
+        f"    try:\n"
+        f"        return _found[{key}]\n"
+        f"    except (AttributeError, KeyError):\n"
+        f"        return _miss(_arrays, ({values}))\n"
+    )
+    exec(source, defaults | {"_found": kernel._found, "_miss": kernel._missed}, defaults)
+    return defaults["config"]
+
+
+def kernel(fn=None, *, space=None, default=None, key=()):
+    """Make a Triton kernel of a function. With a space, `default(device, **sizes)` must give one config of it.
+
+    `key` names what else, beside the default's sizes and the arrays' dtypes, decides which config can run and is best.
+    """
+    if fn is not None:
+        return Kernel(fn)
+    if space is None:
+        return Kernel
+    if default is None:
+        raise TypeError("a kernel with a space needs a default config by formula: nothing must be tuned to run")
+    return lambda function: TunableKernel(function, space if isinstance(space, Space) else Space(**space), default, key)
