@@ -22,6 +22,9 @@ ROOMS = {
     "profiler": "autograd",
     "creation": "tensor", "tensor": "tensor", "functional": "tensor", "indexing": "tensor", "printing": "tensor",
     "namespaces": "tensor", "nested": "tensor", "random": "tensor", "size": "tensor",
+    # The tuner's top: problems made of ops, and the command line.
+    "autotune.command": "nn", "autotune.op_problem": "nn", "autotune.trace": "nn", "autotune.training": "nn",
+    "autotune.__main__": "nn",
     # Built on func, and found when asked for.
     "autograd.functional": "nn", "autograd.forward_ad": "nn",
 }  # fmt: skip
