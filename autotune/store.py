@@ -33,6 +33,7 @@ NOT_JSON = (
     RecursionError,
     OverflowError,
 )  # of a file that is no entry
+NOWHERE = (FileNotFoundError, NotADirectoryError)
 
 _warned: set[str] = set()
 _memory: dict[Path, Entry] = {}  # entries of this process that no disk would take, by the file they belong in
@@ -101,7 +102,7 @@ class Store:
             return _copy(_memory[path])
         try:
             return self._parse(path, _bytes_of(path), key)
-        except FileNotFoundError:
+        except NOWHERE:
             return None
         except OSError as error:
             warn_once(str(path), f"autotune: {path} cannot be read ({error.strerror}); its kernel takes its default")
@@ -117,7 +118,10 @@ class Store:
         if path in _memory:
             whole = merged(_memory[path], whole)
         try:
-            whole = self._write(path, whole, environment)
+            found = _bytes_of(path) if path.exists() else None
+            whole = merged(self._known(path, found, whole.key), whole)
+            self._make_folder(environment)
+            whole = self._write(path, whole, found)
         except OSError as error:
             _memory[path] = whole
             warn_once(
@@ -129,13 +133,13 @@ class Store:
             _memory.pop(path, None)
         return _copy(whole)
 
-    def _write(self, path, whole, environment):
-        self._make_folder(environment)
-        found = _bytes_of(path) if path.exists() else None
-        if found is not None:
-            last = self._last
-            there = last[2] if last[0] == path and last[1] == found else self._parse(path, found, whole.key)
-            whole = merged(there, whole)
+    def _known(self, path, found, key):
+        """The entry that the bytes of a file are, None where they are none; those written last need no reading."""
+        last_path, last_bytes, last = self._last
+        return last if (last_path, last_bytes) == (path, found) else self._parse(path, found, key)
+
+    def _write(self, path, whole, found):
+        """Put `whole` where the bytes `found` stand; gives it with what others have put there meanwhile."""
         while True:
             data = entry_text(whole).encode()
             if data == found:
@@ -152,6 +156,8 @@ class Store:
 
     def _parse(self, path, data, key):
         """The entry that a file's bytes are, None with a warning where they are none or another key's."""
+        if data is None:
+            return None
         try:
             found = parse_json(data)
             if found["format"] != FORMAT:
@@ -187,7 +193,7 @@ class Store:
         names = {path.name for path in _memory if path.parent == folder}
         try:
             names.update(each.name for each in folder.iterdir() if is_entry(each.name))
-        except FileNotFoundError:
+        except NOWHERE:
             pass
         except OSError as error:
             warn_once(str(folder), f"autotune: {folder} cannot be read ({error.strerror}); kernels take their defaults")
@@ -198,13 +204,13 @@ class Store:
         found = []
         try:
             folders = sorted(each for each in self.root.iterdir() if each.is_dir())
-        except FileNotFoundError:
+        except NOWHERE:
             return found
         for folder in folders:
             manifest = folder / MANIFEST
             try:
                 environment = environment_from(read_json(manifest)["environment"])
-            except FileNotFoundError:
+            except NOWHERE:
                 continue
             except (OSError, *NOT_JSON) as error:
                 warn_once(str(manifest), f"autotune: {manifest} is no manifest, its folder is left out ({error})")
@@ -251,7 +257,7 @@ class Store:
             try:
                 if time.time() - each.stat().st_mtime > _LEFT_OVER:
                     each.unlink()
-            except FileNotFoundError:  # its writer, or another who cleans, was faster
+            except NOWHERE:  # its writer, or another who cleans, was faster
                 continue
         _cleaned.add(folder)
 
