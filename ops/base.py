@@ -159,6 +159,10 @@ class Op(Node):
         """How many pairs of numbers a call multiplies and sums; 0 for an op that is bound by memory."""
         return 0
 
+    # Arguments of a given size, for the tuner and the benchmark, such as `sized(draw, M=4096)`: names and defaults of
+    # the sizes are its signature's, `draw` is a Draw. None where an op has not said how.
+    sized: Any = None
+
     @classmethod
     def batch(cls, call):
         """The op on a batch of examples, an Examples (batching.py); None where it has to run on each by itself."""

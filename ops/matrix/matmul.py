@@ -128,6 +128,11 @@ class Matmul(Op):
         return math.prod(output.shape) * input.shape[-2 if transpose_input else -1]
 
     @staticmethod
+    def sized(draw, M=4096, N=4096, K=4096):
+        """(M, K) times (K, N)."""
+        return draw(M, K), draw(K, N), False, False
+
+    @staticmethod
     def samples(draw):
         yield draw(5, 7), draw(7, 3), False, False
         yield draw(7, 5), draw(3, 7), True, True
