@@ -14,6 +14,7 @@ from tritorch.runtime.binding import OPTIONS
 
 _ABSENT = inspect.Parameter.empty
 _NUMBERS = (bool, int, float, np.generic)
+PRIVATE = "_tritorch_kernels_"  # how names begin that files of kernels are imported under
 
 
 class SelfTuned(TunableKernel):
@@ -26,8 +27,8 @@ class SelfTuned(TunableKernel):
 
     inputs     `inputs(draw, **sizes)` gives the arguments of a launch to tune on, as a tuple or by name; the names of
                the sizes and what they are if nobody says otherwise stand in its signature
-    reference  from such arguments, NumPy arrays of float64, the expected results by the names of the parameters they
-               are written to: `{"out": array}`
+    reference  from those arguments that it names, NumPy arrays of float64, the expected results by the names of the
+               parameters they are written to: `{"out": array}`
     grid       the grid of such a launch
     tolerance  the relative difference from the reference that is allowed; None for that of the result's dtype
     flops      how many multiplications and additions a launch makes, a function of sizes
@@ -43,6 +44,7 @@ class SelfTuned(TunableKernel):
         self.parameters = {each.name: each for each in inspect.signature(fn).parameters.values()}
         constants = [name for name, each in self.parameters.items() if "constexpr" in str(each.annotation)]
         self.exact = frozenset(constants)
+        self.reference_names = _reference_names(fn.__name__, self.parameters, reference)
         sizes = list(inspect.signature(default).parameters)[1:] if default else []
         named = [key] if isinstance(key, str) else list(key)
         rest = [name for name in constants if name not in space.knobs]
@@ -55,8 +57,11 @@ class SelfTuned(TunableKernel):
 
     @property
     def kernel_name(self):
-        """Its file and name: the same in the program that it is part of as in a sweep, which imports its file."""
-        return f"{self.file.stem}.{self.__qualname__}"
+        """Its module and name: the same in the program that it is part of as in a sweep, which imports its file."""
+        module = self.__module__
+        if module in ("__main__", "__mp_main__") or module.startswith(PRIVATE):
+            module = dotted_name(self.file)
+        return f"{module}.{self.__qualname__}"
 
     def __getitem__(self, grid):
         return partial(self._run, grid)
@@ -222,6 +227,28 @@ def _check_names(kernel, parameters, space, key):
                     f"kernel {kernel}: a condition of its space looks at {name!r}, which is no knob, not in the key "
                     f"({', '.join(key)}) and not 'device'"
                 )
+
+
+def _reference_names(kernel, parameters, reference):
+    """Which parameters a reference names."""
+    named = inspect.signature(reference).parameters.values() if reference else ()
+    for each in named:
+        if each.name not in parameters and each.default is _ABSENT:
+            raise ValueError(
+                f"kernel {kernel}: its reference takes {each.name!r}; it is given what it names of the kernel's "
+                f"parameters ({', '.join(parameters)})"
+            )
+    return tuple(each.name for each in named if each.name in parameters)
+
+
+def dotted_name(path):
+    """The name by which a file is imported as part of the packages it lies in."""
+    parts = [path.stem]
+    for folder in path.parents:
+        if not (folder / "__init__.py").is_file():
+            break
+        parts.insert(0, folder.name)
+    return ".".join(parts)
 
 
 def _default_of(kernel, space):

@@ -103,7 +103,7 @@ def test_what_decides_is_in_the_key():
 
     plain = key()
     assert plain.fields() == plain.fields() | {
-        "kernel": "test_autotune_user_kernel.scale", "array 0": "float32", "array 1": "float32", "array 2": "none",
+        "kernel": f"{__name__}.scale", "array 0": "float32", "array 1": "float32", "array 2": "none",
         "n": "<=1024", "DEPTH": "4", "SQUARED": "False",
     }  # fmt: skip
     assert key(alpha=0.25) == key(n=999) == plain  # neither a number that nobody named nor a size of the same bucket
@@ -124,8 +124,8 @@ def test_the_formula_knows_sizes_and_an_answer_from_elsewhere_wins():
     assert launches[-1].keywords["num_warps"] == 2
 
 
-def test_it_is_known_by_its_file_and_name_and_forgets_when_told():
-    assert KERNELS["test_autotune_user_kernel.add"] is add
+def test_it_is_known_by_its_module_and_name_and_forgets_when_told():
+    assert KERNELS[f"{__name__}.add"] is add
     x, out = np.ones(1000, np.float32), np.zeros(1000, np.float32)
     before = set_answer(lambda kernel, key, device, known: {"BLOCK": 512, "num_warps": 1})
     try:
