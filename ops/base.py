@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from tritorch.runtime.device import CPU
 
 TABLE: dict[str, type[Op]] = {}
 EXPORTS: dict[str, object] = {}  # "softmax", "Tensor.softmax", "nn.functional.softmax" -> what stands there
+MAKERS: dict[str, Callable] = {}  # what makes arguments that are neither tensors nor plain values, by name
 
 RESULT = -1  # among the positions of what is saved
 
@@ -299,6 +301,16 @@ def export(*names, out=False, autocast=None):
         return function
 
     return keep
+
+
+def maker(function):
+    """Enter what makes arguments of ops, so that a call can be described and made again.
+
+    It is pure and takes plain values, dtypes and tuples of them: a named tuple's class, or a function whose result says
+    by its attribute `made_by`, (name, arguments), where it comes from.
+    """
+    MAKERS[function.__name__] = function
+    return function
 
 
 def enter(name, function):
