@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
-from tritorch.ops.pointwise.family import pointwise_default
+from tritorch.ops.pointwise.family import block_space, pointwise_default
 from tritorch.runtime import tl, transfer
 
 
@@ -16,7 +16,7 @@ class Creation(Op, abstract=True):
     creates = True
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default)
 def _fill(
     out,  # what is filled, contiguous: (count,)
     value,  # the number, as the bits of a float64 or as an int64
@@ -62,7 +62,7 @@ class Full(Creation):
         yield (1025,), -0.1, np.dtype(np.float64)
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default)
 def _arange(
     out,  # what is counted: (count,)
     start,  # the first number, as the bits of a float64 or as an int64

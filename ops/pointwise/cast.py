@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op, export
 from tritorch.ops.batching import leading
 from tritorch.ops.layout import broadcast_shape, broadcast_strides, empty_like, merge, needs_64_bits
-from tritorch.ops.pointwise.family import offsets_of, pointwise_default
+from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
 from tritorch.runtime import tl, transfer
 from tritorch.runtime.cuda.copies import set_copy_kernel
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default, key=("RANK", "WIDE"))
 def _copy(
     out,  # what is written: `shape` by the first RANK strides
     x,  # what is read: `shape` by the last RANK strides
@@ -46,12 +46,12 @@ def copy_elements(source, destination):
         destination.shape, [broadcast_strides(each, destination.shape) for each in (destination, source)]
     )
     rank = 0 if all(own in ((1,), ()) for own in strides) else len(shape)
-    config = _copy.config((destination,), count=destination.size)
-    to = destination.dtype
+    wide, to = needs_64_bits(shape, strides), destination.dtype
+    config = _copy.config((destination, source), count=destination.size, RANK=rank, WIDE=wide)
     _copy[(cdiv(destination.size, config["BLOCK"]),)](
         destination, source, destination.size, shape if rank else (), (*strides[0], *strides[1]) if rank else (),
         RANK=rank, BOOLEAN=to.kind == "b", NARROW=_is_narrow(source.dtype, to),
-        WIDE=needs_64_bits(shape, strides), **config,
+        WIDE=wide, **config,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from tritorch.ops.base import Op, position_of
 from tritorch.ops.formula import Formula, formula
 from tritorch.ops.layout import broadcast_shape
+from tritorch.ops.pointwise.kernel import block_space as block_space
 from tritorch.ops.pointwise.kernel import launch_pointwise
 from tritorch.ops.pointwise.kernel import offsets_of as offsets_of
 from tritorch.ops.pointwise.kernel import pointwise_default as pointwise_default

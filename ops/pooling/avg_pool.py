@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, kernel
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.batching import folded
 from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
@@ -39,7 +39,7 @@ def _divisor(
     return divisor
 
 
-@kernel(space=Space(**BLOCKS), default=pointwise_default)
+@kernel(space=BLOCKS, default=pointwise_default, key=("KERNEL", "STRIDE", "PADDING", "WITH_PADDING", "DIVISOR", "WIDE"))
 def _avg_pool(
     x,  # images: (images, channels, *size) by x_strides
     out,  # the mean of each window, contiguous: (images, channels, *out_size)
@@ -155,12 +155,15 @@ class AvgPool(Op):
         out_size = places_of(input.shape[2:], kernel_size, stride, padding, (1,) * len(kernel_size), ceil_mode)
         out = empty_like(input, (*input.shape[:2], *out_size))
         if out.size:
-            config = _avg_pool.config((out,), count=out.size)
+            facts = {
+                "KERNEL": volume(kernel_size), "STRIDE": volume(stride), "PADDING": volume(padding, 0),
+                "WITH_PADDING": with_padding, "DIVISOR": divisor,
+                "WIDE": out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]),
+            }  # fmt: skip
+            config = _avg_pool.config((input, out), count=out.size, **facts)
             _avg_pool[(cdiv(out.size, config["BLOCK"]),)](
                 input, out, out.size, input.shape[1], volume(input.shape[2:]), volume(out_size), volume_strides(input),
-                KERNEL=volume(kernel_size), STRIDE=volume(stride), PADDING=volume(padding, 0),
-                WITH_PADDING=with_padding, DIVISOR=divisor, COMPUTE=triton_dtype(accumulator(input.dtype)),
-                WIDE=out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]), **config,
+                COMPUTE=triton_dtype(accumulator(input.dtype)), **facts, **config,
             )  # fmt: skip
         return out
 
@@ -190,7 +193,10 @@ def means():
     yield (1, 2, 4, 3, 5), ((2, 2, 3), (1, 2, 2), (1, 1, 1), False, False, None)
 
 
-@kernel(space=Space(**BLOCKS), default=pointwise_default)
+@kernel(
+    space=BLOCKS, default=pointwise_default,
+    key=("KERNEL", "STRIDE", "PADDING", "COVERS", "WITH_PADDING", "DIVISOR", "WIDE"),
+)  # fmt: skip
 def _avg_pool_backward(
     grad,  # (images, channels, *out_size) by grad_strides
     out,  # (images, channels, *size), contiguous
@@ -260,13 +266,16 @@ class AvgPoolBackward(Op):
         """One launch over the elements of the result."""
         out = empty_like(grad, (*grad.shape[:2], *size))
         if out.size:
-            config = _avg_pool_backward.config((out,), count=out.size)
+            facts = {
+                "KERNEL": volume(kernel_size), "STRIDE": volume(stride), "PADDING": volume(padding, 0),
+                "COVERS": volume(covers(kernel_size, stride, (1,) * len(size))), "WITH_PADDING": with_padding,
+                "DIVISOR": divisor,
+                "WIDE": out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]),
+            }  # fmt: skip
+            config = _avg_pool_backward.config((grad, out), count=out.size, **facts)
             _avg_pool_backward[(cdiv(out.size, config["BLOCK"]),)](
                 grad, out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]), volume_strides(grad),
-                KERNEL=volume(kernel_size), STRIDE=volume(stride), PADDING=volume(padding, 0),
-                COVERS=volume(covers(kernel_size, stride, (1,) * len(size))), WITH_PADDING=with_padding,
-                DIVISOR=divisor, COMPUTE=triton_dtype(accumulator(grad.dtype)),
-                WIDE=out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]), **config,
+                COMPUTE=triton_dtype(accumulator(grad.dtype)), **facts, **config,
             )  # fmt: skip
         return out
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.batching import folded
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.parallel import by_items, for_each, pieces_of
-from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
+from tritorch.ops.pointwise.family import block_space, pointwise_default, triton_dtype
 from tritorch.ops.pooling.shape import flat, places_of, taps_of, volume
 from tritorch.runtime import tl
 
-BLOCKS = {"BLOCK": powers(256, 4096), "num_warps": choices(2, 4, 8)}
+BLOCKS = block_space(least=1, most=16)
 
 
 @kernel
@@ -24,7 +24,7 @@ def place_of(index, size):
     return plane, index // (size[1] * size[2]) % size[0], index // size[2] % size[1], index % size[2]
 
 
-@kernel(space=Space(**BLOCKS), default=pointwise_default)
+@kernel(space=BLOCKS, default=pointwise_default, key=("KERNEL", "STRIDE", "PADDING", "DILATION", "WIDE"))
 def _max_pool(
     x,  # images: (images, channels, *size) by x_strides
     out,  # the largest of each window, contiguous: (images, channels, *out_size)
@@ -140,12 +140,16 @@ class MaxPool(Op):
         out = empty_like(input, (*input.shape[:2], *out_size))
         indices = empty_like(input, out.shape, np.dtype(np.int64))
         if out.size:
-            config = _max_pool.config((out,), count=out.size)
+            facts = {
+                "KERNEL": volume(kernel_size), "STRIDE": volume(stride), "PADDING": volume(padding, 0),
+                "DILATION": volume(dilation),
+                "WIDE": out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]),
+            }  # fmt: skip
+            config = _max_pool.config((input, out, indices), count=out.size, **facts)
             _max_pool[(cdiv(out.size, config["BLOCK"]),)](
                 input, out, indices, out.size, input.shape[1], volume(input.shape[2:]), volume(out_size),
-                volume_strides(input), KERNEL=volume(kernel_size), STRIDE=volume(stride), PADDING=volume(padding, 0),
-                DILATION=volume(dilation), COMPUTE=triton_dtype(accumulator(input.dtype)), LOWEST=lowest(input.dtype),
-                WIDE=out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]), **config,
+                volume_strides(input), COMPUTE=triton_dtype(accumulator(input.dtype)), LOWEST=lowest(input.dtype),
+                **facts, **config,
             )  # fmt: skip
         return out, indices
 
@@ -180,7 +184,7 @@ def pools():
     yield (3, 5, 20, 18), ((2, 2), (2, 2), (0, 0), (1, 1), False)  # past a block of 1024
 
 
-@kernel(space=Space(**BLOCKS), default=pointwise_default)
+@kernel(space=BLOCKS, default=pointwise_default, key=("STRIDE", "PADDING", "COVERS", "WIDE"))
 def _max_pool_backward(
     grad,  # (images, channels, *out_size) by grad_strides
     indices,  # where each window's largest element is in its plane, contiguous: as grad
@@ -268,12 +272,16 @@ class MaxPoolBackward(Op):
         """One launch over the elements of the result."""
         out = empty_like(grad, (*grad.shape[:2], *size))
         if out.size:
-            config = _max_pool_backward.config((out,), count=out.size)
+            indices = as_contiguous(indices)
+            facts = {
+                "STRIDE": volume(stride), "PADDING": volume(padding, 0),
+                "COVERS": volume(covers(kernel_size, stride, dilation)),
+                "WIDE": out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]),
+            }  # fmt: skip
+            config = _max_pool_backward.config((grad, indices, out), count=out.size, **facts)
             _max_pool_backward[(cdiv(out.size, config["BLOCK"]),)](
-                grad, as_contiguous(indices), out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]),
-                volume_strides(grad), STRIDE=volume(stride), PADDING=volume(padding, 0),
-                COVERS=volume(covers(kernel_size, stride, dilation)), COMPUTE=triton_dtype(accumulator(grad.dtype)),
-                WIDE=out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]), **config,
+                grad, indices, out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]),
+                volume_strides(grad), COMPUTE=triton_dtype(accumulator(grad.dtype)), **facts, **config,
             )  # fmt: skip
         return out
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.base import Op
 from tritorch.ops.batching import leading
 from tritorch.ops.creation import Creation
@@ -28,7 +28,17 @@ def draw_default(device, *, count):
     return {"BLOCK": 256, "num_warps": 4}
 
 
-DRAW = Space(BLOCK=powers(64, 2048), num_warps=choices(2, 4, 8))
+def _shared_out(BLOCK, num_warps):
+    """One to eight blocks of words for each thread: ten rounds of multiplications each."""
+    return 32 * num_warps <= BLOCK <= 256 * num_warps
+
+
+def _filled(BLOCK, count):
+    """No larger than what there is."""
+    return max(next_power_of_2(count), 1024) >= 4 * BLOCK
+
+
+DRAW = Space(BLOCK=powers(32, 2048, default=256), num_warps=warps(1, 8), where=(_shared_out, _filled))
 
 
 def blocks(count, dtype):
@@ -190,7 +200,7 @@ class Normal(Creation):
         yield (1025,), 0.5, 0.1, FLOATING[1], 1, 2**32 - 3
 
 
-@kernel(space=DRAW, default=draw_default)
+@kernel(space=DRAW, default=draw_default, key=("PAIRS",))
 def _integers(
     out,  # the numbers: (count,)
     count,
@@ -235,9 +245,10 @@ class RandomIntegers(Creation):
         out = transfer.empty(size, dtype, device)
         if out.size:
             span = high - low
-            config = _integers.config((out,), count=out.size)
+            pairs = span > 2**32
+            config = _integers.config((out,), count=out.size, PAIRS=pairs)
             _integers[(cdiv(self.blocks(out.size, span), config["BLOCK"]),)](
-                out, out.size, seed, offset, low, span % 2**64, PAIRS=span > 2**32, **config
+                out, out.size, seed, offset, low, span % 2**64, PAIRS=pairs, **config
             )
         return out
 
@@ -283,7 +294,7 @@ class Bernoulli(Op):
         """One launch over the elements in order."""
         input, out = as_contiguous(input), empty_like(input)
         if out.size:
-            config = _bernoulli.config((out,), count=out.size)
+            config = _bernoulli.config((input, out), count=out.size)
             grid = (cdiv(blocks(out.size, np.dtype(np.float32)), config["BLOCK"]),)
             _bernoulli[grid](input, out, out.size, seed, offset, **config)
         return out
