@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from tritorch.runtime.device import CPU
 
 TABLE: dict[str, type[Op]] = {}
 EXPORTS: dict[str, object] = {}  # "softmax", "Tensor.softmax", "nn.functional.softmax" -> what stands there
+MAKERS: dict[str, Callable] = {}  # what makes arguments that are neither tensors nor plain values, by name
 
 RESULT = -1  # among the positions of what is saved
 
@@ -158,6 +160,10 @@ class Op(Node):
     def multiplications(output, *arguments):
         """How many pairs of numbers a call multiplies and sums; 0 for an op that is bound by memory."""
         return 0
+
+    # Arguments of a given size, for the tuner and the benchmark, such as `sized(draw, M=4096)`: names and defaults of
+    # the sizes are its signature's, `draw` is a Draw. None where an op has not said how.
+    sized: Any = None
 
     @classmethod
     def batch(cls, call):
@@ -295,6 +301,16 @@ def export(*names, out=False, autocast=None):
         return function
 
     return keep
+
+
+def maker(function):
+    """Enter what makes arguments of ops, so that a call can be described and made again.
+
+    It is pure and takes plain values, dtypes and tuples of them: a named tuple's class, or a function whose result says
+    by its attribute `made_by`, (name, arguments), where it comes from.
+    """
+    MAKERS[function.__name__] = function
+    return function
 
 
 def enter(name, function):

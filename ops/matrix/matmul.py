@@ -128,6 +128,11 @@ class Matmul(Op):
         return math.prod(output.shape) * input.shape[-2 if transpose_input else -1]
 
     @staticmethod
+    def sized(draw, M=4096, N=4096, K=4096):
+        """(M, K) times (K, N)."""
+        return draw(M, K), draw(K, N), False, False
+
+    @staticmethod
     def samples(draw):
         yield draw(5, 7), draw(7, 3), False, False
         yield draw(7, 5), draw(3, 7), True, True
@@ -274,6 +279,10 @@ class Linear(Op):
         yield draw(2, 0), draw(4, 0), draw(4)
         yield draw(7, 33).T, draw(7, 17).T, draw(34)[::2]
         yield draw(2, 7), draw(4, 7), draw(1)
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096, K=4096):
+        return draw(M, K), draw(N, K), draw(N)
 
     @staticmethod
     def errors(draw):

@@ -6,7 +6,10 @@ import functools
 import math
 from typing import NamedTuple
 
+from tritorch.ops.base import maker
 
+
+@maker
 class Layout(NamedTuple):
     """How a tensor is normalised.
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.runtime.device import get_default_device
+from tritorch.runtime.files import whole_file
 from tritorch.tensor import Tensor
-from tritorch.utils.files import whole_file
 
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _ENCODINGS = {_PCM: "PCM_S", _FLOAT: "PCM_F", _ALAW: "ALAW", _MULAW: "ULAW"}

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import sys
 import tempfile
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from tritorch.cli.main import FAILED, GOOD
+from tritorch.runtime.files import cache_folder
 
 PACKAGES = ("tritorch", "numpy", "triton", "cuda-core", "cuda-bindings", "ml_dtypes", "safetensors", "rich", "torch")
 
@@ -101,14 +100,6 @@ def _try_device(name):
     except Exception as error:  # whatever it is, the doctor's job is to say it
         return f"device {name}", False, f"{type(error).__name__}: {error}", "please report this"
     return f"device {name}", right, "a product and its gradient are right" if right else "wrong numbers", ""
-
-
-def cache_folder():
-    """Where compiled kernels and tuning results are kept."""
-    chosen = os.environ.get("TRITORCH_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tritorch"
 
 
 def _cache():

@@ -12,8 +12,8 @@ from tritorch.autograd import no_grad
 from tritorch.onnx.graph import Value, value_info
 from tritorch.onnx.registry import UnsupportedOperatorError
 from tritorch.onnx.tracer import Tracer
+from tritorch.runtime.files import whole_file
 from tritorch.tensor import Tensor
-from tritorch.utils.files import whole_file
 
 OPSET = 18  # the oldest in which all reductions take their axes as inputs
 _IR_VERSION = 9  # what onnxruntime 1.17 and later read

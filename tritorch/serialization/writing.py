@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 
+from tritorch.runtime.files import whole_file
 from tritorch.serialization import container
 from tritorch.serialization.packing import Packer
-from tritorch.utils.files import whole_file
 
 KEY = "tritorch"  # the metadata entry with the structure
 NOT_A_FILE = "expected 'f' to be string, path, or a file-like object with a '{}' attribute"

@@ -8,7 +8,7 @@ import os
 import sys
 import urllib.request
 
-from tritorch.utils.files import whole_file
+from tritorch.runtime.files import whole_file
 
 _PART = 128 * 1024
 _TIMEOUT = 60  # seconds without an answer

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+from tritorch.runtime.files import cache_folder
 from tritorch.utils.data import IterableDataset, get_worker_info
 
 
 def default_root():
     """Where datasets go when nobody says where: in the user's cache."""
-    cache = os.environ.get("TRITORCH_CACHE_DIR") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "tritorch"
-    )
-    return os.fspath(Path(cache, "text"))
+    return os.fspath(cache_folder() / "text")
 
 
 class TextDataset(IterableDataset):

@@ -14,8 +14,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from tritorch.runtime.files import whole_file
 from tritorch.utils.download import fetch
-from tritorch.utils.files import whole_file
 
 
 def calculate_md5(fpath, chunk_size=1024 * 1024):

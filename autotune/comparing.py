@@ -1,0 +1,68 @@
+"""Results against the reference: small ones whole, of large ones evenly spaced pieces, and every element for NaN."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tritorch.runtime import transfer
+from tritorch.validation import difference
+
+WHOLE = 1 << 22  # elements compared whole
+PIECES, PIECE = 64, 1 << 14  # of larger results: that many stretches of so many elements, the first and the last too
+
+
+class Truth:
+    """One result of the reference, and as much of it as is needed to compare others with it."""
+
+    def __init__(self, result):
+        result = np.asarray(result)
+        self.shape, self.size = result.shape, result.size
+        self.is_whole = self.size <= WHOLE or result.dtype.kind not in "fV"
+        if self.is_whole:
+            self.starts, self.kept = [0], [result]
+            return
+        flat = result.reshape(-1)
+        self.starts = [round(at * (self.size - PIECE) / (PIECES - 1)) for at in range(PIECES)]
+        self.kept = [flat[start : start + PIECE].copy() for start in self.starts]
+        nan = np.isnan(flat)
+        self.nan = nan if nan.any() else None
+
+    def compare(self, array, length):
+        """(largest difference in units of what is allowed, where); `length` is how many terms an element sums."""
+        mine = transfer.to_host(array)
+        if self.is_whole or mine.shape != self.shape:
+            return self._whole(mine, length)
+        flat = mine.reshape(-1)
+        worst, where = self._stray_nan(flat)
+        for start, true in zip(self.starts, self.kept, strict=True):
+            error, text = difference(flat[start : start + PIECE], true, length=length)
+            if error > worst:
+                worst, where = error, f"{text}, counted from element {start} of {self.size} in a row"
+        return worst, where
+
+    def _whole(self, mine, length):
+        if mine.shape != self.shape:
+            return float("inf"), f"shape {mine.shape}, the reference has {self.shape}"
+        return difference(mine, self.kept[0], length=length)
+
+    def _stray_nan(self, flat):
+        """Where the result is NaN and the reference is not: what was never written shows by it."""
+        for start in range(0, self.size, WHOLE):
+            wrong = np.isnan(flat[start : start + WHOLE])
+            if self.nan is not None:
+                wrong &= ~self.nan[start : start + WHOLE]
+            if wrong.any():
+                return float("inf"), f"NaN at element {start + int(wrong.argmax())} of {self.size} in a row"
+        return 0.0, ""
+
+
+def compare_all(truths, results, length):
+    """The worst of several results."""
+    if len(results) != len(truths):
+        return float("inf"), f"{len(results)} results, the reference has {len(truths)}"
+    worst, where = 0.0, ""
+    for number, (truth, mine) in enumerate(zip(truths, results, strict=True)):
+        error, text = truth.compare(mine, length)
+        if error > worst:
+            worst, where = error, f"result {number}: {text}" if len(truths) > 1 else text
+    return worst, where
