@@ -41,7 +41,7 @@ def _in_lines(COLUMNS, width):
 
 def _filled(ROWS, COLUMNS, count):
     """No more rows than there are, but for a block that fills a few warps."""
-    return max(next_power_of_2(count) * COLUMNS, 256) >= ROWS * COLUMNS
+    return ROWS * COLUMNS <= max(next_power_of_2(count) * COLUMNS, 256)
 
 
 RUN_SPACE = Space(

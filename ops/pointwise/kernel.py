@@ -44,7 +44,7 @@ def block_space(least=2, most=32):
         return 32 * least * num_warps <= BLOCK <= 32 * most * num_warps
 
     def filled(BLOCK, count):
-        return max(next_power_of_2(count), 256) >= BLOCK
+        return BLOCK <= max(next_power_of_2(count), 256)
 
     return Space(
         BLOCK=powers(32 * least, 256 * most, default=256 * least), num_warps=warps(1, 8), where=(shared_out, filled)

@@ -35,7 +35,7 @@ def _shared_out(BLOCK, num_warps):
 
 def _filled(BLOCK, count):
     """No larger than what there is."""
-    return max(next_power_of_2(count), 1024) >= 4 * BLOCK
+    return 4 * BLOCK <= max(next_power_of_2(count), 1024)
 
 
 DRAW = Space(BLOCK=powers(32, 2048, default=256), num_warps=warps(1, 8), where=(_shared_out, _filled))

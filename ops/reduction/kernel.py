@@ -17,8 +17,7 @@ from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bit
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.runtime import tl
 
-_LEAST = 128  # elements of a tile, if there are so many: four for each thread of a warp
-_MOST_SPLITS = 1024  # of a row
+LEAST = 128  # elements of a tile, if there are so many: four for each thread of a warp
 
 
 def reduce_default(device, *, rows, columns, along):
@@ -31,13 +30,13 @@ def reduce_default(device, *, rows, columns, along):
     if along:
         width = min(next_power_of_2(columns), 4096)
         height = min(next_power_of_2(rows), max(2048 // width, 1), 256)
-        while height > 1 and height * width > _LEAST and cdiv(rows, height) < 2 * device.sms:
+        while height > 1 and height * width > LEAST and cdiv(rows, height) < 2 * device.sms:
             height //= 2
     else:
         height = min(next_power_of_2(rows), 128)
         width = min(next_power_of_2(columns), 2048 // height)
     splits = 1
-    while splits < _MOST_SPLITS and cdiv(rows, height) * splits < 2 * device.sms and columns > 4 * width * splits:
+    while splits < 1024 and cdiv(rows, height) * splits < 2 * device.sms and columns > 4 * width * splits:
         splits *= 2
     warps = 8 if width * height > 2048 else 4 if width * height > 256 else 1
     return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": warps}
@@ -49,10 +48,13 @@ def _shared_out(ROWS, COLUMNS, num_warps):
     return each <= 32 and (num_warps == 1 or each >= (4 if num_warps <= 4 else 8))
 
 
-def _needed(ROWS, COLUMNS, rows, columns):
-    """No larger than what there is, and no smaller than a warp's."""
+# Conditions look at sizes by the next power of two, which all sizes of a bucket have in common.
+
+
+def needed(ROWS, COLUMNS, rows, columns):
+    """A tile no larger than what there is, and no smaller than a warp's."""
     height, width = next_power_of_2(rows), next_power_of_2(columns)
-    return height >= ROWS and width >= COLUMNS and min(height * width, _LEAST) <= ROWS * COLUMNS
+    return ROWS <= height and COLUMNS <= width and ROWS * COLUMNS >= min(height * width, LEAST)
 
 
 def in_lines(ROWS, COLUMNS, rows, columns, along):
@@ -61,17 +63,18 @@ def in_lines(ROWS, COLUMNS, rows, columns, along):
     return length >= min(next_power_of_2(size), 32)
 
 
-def _split_where_few(ROWS, COLUMNS, SPLITS, rows, columns, device):
-    """Where there are too few programs for the GPU, rows are split until there are one to four for each SM."""
-    programs = cdiv(rows, ROWS) * SPLITS
-    if SPLITS > 1 and (programs >= 4 * device.sms or columns <= 2 * COLUMNS * SPLITS):
+def split_where_few(ROWS, COLUMNS, SPLITS, rows, columns, device):
+    """Rows are split where there are too few programs for the GPU, until there are two to eight for each SM."""
+    programs = max(next_power_of_2(rows) // ROWS, 1) * SPLITS
+    blocks = next_power_of_2(columns) // (COLUMNS * SPLITS)
+    if SPLITS > 1 and (programs >= 8 * device.sms or blocks < 4):
         return False
-    return programs >= device.sms or SPLITS == _MOST_SPLITS or columns <= 4 * COLUMNS * SPLITS
+    return programs >= 2 * device.sms or blocks <= 4
 
 
 REDUCE_SPACE = Space(
-    ROWS=powers(1, 256), COLUMNS=powers(1, 8192), SPLITS=powers(1, _MOST_SPLITS, default=1), num_warps=warps(1, 16),
-    where=(_shared_out, _needed, in_lines, _split_where_few),
+    ROWS=powers(1, 256), COLUMNS=powers(1, 8192), SPLITS=powers(1, 1024, default=1), num_warps=warps(1, 16),
+    where=(_shared_out, needed, in_lines, split_where_few),
 )  # fmt: skip
 
 

@@ -15,14 +15,10 @@ import numpy as np
 from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
-from tritorch.ops.reduction.kernel import in_lines
+from tritorch.ops.reduction.kernel import LEAST, in_lines, needed, split_where_few
 from tritorch.runtime import tl
 
 _INT64 = np.dtype(np.int64)
-
-
-_LEAST = 64  # elements of a tile, if there are so many: two for each thread of a warp
-_MOST_SPLITS = 512  # of a row
 
 
 def scan_default(device, *, rows, columns, along):
@@ -34,11 +30,11 @@ def scan_default(device, *, rows, columns, along):
         return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": 4}
     width = min(next_power_of_2(columns), 1024 if along else 32)
     height, lowest = min(next_power_of_2(rows), 1024 // width, 256), 1 if along else 32
-    while height > lowest and height * width > _LEAST and cdiv(rows, height) < 2 * device.sms:
+    while height > lowest and height * width > LEAST and cdiv(rows, height) < 2 * device.sms:
         height //= 2
-    width = min(next_power_of_2(columns), max(width, _LEAST // height))
+    width = min(next_power_of_2(columns), max(width, LEAST // height))
     splits = 1
-    while splits < _MOST_SPLITS and cdiv(rows, height) * splits < 2 * device.sms and columns > 4 * width * splits:
+    while splits < 512 and cdiv(rows, height) * splits < 2 * device.sms and columns > 4 * width * splits:
         splits *= 2
     return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": 4 if width * height > 256 else 1}
 
@@ -49,28 +45,14 @@ def _shared_out(ROWS, COLUMNS, num_warps):
     return each <= 16 and (num_warps == 1 or each >= 2)
 
 
-def _needed(ROWS, COLUMNS, rows, columns):
-    """No larger than what there is, and no smaller than a warp's."""
-    height, width = next_power_of_2(rows), next_power_of_2(columns)
-    return height >= ROWS and width >= COLUMNS and min(height * width, _LEAST) <= ROWS * COLUMNS
-
-
 def _carried_seldom(COLUMNS, columns):
     """A block waits for the one before it, so that narrow ones make long chains."""
-    return min(next_power_of_2(columns), 32) <= COLUMNS
-
-
-def _split_where_few(ROWS, COLUMNS, SPLITS, rows, columns, device):
-    """Where there are too few programs for the GPU, rows are cut until there are one to four for each SM."""
-    programs = cdiv(rows, ROWS) * SPLITS
-    if SPLITS > 1 and (programs >= 4 * device.sms or columns <= 2 * COLUMNS * SPLITS):
-        return False
-    return programs >= device.sms or SPLITS == _MOST_SPLITS or columns <= 4 * COLUMNS * SPLITS
+    return COLUMNS >= min(next_power_of_2(columns), 32)
 
 
 SCAN_SPACE = Space(
-    ROWS=powers(1, 256), COLUMNS=powers(1, 4096), SPLITS=powers(1, _MOST_SPLITS, default=1), num_warps=warps(1, 8),
-    where=(_shared_out, _needed, in_lines, _carried_seldom, _split_where_few),
+    ROWS=powers(1, 256), COLUMNS=powers(1, 4096), SPLITS=powers(1, 512, default=1), num_warps=warps(1, 8),
+    where=(_shared_out, needed, in_lines, _carried_seldom, split_where_few),
 )  # fmt: skip
 
 

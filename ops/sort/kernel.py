@@ -41,13 +41,14 @@ def _shared_out(ROWS, COLUMNS, num_warps):
 
 def _needed(ROWS, COLUMNS, rows, columns):
     """No more than twice as wide as a row, and no more rows than there are, but for a block that fills a few warps."""
-    lines = next_power_of_2(rows * cdiv(columns, COLUMNS))
-    return max(2 * next_power_of_2(columns), 32) >= COLUMNS and max(lines * COLUMNS, 512) >= ROWS * COLUMNS
+    width = next_power_of_2(columns)
+    lines = next_power_of_2(rows) * max(width // COLUMNS, 1)
+    return COLUMNS <= max(2 * width, 32) and ROWS * COLUMNS <= max(lines * COLUMNS, 512)
 
 
 def _whole_where_it_can(COLUMNS, columns):
     """A row that fits a block is not merged from several small ones."""
-    return min(next_power_of_2(columns), 128) <= COLUMNS
+    return COLUMNS >= min(next_power_of_2(columns), 128)
 
 
 SORT_SPACE = Space(
