@@ -61,6 +61,10 @@ class Full(Creation):
         yield (0, 3), 2.5, np.dtype(np.float32)
         yield (1025,), -0.1, np.dtype(np.float64)
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return (M, N), 1.5, draw.dtype
+
 
 @kernel(space=block_space(), default=pointwise_default)
 def _arange(
@@ -105,3 +109,7 @@ class Arange(Creation):
         yield 3, -2, 1025, np.dtype(np.int32)
         yield 0.5, 0.25, 7, np.dtype(np.float32)
         yield 0, 1, 0, np.dtype(np.float32)
+
+    @staticmethod
+    def sized(draw, N=1 << 24):
+        return 0, 1, N, draw.dtype

@@ -186,6 +186,11 @@ class EmbeddingBag(Op):
         yield draw(5, 3), draw.integers(0, 5, 0), np.array([0, 0]), None, 2, False, -1, False
         yield draw(5, 3), draw.integers(0, 5, 0), np.array([], np.int64), None, 0, False, -1, False
 
+    @staticmethod
+    def sized(draw, V=50304, D=768, bags=8192, length=16):
+        indices = draw.integers(0, V, bags * length)
+        return draw(V, D), indices, np.arange(bags) * length, None, bags, False, -1, False
+
 
 class EmbeddingBagMax(Op):
     """For each bag the largest elements of weight[indices], zero without any; and which row each is from, or -1."""
@@ -219,6 +224,10 @@ class EmbeddingBagMax(Op):
             yield draw.apart(5, 3), draw.integers(0, 5, 9), np.array([0, 3, 3, 4]), 4, padding
         yield draw.apart(6, 33), draw.integers(0, 6, 40, dtype=np.int32), np.arange(0, 40, 2), 19, -1
         yield draw.apart(5, 3), draw.integers(0, 5, 0), np.array([0, 0]), 2, -1
+
+    @staticmethod
+    def sized(draw, V=50304, D=768, bags=8192, length=16):
+        return draw(V, D), draw.integers(0, V, bags * length), np.arange(bags) * length, bags, -1
 
 
 @kernel

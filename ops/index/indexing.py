@@ -250,6 +250,10 @@ class Index(Op):
         yield draw(5, 3), (0,), draw.integers(0, 5, 0)
         yield draw(5), (0,), draw.integers(0, 5, dtype=np.int32)
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096, K=4096):
+        return draw(M, N), (0,), draw.integers(0, M, K)
+
 
 class IndexPut(Op):
     """input with `values`, broadcast, written or (accumulate) added at the given positions of the dimensions `dims`.
@@ -319,3 +323,7 @@ class IndexPut(Op):
         yield draw(5, 3, 4), draw(3, 3), False, (0, 2), np.array([0, 4, 1]), np.array([1, 1, 3])
         yield draw(2100), draw(3000), True, (0,), draw.integers(0, 2100, 3000)
         yield draw(5, 3), draw(0, 3), True, (0,), draw.integers(0, 5, 0)
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096, K=4096):
+        return draw(M, N), draw(K, N), True, (0,), draw.integers(0, M, K)

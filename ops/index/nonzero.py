@@ -93,3 +93,7 @@ class Nonzero(Op):
         yield (draw.booleans(0, 3),)
         yield (np.asarray(True),)
         yield (np.zeros(9, np.float32),)
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return (draw.booleans(M, N),)

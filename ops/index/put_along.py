@@ -76,3 +76,7 @@ class PutAlong(Op):
         yield draw(3, 1, 5), draw.integers(0, 4, 3, 1, 5), 1, 4
         yield draw(1, 7), draw.integers(0, 9, 1, 7), 0, 9
         yield draw(7, 1), draw.integers(0, 1025, 7, 1), 1, 1025
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, 1), draw.integers(0, N, M, 1), 1, N

@@ -160,6 +160,14 @@ class Step(Op, abstract=True):
         size = len(tensors) // kinds
         return [tensors[at * size : (at + 1) * size] for at in range(kinds)]
 
+    @classmethod
+    def sized(cls, draw, N=1 << 22, tensors=8):
+        """The options of the first sample, with `tensors` parameters of N elements."""
+        sample = next(iter(cls.samples(draw)))
+        options = sample[: len(cls.names)]
+        largest = [max(each, key=np.size) for each in cls.lists(sample, cls.plan(*options).present)]
+        return *options, *[np.resize(each, N) for each in largest for _ in range(tensors)]
+
     @staticmethod
     def with_absent(lists, present):
         """The lists with one of None for each state that is not there."""

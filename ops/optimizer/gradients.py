@@ -126,6 +126,10 @@ class Unscale(Op):
         yield 2.0**-16, none.copy(), *[draw(3) for _ in range(AT_ONCE + 1)]
         yield 3.0, np.ones(1, np.float32), draw(2)
 
+    @staticmethod
+    def sized(draw, N=1 << 22, tensors=8):
+        return 0.5, np.zeros(1, np.float32), *[draw(N) for _ in range(tensors)]
+
 
 # ------------------------------------------------------------------------------------------------- the norm
 
@@ -232,6 +236,10 @@ class TotalNorm(Op):
         yield 2.0, *[draw(3) for _ in range(AT_ONCE + 1)]
         yield 2.0, draw(0)
 
+    @staticmethod
+    def sized(draw, N=1 << 22, tensors=8):
+        return 2.0, *[draw(N) for _ in range(tensors)]
+
 
 # ------------------------------------------------------------------------------------------------- scaling
 
@@ -281,3 +289,7 @@ class ScaleTensors(Op):
         yield np.asarray(0.5, np.float32), draw(5, 7), draw(1025), draw(), draw(0, 3)
         yield np.asarray(0.3, np.float32), draw(7, 4).T
         yield np.asarray(2.0, np.float32), *[draw(3) for _ in range(AT_ONCE + 1)]
+
+    @staticmethod
+    def sized(draw, N=1 << 22, tensors=8):
+        return np.asarray(0.5, np.float32), *[draw(N) for _ in range(tensors)]

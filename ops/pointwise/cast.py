@@ -102,6 +102,10 @@ class Cast(Op):
         yield draw.booleans(9), np.dtype(np.float32)
         yield np.asarray(draw.uniform(-3, 3)), np.dtype(np.int64)
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), np.dtype(np.float16 if draw.dtype == np.float32 else np.float32)
+
 
 class Clone(Op):
     """The elements in contiguous memory of their own."""
@@ -129,6 +133,10 @@ class Clone(Op):
         yield (draw(6, 4).T,)
         yield (np.broadcast_to(draw(3, 1), (3, 4)),)
         yield (draw.booleans(9)[::-2],)
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return (draw(M, N).T,)
 
 
 @export("clone", "Tensor.clone")
@@ -180,6 +188,10 @@ class OverwrittenBy(Op):
         yield draw(5, 7), np.asarray(draw())
         yield draw(5, 7).astype(np.float64), draw(5, 7)
         yield draw.integers(0, 5, 5, 7), draw.uniform(-3, 3, 5, 7)
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), draw(N)
 
 
 def _expand(source, shape):

@@ -128,6 +128,17 @@ class Pointwise(Op, abstract=True):
         broadcast_shape(cls.op_name, *[each.shape for each in arrays if hasattr(each, "shape")])
 
     @classmethod
+    def sized(cls, draw, M=4096, N=4096):
+        """The elements of a sample again and again, so that they are in the formula's domain."""
+
+        def elements(sample):
+            arrays = [each for each in sample if isinstance(each, np.ndarray)]
+            return sum(each.size for each in arrays if each.dtype == draw.dtype), sum(each.size for each in arrays)
+
+        largest = max(cls.samples(draw), key=elements)
+        return tuple([np.resize(each, (M, N)) if isinstance(each, np.ndarray) else each for each in largest])
+
+    @classmethod
     def _host_by_rule(cls, arrays):
         compute, result = cls.promoted(arrays)
         cast = [as_computed(each, compute) for each in arrays]

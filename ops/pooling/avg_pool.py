@@ -182,6 +182,10 @@ class AvgPool(Op):
         yield draw.integers(-9, 9, 2, 3, 6, 6), (2, 2), (2, 2), (1, 1), False, False, None
         yield draw.integers(-9, 9, 2, 3, 6, 6), (2, 2), (2, 2), (0, 0), False, True, -3
 
+    @staticmethod
+    def sized(draw, N=32, C=64, H=112, W=112, R=3, S=3, stride=2, padding=1):
+        return draw(N, C, H, W), (R, S), (stride,) * 2, (padding,) * 2, False, True, None
+
 
 def means():
     """Shapes with (kernel, stride, padding, ceil_mode, with_padding, divisor) for the samples."""
@@ -290,3 +294,8 @@ class AvgPoolBackward(Op):
             window, stride, padding, ceil_mode, _, _ = rest
             places = places_of(shape[2:], window, stride, padding, (1,) * len(window), ceil_mode)
             yield draw(*shape[:2], *places), shape[2:], *rest
+
+    @staticmethod
+    def sized(draw, N=32, C=64, H=112, W=112, R=3, S=3, stride=2, padding=1):
+        rest = (R, S), (stride,) * 2, (padding,) * 2
+        return draw(N, C, *places_of((H, W), *rest, (1, 1), False)), (H, W), *rest, False, True, None

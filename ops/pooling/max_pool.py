@@ -169,6 +169,10 @@ class MaxPool(Op):
         yield draw.apart(5, 3, 6, 2).transpose(3, 1, 0, 2), (2, 3), (1, 2), (1, 1), (1, 1), False
         yield draw.integers(0, 3, 2, 3, 6, 6), (2, 2), (2, 2), (0, 0), (1, 1), False  # equal elements: the first
 
+    @staticmethod
+    def sized(draw, N=32, C=64, H=112, W=112, R=3, S=3, stride=2, padding=1):
+        return draw(N, C, H, W), (R, S), (stride,) * 2, (padding,) * 2, (1, 1), False
+
 
 def pools():
     """Shapes with (kernel, stride, padding, dilation, ceil_mode) for the samples."""
@@ -295,3 +299,15 @@ class MaxPoolBackward(Op):
         for shape, rest in pools():
             _, indices = MaxPool.reference(draw.apart(*shape), *rest)
             yield draw(*indices.shape), indices, shape[2:], *rest[:-1]
+
+    @staticmethod
+    def sized(draw, N=32, C=64, H=112, W=112, R=3, S=3, stride=2, padding=1):
+        rest = (R, S), (stride,) * 2, (padding,) * 2, (1, 1)
+        taps = []
+        for size, places, window in zip((H, W), places_of((H, W), *rest, False), (R, S), strict=True):
+            first = np.arange(places) * stride - padding
+            taps.append((np.maximum(first, 0), np.minimum(first + window, size)))
+        (top, bottom), (left, right) = taps
+        shape = N, C, len(top), len(left)
+        rows = top[:, None] + draw.integers(0, 1 << 16, *shape) % (bottom - top)[:, None]
+        return draw(*shape), rows * W + left + draw.integers(0, 1 << 16, *shape) % (right - left), (H, W), *rest

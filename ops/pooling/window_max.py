@@ -148,6 +148,12 @@ class WindowMax(Op):
         yield draw.integers(0, 2, 2, 40, 1, 1, 40), _evenly((1, 1, 40), (1, 1, 17)), (1, 1, 17), (1, 1, 4)
         yield draw.apart(0, 2, 1, 4, 4), _evenly((1, 4, 4), (1, 2, 2)), (1, 2, 2), (1, 2, 2)
 
+    @staticmethod
+    def sized(draw, N=32, C=64, H=56, W=56, P=7, Q=7):
+        bounds, places = _evenly((1, H, W), (1, P, Q)), (1, P, Q)
+        longest = [int(np.diff(each, axis=-1).max()) for each in np.split(bounds[0], np.cumsum(places)[:-1])]
+        return draw(N, C, 1, H, W), bounds, places, tuple(longest)
+
 
 def _evenly(image, places):
     return np.concatenate([evenly(*pair) for pair in zip(image, places, strict=True)])[None]

@@ -118,6 +118,10 @@ class Uniform(Creation):
         yield (0, 3), 0, 1, FLOATING[0], 0, 0
         yield (1025,), -0.1, 0.1, FLOATING[0], 1, 2**32 - 3
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return (M, N), 0, 1, draw.dtype, 3, 17
+
 
 FLOATING = tuple(np.dtype(kind) for kind in (np.float32, np.float64, np.float16, dtypes.bfloat16.numpy))
 
@@ -199,6 +203,10 @@ class Normal(Creation):
         yield (0, 3), 0, 1, FLOATING[0], 0, 0
         yield (1025,), 0.5, 0.1, FLOATING[1], 1, 2**32 - 3
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return (M, N), 0, 1, draw.dtype, 3, 17
+
 
 @kernel(space=DRAW, default=draw_default, key=("PAIRS",))
 def _integers(
@@ -263,6 +271,10 @@ class RandomIntegers(Creation):
         yield (33,), 0, 256, np.dtype(np.uint8), 1, 0
         yield (33,), 0, 10, np.dtype(np.float32), 1, 0
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return (M, N), 0, 1000, np.dtype(np.int64), 3, 17
+
 
 @kernel(space=DRAW, default=draw_default)
 def _bernoulli(
@@ -307,3 +319,7 @@ class Bernoulli(Op):
     def samples(draw):
         for shape in ((), (0, 3), (5, 7), (1025,)):
             yield draw.booleans(*shape).astype(draw.dtype), 3, 17
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw.uniform(0, 1, M, N), 3, 17

@@ -76,3 +76,7 @@ class Dropout(Op):
         yield draw(6, 4).T, 0.1, 1, 2**32 - 2
         yield draw(9)[::-2], 1.0, 1, 0
         yield draw(9), 0.0, 1, 0
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 0.5, 3, 17

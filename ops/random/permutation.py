@@ -102,6 +102,10 @@ class RandomPermutation(Creation):
             yield count, np.dtype(np.int64), 3, 17
         yield 100, np.dtype(np.float32), 2**63 + 1, 2**40
 
+    @staticmethod
+    def sized(draw, N=1 << 20):
+        return N, np.dtype(np.int64), 3, 17
+
 
 def _encipher(x, keys, left_bits, right_bits):
     left, right = x >> right_bits, x & np.uint32((1 << right_bits) - 1)

@@ -137,6 +137,10 @@ class GridSample(Op):
         yield draw(0, 3, 4, 5), draw.uniform(-1, 1, 0, 7, 2), "bilinear", "zeros", False
         yield image(1, 1, 12, 12) / 4, draw.uniform(-1.4, 1.4, 1, 1025, 2), "bilinear", "zeros", False
 
+    @staticmethod
+    def sized(draw, N=16, C=64, H=56, W=56, P=3136):
+        return draw(N, C, H, W), draw.uniform(-1, 1, N, P, 2), "bilinear", "zeros", False
+
 
 class GridSampleInputGradient(Op):
     """The gradient of GridSample by images of `shape`: shares of places, sorted by element and added in that order."""
@@ -185,6 +189,10 @@ class GridSampleInputGradient(Op):
         for input, grid, *rest in GridSample.samples(draw):
             yield draw.uniform(-0.3, 0.3, *input.shape[:2], grid.shape[1]), grid, input.shape, *rest
 
+    @staticmethod
+    def sized(draw, N=16, C=64, H=56, W=56, P=3136):
+        return draw(N, C, P), draw.uniform(-1, 1, N, P, 2), (N, C, H, W), "bilinear", "zeros", False
+
 
 class GridSampleGridGradient(Op):
     """The gradient of GridSample by the grid: how the weights of what is read change with each coordinate."""
@@ -225,6 +233,10 @@ class GridSampleGridGradient(Op):
     def samples(draw):
         for input, grid, *rest in GridSample.samples(draw):
             yield draw.uniform(-0.3, 0.3, *input.shape[:2], grid.shape[1]), input, grid, *rest
+
+    @staticmethod
+    def sized(draw, N=16, C=64, H=56, W=56, P=3136):
+        return draw(N, C, P), *GridSample.sized(draw, N, C, H, W, P)
 
 
 def _composed(grad, input, grid, by_input, by_grid, mode, padding, corners):

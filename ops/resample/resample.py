@@ -139,6 +139,11 @@ class Resample(Op):
         yield draw(3, 5, 12, 12), (tables.nearest(12, 24, 2.0, False),) * 2  # past a block of 1024
         yield draw.integers(0, 255, 2, 3, 5), (tables.nearest(5, 9, None, True),)
 
+    @staticmethod
+    def sized(draw, N=16, C=64, H=56, W=56, P=112, Q=112):
+        kind = np.float64 if draw.dtype == np.float64 else np.float32
+        return draw(N, C, H, W), tuple([tables.linear(*each, None, False, kind) for each in ((H, P), (W, Q))])
+
 
 def _along(x, axis, each):
     """One map along one axis."""

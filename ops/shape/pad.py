@@ -243,6 +243,10 @@ class Pad(Op):
             yield draw(*shape), widths, mode, 0
         yield draw.integers(0, 9, 3, 4)[:, ::-1], ((0, 0), (3, 2)), "reflect", 0
 
+    @staticmethod
+    def sized(draw, N=32, C=64, H=56, W=56, padding=1):
+        return draw(N, C, H, W), ((0, 0), (0, 0), *((padding, padding),) * 2), "constant", 0
+
 
 def borders():
     """Shapes, widths and modes for the samples."""
@@ -373,3 +377,8 @@ class PadBackward(Op):
         for shape, widths, mode in borders():
             yield draw(*padded_size(shape, widths)), shape, widths, mode
         yield draw(5, 9, 2).transpose(2, 0, 1), (2, 3, 4), ((0, 0), (1, 1), (2, 3)), "reflect"
+
+    @staticmethod
+    def sized(draw, N=32, C=64, H=56, W=56, padding=1):
+        widths = ((0, 0), (0, 0), *((padding, padding),) * 2)
+        return draw(N, C, H + 2 * padding, W + 2 * padding), (N, C, H, W), widths, "reflect"

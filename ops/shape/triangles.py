@@ -82,6 +82,10 @@ class Triangle(Op, abstract=True):
         yield draw.integers(0, 9, 1, 1), 1
         yield draw.booleans(3, 3), 0
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 0
+
     @classmethod
     def errors(cls, draw):
         """Vectors have no triangle."""

@@ -56,3 +56,7 @@ class CountEach(Op):
         yield draw.integers(-3, 12, 50, dtype=np.int32)[::-2], 9
         yield draw.integers(0, 250, 300, dtype=np.uint8), 1025
         yield draw.integers(0, 9, 0), 3
+
+    @staticmethod
+    def sized(draw, N=1 << 24, bins=256):
+        return draw.integers(0, bins, N), bins

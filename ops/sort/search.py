@@ -123,3 +123,7 @@ class FindPlace(Op):
         yield mixed, draw(2, 3), False, wide, np.argsort(mixed, 1)
         yield np.array([1, np.nan]).astype(draw.dtype), np.array([np.nan, 2]).astype(draw.dtype), False, wide, None
         yield draw(0), draw(3), False, wide, None
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096, S=65536):
+        return np.sort(draw(S)), draw(M, N), False, np.dtype(np.int64), None
