@@ -7,6 +7,7 @@ import inspect
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -202,11 +203,15 @@ def _is_all_ones(value):
 
 
 class _Held:
-    """A tensor's memory, gaps and all, on the host and on a device."""
+    """A tensor's memory, gaps and all, on the host and, when first asked for, on a device."""
 
-    def __init__(self, spec, memory, device):
-        self.spec, self.host, self.device = spec, memory, device
-        self.memory = transfer.from_host(memory, device)
+    def __init__(self, spec, host, device):
+        self.spec, self.host, self.device = spec, host, device
+
+    @cached_property
+    def memory(self):
+        """The memory on the device."""
+        return transfer.from_host(self.host, self.device)
 
     def view(self, memory):
         """The tensor's own elements in some memory of its kind."""
@@ -235,26 +240,33 @@ class OpCall(Call):
     def _drawn(self):
         problem, seed = self.problem, zlib.crc32(self.problem.name.encode())
         draw = Repeating(dtypes.NAMES[problem.dtype].numpy if problem.dtype != "none" else np.float32, seed)
-        if problem.sizes is None:
-            return _replaced(problem.arguments, lambda spec: self._held(spec, None, draw))
-        args = _made_by_sizes(self.op, draw, dict(problem.sizes))
-        return tuple(
-            self._held(spec_of(each, "an argument", values=False), each, draw) if isinstance(each, np.ndarray) else each
-            for each in args
-        )
+        if problem.sizes is not None:
+            args = _made_by_sizes(self.op, draw, dict(problem.sizes))
+            return tuple(self._holding(each) if isinstance(each, np.ndarray) else each for each in args)
+        found = _replaced(problem.arguments, lambda spec: self._held(spec, draw))
+        arrays = [made(each) for each in _on_host(found)]
+        for held, array, fit in zip(found, arrays, self.op.fitted(*arrays), strict=True):
+            if fit is not array:
+                held.view(held.host)[...] = fit
+        return found
 
-    def _held(self, spec, array, draw):
-        """Memory for a tensor, with the values of `array` or drawn ones."""
-        if array is not None and spec.strides is None and not spec.offset:
-            return _Held(spec, np.ascontiguousarray(array).reshape(-1), self.device)
-        room = spec.room[0]
-        memory = drawn(spec, (room,), draw) if not spec.unique and not spec.sorted else np.zeros(room, spec.numpy)
-        held = _Held(spec, memory, INTERPRETER)
-        if array is not None:
-            held.view(memory)[...] = array
-        elif spec.unique or spec.sorted:  # along the tensor's own last dimension, whatever lies between
-            held.view(memory)[...] = drawn(spec, spec.shape, draw)
-        return _Held(spec, memory, self.device)
+    def _held(self, spec, draw):
+        """Memory for a tensor, with drawn values."""
+        if spec.values is None and not spec.unique and not spec.sorted:
+            return _Held(spec, drawn(spec, (spec.room[0],), draw), self.device)
+        held = self._zeros(spec)  # an order is along the tensor's own last dimension, whatever lies between
+        values = drawn(spec, spec.shape, draw) if spec.values is None else np.reshape(spec.values, spec.shape)
+        held.view(held.host)[...] = values
+        return held
+
+    def _holding(self, array):
+        """Memory that has the values of an array and lies as it does."""
+        spec = spec_of(array, "an argument", values=False)
+        if spec.strides is None and not spec.offset:
+            return _Held(spec, array.reshape(-1), self.device)
+        held = self._zeros(spec)
+        held.view(held.host)[...] = array
+        return held
 
     def _zeros(self, spec):
         return _Held(spec, np.zeros(spec.room[0], spec.numpy), self.device)
@@ -296,7 +308,7 @@ class OpCall(Call):
         through for NaN; see comparing.py.
         """
         if self._truths is None:
-            sample = [made(each) for each in _replaced(self._arguments, lambda held: held.view(held.host), _Held)]
+            sample = [made(each) for each in _on_host(self._arguments)]
             truth = reference_in_float64(self.op, sample)
             truth = tuple(truth) if isinstance(truth, (tuple, list)) else (truth,)
             self._length = _summed(self.op, sample, truth, self.work)
@@ -312,6 +324,10 @@ def _summed(op, sample, truth, work):
     if issubclass(op, Scan) and sample[0].ndim:
         length = max(length, sample[0].shape[sample[1]])
     return length
+
+
+def _on_host(arguments):
+    return _replaced(arguments, lambda held: held.view(held.host), _Held)
 
 
 def _replaced(value, replace, kind=TensorSpec):
