@@ -151,6 +151,8 @@ def fact_text(name, value):
         return repr(value)
     if isinstance(value, dtypes.dtype):
         return value.name
+    if type(value).__module__.startswith("triton.language"):  # a dtype or a constexpr
+        return str(value)
     raise TypeError(f"fact {name!r} of a key is a {type(value).__name__}; it takes kernels, dtypes, numbers and texts")
 
 

@@ -78,7 +78,7 @@ def problem_from(found):
     return importlib.import_module(module).PROBLEM.from_json(found)
 
 
-_KINDS = {"op": "tritorch.autotune.op_problem", "kernel": "tritorch.autotune.tunable_problem"}
+_KINDS = {"op": "tritorch.autotune.op_problem", "kernel": "tritorch.autotune.kernel_problem"}
 
 
 def configs_asked(call):

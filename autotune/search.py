@@ -46,8 +46,8 @@ class Laboratory(Protocol):
     def finals(self, configs: Sequence[dict]) -> Sequence[Timing | None]:
         """Time configs turn by turn; None for one that did not come back."""
 
-    def noted(self, trials: Sequence[Trial]) -> None:
-        """Called when trials were entered, to keep them."""
+    def noted(self, trials: Sequence[Trial]) -> Iterable[Trial]:
+        """Keep trials that were just entered; gives the trials there are now, with those that others have made."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ class Search:
         self.trials[config_name(trial.config)] = trial
         self.entry.put(trial)
         self.new += 1
-        self.laboratory.noted([trial])
+        for each in self.laboratory.noted([trial]):
+            self.trials.setdefault(config_name(each.config), each)
 
     # ------------------------------------------------------------------------------------ what to try
 
@@ -311,23 +312,20 @@ class Search:
     # ------------------------------------------------------------------------------------ finals
 
     def _hold_finals(self):
-        """Measure the fastest few and the default turn by turn, unless that was done for the same ones."""
+        """Measure the fastest few and the default turn by turn, unless that was done for the same ones.
+
+        Those of earlier finals are measured again: their times were taken at another clock rate perhaps.
+        """
         if not self.effort.finalists:
             return
         usable = sorted((each for each in self.trials.values() if each.ok), key=lambda each: each.timing.p50)
-        chosen = {config_name(each.config): each for each in usable[: self.effort.finalists]}
-        best, default = self.entry.best(), self.trials.get(config_name(self.default))
-        for each in (best, default):
-            if chosen and each is not None and each.ok:
-                chosen.setdefault(config_name(each.config), each)
-        if len(chosen) < 2 or all(each.final for each in chosen.values()):
+        default = self.trials.get(config_name(self.default))
+        chosen = usable[: self.effort.finalists]
+        chosen += [each for each in usable if each not in chosen and (each.final is not None or each is default)]
+        if len(chosen) < 2 or all(each.final for each in chosen):
             return
-        timings = self.laboratory.finals([each.config for each in chosen.values()])
-        changed = [replace(each, final=timing) for each, timing in zip(chosen.values(), timings, strict=True)]
-        # Earlier finals were held at another time, perhaps at another clock rate.
-        changed += [
-            replace(each, final=None) for name, each in self.trials.items() if each.final and name not in chosen
-        ]
+        timings = self.laboratory.finals([each.config for each in chosen])
+        changed = [replace(each, final=timing) for each, timing in zip(chosen, timings, strict=True)]
         for each in changed:
             self.trials[config_name(each.config)] = each
             self.entry.put(each)

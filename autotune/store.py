@@ -305,14 +305,14 @@ def merged(there, ours):
         return ours
     mine = {config_name(each.config): each for each in ours.trials}
     adds = any(_weight(each) > _weight(mine.get(config_name(each.config))) for each in there.trials)
-    finished, problem, work = (getattr(ours, name) or getattr(there, name) for name in ("finished", "problem", "work"))
-    if not adds and (finished, problem, work) == (ours.finished, ours.problem, ours.work):
+    rest = {name: getattr(ours, name) or getattr(there, name) for name in ("finished", "space", "problem", "work")}
+    if not adds and all(value == getattr(ours, name) for name, value in rest.items()):
         return ours
     trials = {}
     for each in there.trials:  # in the order they were made: a tie goes to the earlier one
         other = mine.pop(config_name(each.config), None)
         trials[config_name(each.config)] = each if _weight(each) > _weight(other) else other
-    return replace(ours, trials=[*trials.values(), *mine.values()], finished=finished, problem=problem, work=work)
+    return replace(ours, trials=[*trials.values(), *mine.values()], **rest)
 
 
 def _weight(trial):

@@ -156,6 +156,7 @@ class Entry:
     finished   the effort of the last sweep that came to its end, "" while one is under way
     problem    the problem it was tuned on, by which any process can make it again
     work       of one call: {"flops": multiplications and additions, "bytes": moved at least, "roofline": seconds}
+    space      {knob: its values} when it was finished: what has been added since was not looked at
     """
 
     key: Key
@@ -163,6 +164,7 @@ class Entry:
     finished: str = ""
     problem: dict = field(default_factory=dict)
     work: dict = field(default_factory=dict)
+    space: dict = field(default_factory=dict)
 
     def find(self, config):
         """The trial of a config, or None."""
@@ -193,6 +195,7 @@ class Entry:
             "key": self.key.to_json(),
             "best": None if best is None else config_to_json(best.config),
             "finished": self.finished,
+            "space": self.space,
             "work": self.work,
             "problem": self.problem,
             "trials": [each.to_json() for each in self.trials],
@@ -207,6 +210,7 @@ class Entry:
             finished=str(found["finished"]),
             problem=dict(found["problem"]),
             work=dict(found["work"]),
+            space=dict(found["space"]),
         )
 
 

@@ -35,6 +35,8 @@ class TunableKernel(Kernel):
     bucket, and what else there is as it is. The first array is never None.
     """
 
+    exact: frozenset[str] = frozenset()  # names whose integers count as they are
+
     def __init__(self, fn, space, default, key=()):
         super().__init__(fn)
         self.space, self.default = space, default
@@ -56,7 +58,7 @@ class TunableKernel(Kernel):
 
     def key_for(self, arrays, known, policy=POLICIES[0]):
         """The Key of a launch: `known` are its sizes and facts by name."""
-        sizes = {name: value for name, value in known.items() if type(value) is int}
+        sizes = {name: value for name, value in known.items() if type(value) is int and name not in self.exact}
         return Key(
             kernel=self.kernel_name,
             source=source_hash(self),
@@ -184,15 +186,27 @@ def _generate(kernel):
     return defaults["config"]
 
 
-def kernel(fn=None, *, space=None, default=None, key=()):
+def kernel(fn=None, *, space=None, default=None, key=(), **tuning):
     """Make a Triton kernel of a function. With a space, `default(device, **sizes)` must give one config of it.
 
     `key` names what else, beside the default's sizes and the arrays' dtypes, decides which config can run and is best.
+    With `reference=`, `inputs=` and `grid=`, which say how it is tuned, the kernel asks for its config itself, see
+    `user_kernel.SelfTuned`; the default may be left out then and is that of each knob.
     """
     if fn is not None:
         return Kernel(fn)
     if space is None:
+        if tuning:
+            raise TypeError(f"kernel(): {', '.join(f'{name}=' for name in tuning)} without space= has no meaning")
         return Kernel
+    space = space if isinstance(space, Space) else Space(**space)
+    if tuning:
+        from tritorch.autotune.user_kernel import SelfTuned
+
+        return lambda function: SelfTuned(function, space, default, key, **tuning)
     if default is None:
-        raise TypeError("a kernel with a space needs a default config by formula: nothing must be tuned to run")
-    return lambda function: TunableKernel(function, space if isinstance(space, Space) else Space(**space), default, key)
+        raise TypeError(
+            "kernel(): a kernel with a space needs default=, a config by formula: nothing must be tuned to run. Only "
+            "where reference= and inputs= say how it is tuned may it be left out"
+        )
+    return lambda function: TunableKernel(function, space, default, key)

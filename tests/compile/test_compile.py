@@ -188,7 +188,7 @@ class Recorder:
         from tritorch.runtime.cuda import driver, stream
 
         self.core, self.launches = self, []
-        properties = driver.DeviceProperties("pretended", 9, 0, 0, 132, 49152, 232448, 2048, 32, 0)
+        properties = driver.DeviceProperties("pretended", 9, 0, 0, 132, 49152, 232448, 2048, 32, 0, 0, 0, 0)
         monkeypatch.setattr(driver, "properties", lambda index: properties)
         monkeypatch.setattr(stream, "current_stream", lambda index: self)
         monkeypatch.setattr(launcher.Entry, "_load", lambda entry, compiled, driver: "the kernel")

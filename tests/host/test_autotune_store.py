@@ -249,7 +249,7 @@ def test_eight_processes_save_at_once(store, tmp_path):
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-        )  # fmt: skip
+        )
         for rank in range(8)
     ]
     assert all(each.stdout.readline() == "ready\n" for each in writers)

@@ -8,8 +8,9 @@ import pytest
 from tritorch.ops.base import TABLE
 from tritorch.ops.host_op import HostOp
 from tritorch.ops.index import gathering, scatter_reductions
-from tritorch.runtime import debug, strides, transfer
+from tritorch.runtime import debug
 from tritorch.runtime.device import INTERPRETER
+from tritorch.runtime.guarded import guarded_memory
 from tritorch.runtime.interpreter.run import KernelError
 from tritorch.runtime.interpreter.scope import scope
 from tritorch.runtime.kernel import Kernel, recording_launches
@@ -19,56 +20,11 @@ from tritorch.validation import call_on, check_op, on_device, samples_of
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
 
-PADDING = 4096  # bytes on each side of a buffer
-CANARY = 0xFF  # a NaN in every floating dtype, so that what is read by mistake or left unset shows in the numbers
-
-
-class Guarded:
-    """Makes arrays in buffers with canaries on both sides, and looks after them."""
-
-    def __init__(self):
-        self.buffers = []
-        self.inputs = []
-
-    def memory(self, nbytes):
-        """A buffer of canaries, and where its inside starts."""
-        buffer = np.full(nbytes + 2 * PADDING, CANARY, np.uint8)
-        self.buffers.append((buffer, nbytes))
-        return buffer
-
-    def empty(self, shape, dtype):
-        """In the place of np.empty."""
-        shape, dtype = (shape,) if isinstance(shape, int) else tuple(shape), np.dtype(dtype)
-        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        return np.ndarray(shape, dtype, self.memory(nbytes).data, PADDING)
-
-    def mirror(self, array, device):
-        """In the place of transfer.mirror: a copy with the same strides, and canaries in its gaps."""
-        low, high = strides.extent(array.shape, array.strides, array.itemsize)
-        buffer = self.memory(high - low)
-        copy = np.ndarray(array.shape, array.dtype, buffer.data, PADDING - low, array.strides)
-        copy[...] = array
-        self.inputs.append((buffer, buffer.copy()))
-        return copy
-
-    def broken(self):
-        """How many buffers were written beside."""
-        return sum(
-            not ((buffer[:PADDING] == CANARY).all() and (buffer[PADDING + nbytes :] == CANARY).all())
-            for buffer, nbytes in self.buffers
-        )
-
-    def changed(self):
-        """How many inputs are not what they were, gaps and all."""
-        return sum(not np.array_equal(buffer, before) for buffer, before in self.inputs)
-
 
 @pytest.fixture
-def guarded(monkeypatch):
-    guarded = Guarded()
-    monkeypatch.setattr(transfer, "empty_on_host", guarded.empty)
-    monkeypatch.setattr(transfer, "mirror", guarded.mirror)
-    return guarded
+def guarded():
+    with guarded_memory() as guarded:
+        yield guarded
 
 
 @pytest.mark.parametrize("name", sorted(TABLE))

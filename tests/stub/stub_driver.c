@@ -57,7 +57,10 @@ DRIVER cuDeviceGetAttribute(int *value, int attribute, int device) {
     case 5: case 6: case 7: *value = attribute == 5 ? 2147483647 : 65535; break;  // grid
     case 8: *value = 49152; break;        // shared memory per block
     case 10: *value = 32; break;          // warp size
+    case 13: *value = 1980000; break;     // clock, kHz
     case 16: *value = 132; break;         // multiprocessors
+    case 36: *value = 3201000; break;     // memory's clock, kHz
+    case 37: *value = 6144; break;        // memory's bus, bits
     case 38: *value = 50 << 20; break;    // L2 cache
     case 39: *value = 2048; break;        // threads per multiprocessor
     case 75: *value = 9; break;           // capability, major

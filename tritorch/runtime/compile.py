@@ -15,6 +15,8 @@ from tritorch.runtime.specialise import specialise
 # What one block may use, by compute capability, after opting in: for compile tests on machines without that GPU.
 SHARED_MEMORY = {80: 163 * 1024, 86: 99 * 1024, 89: 99 * 1024, 90: 227 * 1024, 100: 227 * 1024, 120: 99 * 1024}
 
+_COMPILING = "while compiling kernel"  # how the note begins that an exception of the compiler gets
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -53,8 +55,13 @@ def compile_values(kernel, values, options, capability):
         try:
             return triton_compile(source, target=target, options=chosen)
         except Exception as error:
-            error.add_note(f"while compiling kernel {kernel.__name__} for sm_{capability} with {chosen}")
+            error.add_note(f"{_COMPILING} {kernel.__name__} for sm_{capability} with {chosen}")
             raise
+
+
+def refused_by_compiler(error):
+    """Whether an exception came from compiling a kernel."""
+    return any(each.startswith(_COMPILING) for each in getattr(error, "__notes__", ()))
 
 
 def resources(compiled):

@@ -37,6 +37,11 @@ def set_launch_watcher(function):
     return _set_hook("around", function)
 
 
+def is_diverted():
+    """Whether launches go to a hook in the place of the driver."""
+    return "instead" in _hooks
+
+
 def _set_hook(kind, function):
     before = _hooks.pop(kind, None)
     if function is not None:

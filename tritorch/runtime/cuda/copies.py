@@ -99,10 +99,16 @@ def download_view(source):
     low, high = strides.extent(source.shape, source.strides, source.itemsize)
     if not source.size or high - low > 2 * source.nbytes:
         return None
-    reach = np.empty(high - low, np.uint8)
-    _fetch(source.pointer + low, reach, source.device.index).synchronize()
+    reach = fetch_bytes(source.pointer + low, high - low, source.device.index)
     first = reach[-low : -low + source.itemsize].view(source.dtype)
     return np.ascontiguousarray(as_strided(first, source.shape, source.strides)).reshape(source.shape)
+
+
+def fetch_bytes(pointer, nbytes, index):
+    """Bytes of a GPU's memory as a NumPy array, after waiting for the current stream."""
+    found = np.empty(nbytes, np.uint8)
+    _fetch(pointer, found, index).synchronize()
+    return found
 
 
 def _fetch(pointer, destination, index):

@@ -77,6 +77,11 @@ def why_not():
     return _probe()[1]
 
 
+def context_lost():
+    """Whether a fatal error has made the driver useless in this process."""
+    return _fatal is not None
+
+
 def in_bad_fork():
     """Whether this process was forked from one that had initialised CUDA."""
     return _forked
@@ -277,6 +282,9 @@ class DeviceProperties:
     max_threads_per_multi_processor: int
     warp_size: int
     L2_cache_size: int
+    clock_rate: int  # kHz, at most
+    memory_clock_rate: int  # kHz
+    memory_bus_width: int  # bits
 
     @property
     def capability(self):
@@ -329,4 +337,7 @@ def _properties(index):
         max_threads_per_multi_processor=attribute(which.CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR),
         warp_size=attribute(which.CU_DEVICE_ATTRIBUTE_WARP_SIZE),
         L2_cache_size=attribute(which.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE),
+        clock_rate=attribute(which.CU_DEVICE_ATTRIBUTE_CLOCK_RATE),
+        memory_clock_rate=attribute(which.CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE),
+        memory_bus_width=attribute(which.CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH),
     )

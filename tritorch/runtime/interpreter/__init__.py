@@ -14,6 +14,10 @@ class _State(threading.local):
 state = _State()
 
 
+class KernelError(RuntimeError):
+    """An exception inside an interpreted kernel, with the kernel's name and the program that raised it."""
+
+
 def interpret(kernel, grid, args, keywords):
     """Run every program of `grid` of a materialised kernel on arrays of the host, in place."""
     from tritorch.runtime.interpreter import run

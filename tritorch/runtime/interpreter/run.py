@@ -8,13 +8,10 @@ import numpy as np
 from triton.runtime import interpreter as stock
 
 from tritorch.runtime.binding import binder_of, checked_grid
+from tritorch.runtime.interpreter import KernelError as KernelError
 from tritorch.runtime.interpreter.arguments import convert
 from tritorch.runtime.interpreter.rewrite import body_of
 from tritorch.runtime.interpreter.scope import scope
-
-
-class KernelError(RuntimeError):
-    """An exception inside an interpreted kernel, with the kernel's name and the program that raised it."""
 
 
 def interpret(kernel, grid, args, keywords):

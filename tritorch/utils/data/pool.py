@@ -11,9 +11,10 @@ import time
 import weakref
 from multiprocessing.connection import wait
 
+from tritorch.runtime.processes import interrupts_blocked
 from tritorch.utils.data import placement, transport
 from tritorch.utils.data.sealed import Sealed
-from tritorch.utils.data.worker import Plan, interrupts_blocked, run_worker
+from tritorch.utils.data.worker import Plan, run_worker
 
 LIVENESS_SECONDS = 2.0  # how often to look for dead workers while nothing arrives
 GRACE_SECONDS = 5.0  # for the sample a worker is reading when it is told to stop

@@ -27,8 +27,9 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection, wait
 
 import tritorch
+from tritorch.runtime.processes import interrupts_blocked, set_signals
 from tritorch.utils.data import placement, transport
-from tritorch.utils.data.worker import PARENT_CHECK_SECONDS, Plan, interrupts_blocked, run_worker, set_signals
+from tritorch.utils.data.worker import PARENT_CHECK_SECONDS, Plan, run_worker
 
 END_SECONDS = 1.0
 MEMBERS = 64  # of a list of objects: transforms and joined datasets, not samples

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import gc
 import os
 import pickle
 import queue
 import random
-import signal
 import threading
 import traceback
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ import numpy as np
 
 import tritorch
 from tritorch.runtime.device import CPU
+from tritorch.runtime.processes import set_signals
 from tritorch.utils.data import transport
 from tritorch.utils.data.fetch import make_fetcher
 from tritorch.utils.data.progress import Watch
@@ -117,27 +116,6 @@ def run_worker(connection, plan, worker):
             _work(connection, inbox, plan, worker)
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)  # the main process is gone, or no longer wants anything
-
-
-def set_signals():
-    """Ctrl-C is for the main process, which ends its workers; SIGTERM ends a worker whatever the main process does."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
-
-
-@contextlib.contextmanager
-def interrupts_blocked():
-    """Hold Ctrl-C back while workers start: they inherit this, and ignore it from their first instruction on."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Inbox(threading.Thread):

@@ -1,0 +1,144 @@
+"""How long the launches of a call take: on the device's own clock, or by a model where there is no GPU.
+
+A clock's two functions take replays, each the launches of one call in order as `recording_launches` notes them:
+
+    measure(launches)   the Timing of one, by itself
+    finals(replays)     the Timing of each, measured turn by turn, so that drift hits all alike
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import zlib
+from abc import ABC, abstractmethod
+
+from tritorch.autotune.roofline import ceiling_of
+from tritorch.autotune.trial import Timing
+from tritorch.runtime import launcher, strides, transfer
+
+
+def clock_for(device, policy, seed=0, floor=0.0):
+    """The Clock for a Device: its own where launches reach a GPU, else a model, which never goes below `floor`."""
+    if device.is_cuda and not launcher.is_diverted():
+        from tritorch.autotune.device_clock import DeviceClock
+
+        return DeviceClock(device, policy)
+    return SimulatedClock(device, seed, floor)
+
+
+class Clock(ABC):
+    """Times launches."""
+
+    @abstractmethod
+    def measure(self, launches) -> Timing:
+        """The Timing of a replay."""
+
+    @abstractmethod
+    def finals(self, replays) -> list[Timing]:
+        """The Timing of each replay, measured turn by turn."""
+
+
+def timing_of(samples):
+    """The Timing of measurements in seconds."""
+    ordered = sorted(samples)
+    p20, p50, p80 = (_quantile(ordered, share) for share in (0.2, 0.5, 0.8))
+    return Timing(p20, p50, p80, len(ordered))
+
+
+def _quantile(ordered, share):
+    at = share * (len(ordered) - 1)
+    low = math.floor(at)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
+
+
+def replay(launches):
+    """Carry launches out again."""
+    for kernel, grid, args, keywords in launches:
+        kernel[grid](*args, **keywords)
+
+
+def arrays_of(values):
+    """Every array among arguments of a launch, also in tuples."""
+    for value in values:
+        if type(value) is tuple:
+            yield from arrays_of(value)
+        elif hasattr(value, "strides") and hasattr(value, "dtype"):
+            yield value
+
+
+# The model: a launch moves its arrays at the device's bandwidth, and loses by multiprocessors without work in the last
+# wave, by threads with too few or too many elements, by pipelines too short or too long, and by what nobody foresees.
+_LATENCY = 2e-6  # seconds a launch
+_PROGRAM = 1e-7  # seconds a program, on the multiprocessor where it runs
+_THREADS = 2048  # on a multiprocessor
+_ELEMENTS = 16  # that a thread does best with
+_NOISE = 0.004  # of a measurement
+_REPEATS = 25
+_CONSTANTS = (bool, int, str)
+
+
+class SimulatedClock(Clock):
+    """Times by a model of the launch (grid, warps, stages, bytes) with a little noise; nothing runs.
+
+    The same seed, launch and place in the finals give the same Timing. No call takes less than `floor` seconds.
+    """
+
+    def __init__(self, device, seed=0, floor=0.0):
+        self.ceiling, self.seed, self.floor = ceiling_of(device), seed, floor
+        self.sms = 132
+        if device.is_cuda:
+            from tritorch.runtime.cuda import driver
+
+            self.sms = driver.properties(device).sms
+
+    def measure(self, launches):
+        """The modelled Timing of one call."""
+        return self._noisy(launches, "measure")
+
+    def finals(self, replays):
+        """The same, with other noise."""
+        return [self._noisy(launches, "finals") for launches in replays]
+
+    def _noisy(self, launches, what):
+        seconds = self.seconds(launches)
+        noise = random.Random(f"{self.seed} {what} {[_named(each) for each in launches]}")
+        return timing_of([seconds * (1 + _NOISE * abs(noise.gauss(0, 1))) for _ in range(_REPEATS)])
+
+    def seconds(self, launches):
+        """What the model says, without noise."""
+        moved = [_moved(each) for each in launches]
+        total = max(sum(moved), 1)
+        return sum(
+            self._launch(launch, max(nbytes / self.ceiling.bandwidth, self.floor * nbytes / total))
+            for launch, nbytes in zip(launches, moved, strict=True)
+        )
+
+    def _launch(self, launch, ideal):
+        programs, warps = max(math.prod(launch.grid), 1), launch.keywords.get("num_warps") or 4
+        slots = self.sms * max(1, _THREADS // (32 * warps))
+        waves = math.ceil(programs / slots)
+        filled = programs / (waves * slots)
+        elements = sum(each.size for each in arrays_of((*launch.args, *launch.keywords.values())))
+        each = max(elements, 1) / programs / (32 * warps)
+        lost = 1 + 0.05 * math.log2(each / _ELEMENTS) ** 2
+        lost *= 1 + 0.03 * abs((launch.keywords.get("num_stages") or 3) - 3)
+        lost *= 1 + 0.06 * (zlib.crc32(_named(launch).encode()) % 1000) / 1000
+        return (_LATENCY + _PROGRAM * waves + ideal) * lost / filled**0.25
+
+
+def _moved(launch):
+    """The bytes of all arrays of a launch, each piece of memory once."""
+    found = {}
+    for each in arrays_of((*launch.args, *launch.keywords.values())):
+        low, high = strides.extent(each.shape, each.strides, each.itemsize)
+        place = transfer.pointer(each) + low
+        found[place] = max(found.get(place, 0), high - low)
+    return sum(found.values())
+
+
+def _named(launch):
+    """A launch as text: its kernel, grid and constants, the same in every process."""
+    constants = sorted((name, value) for name, value in launch.keywords.items() if isinstance(value, _CONSTANTS))
+    return f"{launch.kernel.__name__} {launch.grid} {constants}"

@@ -1,0 +1,110 @@
+"""Which part of a store a command is about: entries by op, kernel or digest, environments by device or by name."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from dataclasses import dataclass
+
+from tritorch.autotune.device import INTERPRETER, Environment, cuda_info, environment_of
+from tritorch.autotune.figures import kernel_name
+from tritorch.autotune.store import Store
+from tritorch.autotune.trial import Entry
+from tritorch.cli.main import NO_DEVICE, USAGE
+from tritorch.runtime import device as devices
+
+_SHORTEST = 4  # characters of a digest that are taken for one
+
+
+@dataclass
+class Part:
+    """One environment of a store and the entries of it that were asked for; `whole` where that is all there are."""
+
+    environment: Environment
+    entries: list[Entry]
+    whole: bool = True
+
+
+class Refused(Exception):
+    """A command cannot do what it was asked; `exit_code` is what it ends with after saying why."""
+
+    def __init__(self, message, exit_code=USAGE):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def refusing(run):
+    """A command's `run` that says why it refuses, and ends with the exit code of that."""
+
+    def wrapped(options):
+        try:
+            return run(options)
+        except Refused as refused:
+            print(f"tritorch autotune {options.action}: {refused}", file=sys.stderr)
+            return refused.exit_code
+
+    wrapped.__doc__ = run.__doc__
+    return wrapped
+
+
+def add_selection(parser, what):
+    """The arguments OP..., --device and --environment."""
+    parser.add_argument("names", nargs="*", metavar="OP", help=f"{what} these ops, kernels, or digests of entries only")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--device", help="the environment that a device of this machine is: cuda, cuda:1, interpreter")
+    where.add_argument("--environment", metavar="E", help="an environment by its folder's name, or a part of it")
+
+
+def selected(options, store=None):
+    """A Part for each environment that options name, or for all, without those that hold nothing asked for."""
+    store = store or Store()
+    parts = [Part(environment, store.entries(environment)) for environment in environments(options, store)]
+    known = {name for part in parts for entry in part.entries for name in names_of(entry)}
+    for name in options.names:
+        if not any(matches(entry, name) for part in parts for entry in part.entries):
+            close = difflib.get_close_matches(name, known)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise Refused(f"the store has no entry of {name!r}{hint}")
+    for part in parts:
+        if options.names:
+            part.entries = [each for each in part.entries if any(matches(each, name) for name in options.names)]
+            part.whole = False
+    return [part for part in parts if part.entries] if options.names else parts
+
+
+def environments(options, store):
+    """The environments of a store that options name."""
+    found = [environment for environment, _ in store.environments()]
+    if options.device is not None:
+        return [environment_of(info_of(options.device))]
+    if options.environment is None:
+        return found
+    named = [each for each in found if options.environment.lower() in each.folder.lower()]
+    if not named:
+        there = ", ".join(each.folder for each in found) or "none"
+        raise Refused(f"no environment has {options.environment!r} in its name; there are {there}")
+    return named
+
+
+def info_of(name):
+    """The DeviceInfo of a device of this machine by its name, None for the default one."""
+    try:
+        device = devices.resolve(name) if name is not None else devices.get_default_device()
+    except RuntimeError as error:
+        raise Refused(str(error), NO_DEVICE) from error
+    if device.is_cuda:
+        return cuda_info(device.index or 0)
+    if device.type == INTERPRETER.kind:
+        return INTERPRETER
+    raise Refused(f"{device} runs the NumPy references, which have no configs; --device takes cuda or interpreter")
+
+
+def names_of(entry):
+    """What an entry is called: its op, and its kernel with and without its module."""
+    found = [entry.problem.get("op"), kernel_name(entry.key), entry.key.kernel.rpartition(".")[2], entry.key.kernel]
+    return [each for each in dict.fromkeys(found) if isinstance(each, str)]
+
+
+def matches(entry, name):
+    """Whether an entry is of an op or kernel of a name, or has a digest that begins so."""
+    return name in names_of(entry) or (len(name) >= _SHORTEST and entry.key.digest.startswith(name))

@@ -1,0 +1,154 @@
+"""What a store's entries come to, and figures of it as text: times, rates, gains."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from tritorch.autotune.problem import problem_from
+from tritorch.autotune.trial import Entry, Trial
+
+# From how many multiplications and additions for a byte people speak of an op's TFLOP/s; below, of its GB/s.
+_ARITHMETIC = 4.0
+
+
+def time_text(seconds):
+    """Seconds to three digits: "12.3 us"."""
+    if not math.isfinite(seconds):
+        return "-"
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= scale:
+            return f"{_three_digits(seconds / scale)} {unit}"
+    return f"{_three_digits(seconds / 1e-9)} ns"
+
+
+def duration_text(seconds):
+    """A time that people wait: "42 s", "3 min", "5 h", "12 days"."""
+    for unit, scale in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * scale or (seconds >= scale and unit != "days"):
+            return f"{seconds / scale:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _three_digits(value):
+    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
+
+
+def rate(work, seconds):
+    """(value, unit) of how fast work is done in `seconds`, or None where the work is not known."""
+    flops, moved = work.get("flops", 0), work.get("bytes", 0)
+    if not (flops or moved) or not 0 < seconds < math.inf:
+        return None
+    if flops >= _ARITHMETIC * moved:
+        return flops / seconds / 1e12, "TFLOP/s"
+    return moved / seconds / 1e9, "GB/s"
+
+
+def rate_text(work, seconds):
+    """How fast work is done: "512 TFLOP/s", "2910 GB/s", or "-"."""
+    found = rate(work, seconds)
+    return "-" if found is None else f"{_three_digits(found[0])} {found[1]}"
+
+
+def gain_text(gain):
+    """By how much something is faster: "1.34x", or "-" for None."""
+    return "-" if gain is None else f"{gain:.2f}x"
+
+
+def share_text(share):
+    """A share as "83%", or "-" for None."""
+    return "-" if share is None else f"{share * 100:.{0 if share >= 0.1 else 1}f}%"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What an entry comes to.
+
+    name     the op or kernel;  dtypes, sizes  of the problem where it can be made again, else of the key
+    best     the trial to use;  default  that of the config by formula, which a sweep tries first
+    gain     default's time over best's;  share  of the time that the hardware would take at least
+    failures {state: how many}
+    """
+
+    entry: Entry
+    name: str
+    dtypes: str
+    sizes: str
+    best: Trial | None
+    default: Trial | None
+    gain: float | None
+    share: float | None
+    failures: dict[str, int]
+
+    @property
+    def seconds(self):
+        """The best config's time, or infinity."""
+        return math.inf if self.best is None else self.best.seconds
+
+    @property
+    def failed(self):
+        """How many trials failed."""
+        return sum(self.failures.values())
+
+    @property
+    def rate_text(self):
+        """The best config's TFLOP/s or GB/s."""
+        return rate_text(self.entry.work, self.seconds)
+
+    @property
+    def measured_seconds(self):
+        """How long the device ran for what was measured: compiling, checking and warming up not counted."""
+        timings = [timing for trial in self.entry.trials for timing in (trial.timing, trial.final) if timing]
+        return sum(timing.p50 * timing.repeats for timing in timings)
+
+
+def figures_of(entry):
+    """The Figures of an entry."""
+    best, default = entry.best(), next(iter(entry.trials), None)
+    both = best is not None and default is not None and default.ok
+    name, sizes = _names(entry)
+    roofline = entry.work.get("roofline")
+    return Figures(
+        entry=entry,
+        name=name,
+        dtypes=", ".join(dict.fromkeys(entry.key.arrays)),
+        sizes=sizes,
+        best=best,
+        default=default,
+        gain=default.seconds / best.seconds if both else None,
+        share=roofline / best.seconds if best is not None and roofline else None,
+        failures=dict(Counter(trial.state for trial in entry.trials if not trial.ok)),
+    )
+
+
+def kernel_name(key):
+    """The kernel of a key without its module and the underscores of a private name."""
+    return key.kernel.rpartition(".")[2].strip("_")
+
+
+def _names(entry):
+    """The kernel's name and the sizes: as the problem has them, else by the key's buckets."""
+    sizes = " ".join(map(_size, entry.key.sizes))
+    try:
+        problem = problem_from(entry.problem)
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        ImportError,
+    ):  # of another version, or with a kernel that is not here
+        return kernel_name(entry.key), sizes
+    return kernel_name(entry.key), problem.label or sizes
+
+
+def _size(size):
+    text = str(size).removesuffix(" of 16")
+    return f"{size.name}{text}" if text.startswith("<=") else f"{size.name}={text}"
+
+
+def mean_gain(gains):
+    """The geometric mean of gains, None of none."""
+    logs = [math.log(each) for each in gains if each is not None]
+    return math.exp(sum(logs) / len(logs)) if logs else None
