@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.base import Op
 from tritorch.ops.batching import folded
 from tritorch.ops.convolution.arguments import check_columns, check_image, out_size, window_of
@@ -26,10 +26,28 @@ def tile_default(device, *, rows, columns):
         width = min(next_power_of_2(columns), 4096)
         return {"ROWS": min(next_power_of_2(cdiv(rows, 4)), 65536 // width), "COLUMNS": width, "num_warps": 4}
     width = min(next_power_of_2(columns), 1024)
-    return {"ROWS": min(1024 // width, next_power_of_2(rows)), "COLUMNS": width, "num_warps": 4}
+    height = min(1024 // width, next_power_of_2(rows))
+    return {"ROWS": height, "COLUMNS": width, "num_warps": 4 if height * width > 256 else 1}
 
 
-_TILES = {"ROWS": powers(1, 65536), "COLUMNS": powers(1, 4096), "num_warps": choices(1, 2, 4, 8)}
+def _no_larger(ROWS, COLUMNS, rows, columns):
+    return ROWS <= next_power_of_2(rows) and COLUMNS <= next_power_of_2(columns)
+
+
+def _elements_a_thread(ROWS, COLUMNS, num_warps):
+    """Up to 16, at least 2 unless a warp is one too many already."""
+    return ROWS * COLUMNS <= 16 * 32 * num_warps and (num_warps == 1 or ROWS * COLUMNS >= 2 * 32 * num_warps)
+
+
+def _warp_in_a_row(ROWS, COLUMNS, columns):
+    """Neighbours in memory to the threads of a warp, where there are as many."""
+    return COLUMNS >= min(32, next_power_of_2(columns))
+
+
+_SPACE = Space(
+    ROWS=powers(1, 1024, default=1), COLUMNS=powers(1, 4096, default=1024), num_warps=warps(1, 8),
+    where=(_no_larger, _elements_a_thread, _warp_in_a_row),
+)  # fmt: skip
 
 
 @kernel
@@ -41,7 +59,7 @@ def tile_at(rows, columns, WIDE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.c
     return program // across * ROWS + tl.arange(0, ROWS), program % across * COLUMNS + tl.arange(0, COLUMNS)
 
 
-@kernel(space=Space(**_TILES), default=tile_default)
+@kernel(space=_SPACE, default=tile_default, key=("WIDE",))
 def _unfold(
     x,  # images: (images, channels, height, width) by x_strides
     out,  # patches, contiguous: (images * channels * taps, places)
@@ -71,7 +89,7 @@ def _unfold(
     tl.store(out + row[:, None] * columns + column[None, :], value, mask=known)
 
 
-@kernel(space=Space(**_TILES), default=tile_default)
+@kernel(space=_SPACE, default=tile_default, key=("WIDE",))
 def _fold(
     x,  # patches: (images, channels * taps, places) by x_strides
     out,  # images, contiguous: (images * channels, height * width)
@@ -115,8 +133,8 @@ def _launch(tiled, x, out, rows, columns, *rest, **constants):
     """One launch of a kernel over tiles of the contiguous `out`, of (rows, columns)."""
     if out.size:
         steps = element_strides(x)
-        config = tiled.config((out,), rows=rows, columns=columns)
         wide = needs_64_bits(x.shape, [steps]) or out.size >= 2**31
+        config = tiled.config((x, out), rows=rows, columns=columns, WIDE=wide)
         tiled[(cdiv(rows, config["ROWS"]) * cdiv(columns, config["COLUMNS"]),)](
             x, out, rows, columns, *rest, steps, WIDE=wide, **constants, **config
         )

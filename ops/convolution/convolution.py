@@ -92,6 +92,16 @@ class Convolution(Op):
             1,
         )
 
+    @staticmethod
+    def sized(draw, N=32, C=64, H=56, W=56, K=64, R=3, S=3, stride=1, padding=1):
+        shape, weight, rest = sized_shapes(N, C, H, W, K, R, S, stride, padding)
+        return draw(*shape), draw(*weight), None, *rest
+
+
+def sized_shapes(N, C, H, W, K, R, S, stride, padding):
+    """Shapes of input and weight and the settings of a two-dimensional convolution, by the usual letters."""
+    return (N, C, H, W), (K, C, R, S), ((stride,) * 2, ((padding, padding),) * 2, (1, 1), 1)
+
 
 def convolutions():
     """Shapes of (input, weight) with (stride, padding, dilation, groups) for the samples of all three ops."""
@@ -171,6 +181,11 @@ class ConvolutionInputGradient(Op):
         grad, none = np.broadcast_to(draw(1, 4, 1, 1), (2, 4, 5, 6)), ((0, 0), (0, 0))
         yield grad, draw(4, 3, 3, 3), (7, 8), (1, 1), none, (1, 1), 1
 
+    @staticmethod
+    def sized(draw, N=32, C=64, H=56, W=56, K=64, R=3, S=3, stride=1, padding=1):
+        shape, weight, rest = sized_shapes(N, C, H, W, K, R, S, stride, padding)
+        return draw(*_out_of(shape, weight, rest)), draw(*weight), shape[2:], *rest
+
 
 class ConvolutionWeightGradient(Op):
     """The gradient of a convolution by its weight, of kernel size `size`."""
@@ -217,3 +232,8 @@ class ConvolutionWeightGradient(Op):
             yield draw(*_out_of(shape, weight, rest)), draw(*shape), weight[2:], *rest
         rest = ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
         yield draw(9, 2, 16, 17), draw(9, 3, 16, 17), (1, 1), *rest  # several parts
+
+    @staticmethod
+    def sized(draw, N=32, C=64, H=56, W=56, K=64, R=3, S=3, stride=1, padding=1):
+        shape, weight, rest = sized_shapes(N, C, H, W, K, R, S, stride, padding)
+        return draw(*_out_of(shape, weight, rest)), draw(*shape), weight[2:], *rest

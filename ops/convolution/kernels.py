@@ -8,30 +8,12 @@ from __future__ import annotations
 
 import math
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import Space, cdiv, kernel, powers, warps
 from tritorch.ops.convolution.phases import phases
+from tritorch.ops.convolution.tiles import GATHER_SPACE, WEIGHT_SPACE, gather_default, weight_default
 from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
-from tritorch.ops.matrix.kernel import accumulator, dot_settings, matmul_default, multiply_add, tile_of
+from tritorch.ops.matrix.kernel import accumulator, dot_settings, multiply_add, tile_of
 from tritorch.runtime import tl
-
-_TILES = {
-    "BLOCK_M": powers(16, 256), "BLOCK_N": powers(16, 256), "BLOCK_K": powers(8, 256), "GROUP_M": choices(1, 4, 8, 16),
-    "num_warps": choices(4, 8), "num_stages": choices(1, 2, 3, 4, 5, 6),
-}  # fmt: skip
-
-
-def gather_default(
-    device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True, wide=False
-):  # fmt: skip
-    """The default of a product, smaller and less deep: addresses and masks of gathered operands take registers."""
-    config = matmul_default(device, rows=rows, columns=columns, inner=inner, batch=batch, itemsize=itemsize,
-                            tensor_cores=tensor_cores, dots=dots)  # fmt: skip
-    if device.kind != "interpreter":
-        while config["BLOCK_M"] * config["BLOCK_N"] > 8192:
-            config["BLOCK_M" if config["BLOCK_M"] > config["BLOCK_N"] else "BLOCK_N"] //= 2
-        warps = 8 if wide or config["BLOCK_M"] * config["BLOCK_N"] > 4096 else config["num_warps"]
-        config.update(BLOCK_K=min(config["BLOCK_K"], 32), num_warps=warps, num_stages=2)
-    return config
 
 
 @kernel
@@ -55,7 +37,7 @@ def far(index, WIDE: tl.constexpr):
     return index
 
 
-@kernel(space=Space(**_TILES), default=gather_default)
+@kernel(space=GATHER_SPACE, default=gather_default, key=("PRECISION", "RANK", "x_packed", "weight_packed"))
 def gather_kernel(
     x,  # images: (images, groups * channels, *size) by x_strides
     weight,  # (group, column, channel, *taps) by weight_strides
@@ -132,17 +114,23 @@ def launch_gather(x, weight, bias, out, groups, weight_strides, columns, scale, 
     taps, out_size = tuple(weight.shape[2:]), tuple(out.shape[2:])
     constants, sizes = dot_settings(x.dtype)
     rows, inner = out.shape[0] * math.prod(out_size), channels * math.prod(taps)
-    sizes.update(
-        rows=rows, columns=columns, inner=max(inner, 1), batch=groups, wide=any(map(_is_wide, (x, weight, out)))
-    )
-    config = gather_kernel.config((out,), **sizes)
+    wide, steps, out_steps = any(map(_is_wide, (x, weight, out))), element_strides(x), element_strides(out)
+    config = gather_kernel.config(
+        (x, weight, bias, out), rows=rows, columns=columns, inner=max(inner, 1), batch=groups, wide=wide, **sizes,
+        PRECISION=constants["PRECISION"], RANK=rank,
+        x_packed=_is_packed(channels, steps[1]), weight_packed=_is_packed(channels, weight_strides[2]),
+    )  # fmt: skip
     grid = (cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * groups,)
-    steps, out_steps = element_strides(x), element_strides(out)
     gather_kernel[grid](
         x, weight, bias, out, rows, columns, channels, tuple(x.shape[2:]), out_size, taps, scale, base, step, steps,
         weight_strides, out_steps, 0 if bias is None else element_strides(bias)[0],
-        RANK=rank, WIDE=sizes["wide"], **constants, **config,
+        RANK=rank, WIDE=wide, **constants, **config,
     )  # fmt: skip
+
+
+def _is_packed(channels, step):
+    """Whether neighbours along a sum are neighbours in memory, so that several are loaded at once."""
+    return step == 1 and channels % 16 == 0
 
 
 def _is_wide(array):
@@ -176,24 +164,7 @@ def launch_input_gradient(grad, weight, size, stride, padding, dilation, groups)
     return out
 
 
-def weight_default(
-    device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True, wide=False
-):  # fmt: skip
-    """The default of a gathered product, and enough parts of the long sum to give every multiprocessor a tile."""
-    config = gather_default(device, rows=rows, columns=columns, inner=inner, batch=batch, itemsize=itemsize,
-                            tensor_cores=tensor_cores, dots=dots, wide=wide)  # fmt: skip
-    tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * batch
-    if device.kind == "interpreter":
-        wanted = cdiv(inner, 2048)
-    else:
-        wanted = min(2 * device.sms // tiles, inner // (4 * config["BLOCK_K"]))
-    parts = 1
-    while parts * 2 <= min(wanted, 256):
-        parts *= 2
-    return {**config, "PARTS": parts}
-
-
-@kernel(space=Space(**_TILES, PARTS=powers(1, 256)), default=weight_default)
+@kernel(space=WEIGHT_SPACE, default=weight_default, key=("PRECISION", "RANK", "grad_packed", "x_packed"))
 def weight_kernel(
     grad,  # (images, groups * rows, *out_size) by grad_strides
     x,  # (images, groups * channels, *size) by x_strides
@@ -264,7 +235,13 @@ def sum_default(device, *, count):
     return {"BLOCK": 16384 if device.kind == "interpreter" else 256, "num_warps": 4}
 
 
-@kernel(space=Space(BLOCK=powers(128, 16384), num_warps=choices(2, 4, 8)), default=sum_default)
+def _few_a_thread(BLOCK, num_warps):
+    return num_warps * 32 <= BLOCK <= num_warps * 32 * 8
+
+
+@kernel(
+    space=Space(BLOCK=powers(128, 2048, default=256), num_warps=warps(1, 8), where=_few_a_thread), default=sum_default
+)
 def add_parts_kernel(
     parts,  # contiguous: (number, count)
     out,  # their sum, in order: (count,)
@@ -289,18 +266,23 @@ def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
         return out
     rows, columns, inner = features // groups, channels * math.prod(size), grad.size // features
     constants, sizes = dot_settings(grad.dtype)
-    sizes.update(rows=rows, columns=columns, inner=max(inner, 1), batch=groups, wide=_is_wide(x) or _is_wide(grad))
-    config = dict(weight_kernel.config((out,), **sizes))
-    number = config.pop("PARTS")
+    wide, steps, x_steps = _is_wide(x) or _is_wide(grad), element_strides(grad), element_strides(x)
+    config = weight_kernel.config(
+        (grad, x, out), rows=rows, columns=columns, inner=max(inner, 1), batch=groups, wide=wide, **sizes,
+        PRECISION=constants["PRECISION"], RANK=len(size),
+        grad_packed=_is_packed(grad.shape[-1], steps[-1]), x_packed=_is_packed(x.shape[-1], x_steps[-1] * stride[-1]),
+    )  # fmt: skip
+    number = config["PARTS"]
+    knobs = {name: value for name, value in config.items() if name != "PARTS"}
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"])
     parts = out if number == 1 else empty_like(out, (number, *out.shape), accumulator(grad.dtype))
     before = tuple([ends[0] for ends in padding])
     weight_kernel[(tiles * groups * number,)](
         grad, x, parts, inner, rows, channels, tuple(x.shape[2:]), tuple(grad.shape[2:]), tuple(size), tuple(stride),
-        before, tuple(dilation), element_strides(grad), element_strides(x), groups, cdiv(inner, number),
-        RANK=len(size), WIDE=sizes["wide"], **constants, **config,
+        before, tuple(dilation), steps, x_steps, groups, cdiv(inner, number),
+        RANK=len(size), WIDE=wide, GROUP_M=8, **constants, **knobs,
     )  # fmt: skip
     if number > 1:
-        config = add_parts_kernel.config((out,), count=out.size)
+        config = add_parts_kernel.config((parts, out), count=out.size)
         add_parts_kernel[(cdiv(out.size, config["BLOCK"]),)](parts, out, number, out.size, **config)
     return out

@@ -157,6 +157,10 @@ class Cdist(Op):
         yield draw(3, 0), draw(4, 0), 1.0
         yield np.broadcast_to(draw(3), (4, 3)), draw(1, 3), 2.0
 
+    @staticmethod
+    def sized(draw, M=2048, N=2048, K=64):
+        return draw(M, K), draw(N, K), 2.0
+
 
 def distance_shape(x1, x2):
     """The shape of all distances between rows."""
@@ -196,3 +200,9 @@ class CdistBackward(Op):
                 x1, x2 = x1.astype(draw.dtype), x2.astype(draw.dtype)
             distance = Cdist.fast(x1.astype(np.float64), x2.astype(np.float64), p).astype(x1.dtype)
             yield draw(*distance.shape), x1, x2, distance, p
+
+    @staticmethod
+    def sized(draw, M=2048, N=2048, K=64):
+        x1, x2, p = Cdist.sized(draw, M, N, K)
+        distance = Cdist.fast(x1.astype(np.float32), x2.astype(np.float32), p)
+        return draw(M, N), x1, x2, distance.astype(x1.dtype), p

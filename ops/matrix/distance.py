@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.matrix.kernel import operand_strides
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
@@ -16,13 +16,26 @@ def distance_default(device, *, rows, columns):
     """Tiles of 32 by 64 pairs, smaller where there are few; as large as possible where programs are interpreted."""
     most = (256, 256) if device.kind == "interpreter" else (32, 64)
     first, second = (min(max(next_power_of_2(size), 2), side) for size, side in zip((rows, columns), most, strict=True))
-    return {"BLOCK_M": first, "BLOCK_N": second, "num_warps": 4}
+    return {"BLOCK_M": first, "BLOCK_N": second, "num_warps": 4 if first * second >= 256 else 1}
 
 
-_SPACE = Space(BLOCK_M=powers(2, 256), BLOCK_N=powers(2, 256), num_warps=choices(1, 2, 4, 8))
+def _no_larger(BLOCK_M, BLOCK_N, rows, columns):
+    return BLOCK_M <= max(2, next_power_of_2(rows)) and BLOCK_N <= max(2, next_power_of_2(columns))
 
 
-@kernel(space=_SPACE, default=distance_default)
+def _pairs_a_thread(BLOCK_M, BLOCK_N, num_warps):
+    """Each has a sum in a register, and as many warps as there is work for."""
+    pairs = BLOCK_M * BLOCK_N
+    return pairs <= 32 * 32 * num_warps and (num_warps == 1 or pairs >= 2 * 32 * num_warps)
+
+
+_SPACE = Space(
+    BLOCK_M=powers(2, 128, default=32), BLOCK_N=powers(2, 128, default=64), num_warps=warps(1, 8),
+    where=(_no_larger, _pairs_a_thread),
+)  # fmt: skip
+
+
+@kernel(space=_SPACE, default=distance_default, key=("TERM", "COMBINE", "FINISH", "RANK", "WIDE"))
 def distance_kernel(
     a,  # rows: (batch, rows, features) by its strides
     b,  # other rows: (batch, columns, features) by its strides
@@ -69,7 +82,7 @@ def distance_kernel(
     tl.store(place, FINISH(total, power).to(out.dtype.element_ty), mask=row_in[:, None] & column_in[None, :])
 
 
-@kernel(space=_SPACE, default=distance_default)
+@kernel(space=_SPACE, default=distance_default, key=("SLOPE", "RANK", "WIDE"))
 def distance_gradient_kernel(
     grad,  # of the distances: (batch, rows, columns) by its strides
     a,  # rows: (batch, rows, features) by its strides
@@ -135,11 +148,12 @@ def launch_distance(a, b, shape, p, term, combine, finish):
         return out
     (rows, columns), features = shape[-2:], a.shape[-1]
     layout, steps, wide = _laid_out(shape, (a, b), out)
-    config = distance_kernel.config((out,), rows=rows, columns=columns)
+    facts = {"TERM": term, "COMBINE": combine, "FINISH": finish, "RANK": len(layout[0]), "WIDE": wide}
+    config = distance_kernel.config((a, b, out), rows=rows, columns=columns, **facts)
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"])
     distance_kernel[(tiles * math.prod(layout[0]),)](
-        a, b, out, rows, columns, features, *steps, *layout, P=p, TERM=term, COMBINE=combine, FINISH=finish,
-        COMPUTE=triton_dtype(computed_in(a.dtype)), RANK=len(layout[0]), WIDE=wide, **config,
+        a, b, out, rows, columns, features, *steps, *layout, P=p, COMPUTE=triton_dtype(computed_in(a.dtype)),
+        **facts, **config,
     )  # fmt: skip
     return out
 
@@ -151,11 +165,12 @@ def launch_distance_gradient(grad, a, b, distance, p, slope):
     if not out.size:
         return out
     layout, steps, wide = _laid_out(distance.shape, (grad, a, b, distance), out)
-    config = distance_gradient_kernel.config((out,), rows=rows, columns=features)
+    facts = {"SLOPE": slope, "RANK": len(layout[0]), "WIDE": wide}
+    config = distance_gradient_kernel.config((grad, a, b, distance, out), rows=rows, columns=features, **facts)
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(features, config["BLOCK_N"])
     distance_gradient_kernel[(tiles * math.prod(layout[0]),)](
-        grad, a, b, distance, out, rows, columns, features, *steps, *layout, P=p, SLOPE=slope,
-        COMPUTE=triton_dtype(computed_in(a.dtype)), RANK=len(layout[0]), WIDE=wide, **config,
+        grad, a, b, distance, out, rows, columns, features, *steps, *layout, P=p,
+        COMPUTE=triton_dtype(computed_in(a.dtype)), **facts, **config,
     )  # fmt: skip
     return out
 

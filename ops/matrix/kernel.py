@@ -6,49 +6,11 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.matrix.tiles import MATMUL_SPACE, matmul_default
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.runtime import precision, tl
-
-_SMALLEST = 16  # the least side of a tile that tensor cores take
-_SIDE_KEPT = 64  # tiles are not halved below this to fill the last wave
-_STAGED = 48  # elements that a thread can hold on their way to shared memory without spilling
-_FILL = 0.8  # of the multiprocessors, by the last wave
-
-
-def matmul_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True, aligned=True):
-    """The largest tile whose accumulator fits the registers, halved while the last wave would leave many SMs idle."""
-    if device.kind == "interpreter":
-        # Without tl.dot a block of rows x inner x columns is made.
-        side, depth = (256, 256) if dots else (64, 16)
-        m, n, k = (min(max(next_power_of_2(size), _SMALLEST), most)
-                   for size, most in ((rows, side), (columns, side), (inner, depth)))  # fmt: skip
-        return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "num_warps": 4, "num_stages": 1}
-    m = min(max(next_power_of_2(rows), _SMALLEST), 128)
-    n = min(max(next_power_of_2(columns), _SMALLEST), 256)
-    accumulator = 32768 if tensor_cores else 4096 if dots else 1024
-    while m * n > accumulator:
-        m, n = (m // 2, n) if m > n else (m, n // 2)
-    while max(m, n) > _SIDE_KEPT and _last_wave(rows, columns, batch, m, n, device.sms) < _FILL * device.sms:
-        m, n = (m // 2, n) if m > n else (m, n // 2)
-    k, stages = max(_SMALLEST, min(256, next_power_of_2(inner) // 4)), 4
-    if not tensor_cores:
-        k, stages = 16 if dots else 8, 2
-    while k > _SMALLEST and (m + n) * k * itemsize * stages > device.shared_memory:
-        k //= 2
-    while stages > 2 and (m + n) * k * itemsize * stages > device.shared_memory:
-        stages -= 1
-    warps = 8 if m * n >= (16384 if tensor_cores else 4096) else 4
-    # Rows that do not start at multiples of 16 elements are loaded through registers, of which there are few.
-    while not aligned and k > _SMALLEST and (m + n) * k > _STAGED * 32 * warps:
-        k //= 2
-    return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "num_warps": warps, "num_stages": stages}
-
-
-def _last_wave(rows, columns, batch, m, n, sms):
-    tiles = cdiv(rows, m) * cdiv(columns, n) * batch
-    return tiles % sms or sms
 
 
 @kernel
@@ -73,11 +35,8 @@ def multiply_add(x, y, total, DOTS: tl.constexpr, PRECISION: tl.constexpr):
 
 
 @kernel(
-    space=Space(
-        BLOCK_M=powers(16, 256), BLOCK_N=powers(16, 256), BLOCK_K=powers(8, 256), GROUP_M=choices(1, 4, 8, 16),
-        num_warps=choices(4, 8), num_stages=choices(1, 2, 3, 4, 5, 6),
-    ),
-    default=matmul_default,
+    space=MATMUL_SPACE, default=matmul_default,
+    key=("ACTIVATION", "PRECISION", "RANK", "WIDE", "a_across", "b_across"),
 )  # fmt: skip
 def matmul_kernel(
     a,  # left operand: (batch, rows, inner) by its strides
@@ -179,8 +138,10 @@ def launch_matmul(a, b, shape, bias=None, activation=None):
     aligned = all(step == 1 or step % 16 == 0 for step in (a_row, a_inner, b_inner, b_column))
     constants, sizes = dot_settings(a.dtype)
     config = matmul_kernel.config(
-        (out,), rows=rows, columns=columns, inner=inner, batch=count, aligned=aligned, **sizes
-    )
+        (a, b, bias, out), rows=rows, columns=columns, inner=inner, batch=count, aligned=aligned, **sizes,
+        ACTIVATION=activation, PRECISION=constants["PRECISION"], RANK=len(flat), WIDE=wide,
+        a_across=a_inner != 1, b_across=b_column != 1,
+    )  # fmt: skip
     grid = (cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * count,)
     matmul_kernel[grid](
         a, b, bias, out, rows, columns, inner, a_row, a_inner, b_inner, b_column, bias_step,

@@ -281,6 +281,10 @@ class Linear(Op):
         yield draw(2, 7), draw(4, 7), draw(1)
 
     @staticmethod
+    def sized(draw, M=4096, N=4096, K=4096):
+        return draw(M, K), draw(N, K), draw(N)
+
+    @staticmethod
     def errors(draw):
         text = "mat1 and mat2 shapes cannot be multiplied (1x100 and 1x10)"
         yield (draw(1, 100), draw(10, 1)), {}, RuntimeError, text

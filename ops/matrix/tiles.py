@@ -1,0 +1,147 @@
+"""Which tiles a matrix product may take: the space of its configs, and the one by formula where nothing was tuned.
+
+Conditions look at sizes through the next power of two only, which is the same for all sizes of a key's bucket.
+"""
+
+from __future__ import annotations
+
+from tritorch.autotune import Space, cdiv, choices, next_power_of_2, powers, stages
+
+SMALLEST = 16  # the least side of a tile that tensor cores take
+STAGED = 48  # elements that a thread can hold on their way to shared memory without spilling
+_SIDE_KEPT = 64  # tiles are not halved below this to fill the last wave
+_FILL = 0.8  # of the multiprocessors, by the last wave
+_FEW, _MANY = 16, 16  # a tile so large that not every 16th multiprocessor has one, or so small that there are 16 waves
+
+
+def matmul_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True, aligned=True):
+    """The largest tile whose accumulator fits the registers, halved while the last wave would leave many SMs idle."""
+    if device.kind == "interpreter":
+        # Without tl.dot a block of rows x inner x columns is made.
+        side, depth = (256, 256) if dots else (64, 16)
+        m, n, k = (min(max(next_power_of_2(size), SMALLEST), most)
+                   for size, most in ((rows, side), (columns, side), (inner, depth)))  # fmt: skip
+        return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "num_warps": 4, "num_stages": 1}
+    m = min(max(next_power_of_2(rows), SMALLEST), 128)
+    n = min(max(next_power_of_2(columns), SMALLEST), 256)
+    accumulator = 32768 if tensor_cores else 4096 if dots else 1024
+    while m * n > accumulator:
+        m, n = (m // 2, n) if m > n else (m, n // 2)
+    while max(m, n) > _SIDE_KEPT and _last_wave(rows, columns, batch, m, n, device.sms) < _FILL * device.sms:
+        m, n = (m // 2, n) if m > n else (m, n // 2)
+    k, depth = max(SMALLEST, min(256, next_power_of_2(inner) // 4)), 4
+    if not tensor_cores:
+        k, depth = 16 if dots else 8, 2
+    while k > SMALLEST and (m + n) * k * itemsize * depth > device.shared_memory:
+        k //= 2
+    while depth > 2 and (m + n) * k * itemsize * depth > device.shared_memory:
+        depth -= 1
+    warps = 8 if m * n >= (16384 if tensor_cores else 4096) else 4
+    # Rows that do not start at multiples of 16 elements are loaded through registers, of which there are few.
+    while not aligned and k > SMALLEST and (m + n) * k > STAGED * 32 * warps:
+        k //= 2
+    depth = min(depth, loops(inner, k))
+    return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "num_warps": warps, "num_stages": depth}
+
+
+def _last_wave(rows, columns, batch, m, n, sms):
+    tiles = cdiv(rows, m) * cdiv(columns, n) * batch
+    return tiles % sms or sms
+
+
+def loops(inner, BLOCK_K):
+    """How often a program goes round its loop, up to a factor of two."""
+    return max(next_power_of_2(inner) // BLOCK_K, 1)
+
+
+def tile_count(rows, columns, batch, BLOCK_M, BLOCK_N):
+    """How many tiles a product has, up to a factor of two for each of the three."""
+    sides = (next_power_of_2(rows), BLOCK_M), (next_power_of_2(columns), BLOCK_N)
+    across, down = (max(size // side, 1) for size, side in sides)
+    return across * down * next_power_of_2(batch)
+
+
+def rows_needed(BLOCK_M, rows):
+    """No more rows than there are."""
+    return BLOCK_M <= max(SMALLEST, next_power_of_2(rows))
+
+
+def columns_needed(BLOCK_N, columns):
+    """No more columns than there are."""
+    return BLOCK_N <= max(SMALLEST, next_power_of_2(columns))
+
+
+def depth_that_multiplies(BLOCK_K, inner, dots, tensor_cores):
+    """Tensor cores take 16 elements and more; a thread by itself few, and fewer still where it keeps all products."""
+    if not dots:
+        return BLOCK_K < SMALLEST
+    return SMALLEST <= BLOCK_K <= (max(SMALLEST, next_power_of_2(inner)) if tensor_cores else SMALLEST)
+
+
+def sums_in_registers(BLOCK_M, BLOCK_N, BLOCK_K, num_warps, dots, tensor_cores):
+    """A thread keeps up to 128 sums for tensor cores, 32 of its own, or 64 products that are not summed yet."""
+    elements = BLOCK_M * BLOCK_N
+    most = 128 if tensor_cores else 32
+    return (elements if dots else elements * BLOCK_K // 2) <= most * 32 * num_warps
+
+
+def warps_have_work(BLOCK_M, BLOCK_N, num_warps, dots):
+    """Eight warps want a tile of 64 by 64, four one of 16 by 16."""
+    return BLOCK_M * BLOCK_N >= (4096 if num_warps == 8 and dots else 64 * num_warps)
+
+
+def stages_in_shared_memory(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize, device):
+    """All stages of both operands at once."""
+    return (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize * num_stages <= device.shared_memory
+
+
+def stages_have_loops(BLOCK_K, num_stages, inner, tensor_cores):
+    """As many stages as the loop goes round at most; tensor cores starve with one, nothing else needs four."""
+    most = loops(inner, BLOCK_K)
+    return min(2, most) <= num_stages <= most if tensor_cores else num_stages <= min(most, 3)
+
+
+def not_too_few_tiles(BLOCK_M, BLOCK_N, rows, columns, batch, device):
+    """A large tile leaves a share of the multiprocessors something to do."""
+    tiles = tile_count(rows, columns, batch, BLOCK_M, BLOCK_N)
+    return max(BLOCK_M, BLOCK_N) <= _SIDE_KEPT or tiles * _FEW >= device.sms
+
+
+def not_too_many_tiles(BLOCK_M, BLOCK_N, rows, columns, batch, dots, device):
+    """Where there are waves of tiles, small ones read their operands more often than needed."""
+    least = 64 if dots else 32
+    return tile_count(rows, columns, batch, BLOCK_M, BLOCK_N) <= _MANY * device.sms or (
+        BLOCK_M >= min(least, next_power_of_2(rows)) and BLOCK_N >= min(least, next_power_of_2(columns))
+    )
+
+
+def rows_to_group(BLOCK_M, GROUP_M, rows):
+    """Groups that hold all tiles are one and the same: 8 stands for them."""
+    return GROUP_M == 8 or GROUP_M * BLOCK_M < next_power_of_2(rows)
+
+
+def staged_in_registers(BLOCK_M, BLOCK_N, BLOCK_K, num_warps, aligned):
+    """Operands that do not lie at multiples of 16 elements pass through registers."""
+    return aligned or BLOCK_K <= SMALLEST or (BLOCK_M + BLOCK_N) * BLOCK_K <= STAGED * 32 * num_warps
+
+
+def whole_sectors(BLOCK_K, inner, itemsize, aligned, tensor_cores):
+    """Sixteen elements of a half type are a short line to read: for short sums and small shared memory only."""
+    return BLOCK_K > SMALLEST or itemsize > 2 or not aligned or not tensor_cores or inner <= 4 * SMALLEST
+
+
+def deep_if_small(BLOCK_M, BLOCK_N, BLOCK_K, tensor_cores):
+    """Only small tiles want more than 128 elements of a sum at once."""
+    return BLOCK_K <= 128 or not tensor_cores or BLOCK_M * BLOCK_N <= 4096
+
+
+PRODUCT_CONDITIONS = (
+    rows_needed, columns_needed, depth_that_multiplies, sums_in_registers, warps_have_work, stages_in_shared_memory,
+    stages_have_loops, not_too_few_tiles, not_too_many_tiles, rows_to_group,
+)  # fmt: skip
+
+MATMUL_SPACE = Space(
+    BLOCK_M=powers(16, 256, default=128), BLOCK_N=powers(16, 256, default=128), BLOCK_K=powers(8, 256, default=64),
+    GROUP_M=choices(1, 4, 8, default=8), num_warps=choices(4, 8), num_stages=stages(1, 5, default=4),
+    where=(*PRODUCT_CONDITIONS, staged_in_registers, whole_sectors, deep_if_small),
+)  # fmt: skip
