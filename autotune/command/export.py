@@ -31,9 +31,7 @@ def run(options):
     tables = [Table(part.environment, tuple(_rows(part.entries))) for part in selected(options)]
     tables = [table for table in tables if table.rows]
     if not tables:
-        raise Refused(
-            f"{Store().root} has no config that works; `tritorch autotune sweep OP` finds some", NOTHING_VALID
-        )
+        raise Refused(f"{Store().root} has no config that works; `tritorch autotune sweep` finds some", NOTHING_VALID)
     try:
         write_table(options.output, tables)
     except OSError as error:

@@ -75,7 +75,7 @@ def selected(options, store=None):
 
 
 def _kernel_of(name):
-    """A name, of `path/to/file.py:kernel` that of the kernel in that file, which is imported since the user names it."""
+    """A name; of `path/to/file.py:kernel` the kernel's, from that file, which is imported since the user names it."""
     if ":" not in name:
         return name
     try:

@@ -3,7 +3,8 @@
     tritorch autotune verify
     tritorch autotune verify matmul --device cuda --all
 
-What is wrong, or does not run, is recorded as such in the store, so that no launch takes it again. Exit code 1 if any was.
+What is wrong, or does not run, is recorded as such in the store, so that no launch takes it again, and makes the exit
+code 1.
 """
 
 from __future__ import annotations
