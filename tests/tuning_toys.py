@@ -69,6 +69,75 @@ def double(
 NAME = f"{__name__}.double"
 
 
+def multiply_default(device, *, size):
+    """A config that fits every GPU."""
+    return {"SIDE": 64, "DEPTH": 32, "DOES": GOOD, "num_warps": 4, "num_stages": 2}
+
+
+@kernel(
+    space=Space(SIDE=choices(16, 64, 256), DEPTH=choices(32, 256), DOES=choices(GOOD, RAISES, HANGS, DIES),
+                num_warps=choices(4, 8, 64), num_stages=choices(1, 2, 4, 6)),
+    default=multiply_default,
+)  # fmt: skip
+def multiply(
+    x,  # (size, size)
+    y,  # (size, size)
+    out,  # x @ y: (size, size)
+    size,
+    SIDE: tl.constexpr,
+    DEPTH: tl.constexpr,
+    DOES: tl.constexpr,
+):
+    tl.static_assert(DOES == 0, "this config cannot be compiled")
+    row, column = tl.program_id(0) * SIDE + tl.arange(0, SIDE), tl.program_id(1) * SIDE + tl.arange(0, SIDE)
+    k = tl.arange(0, DEPTH)
+    total = tl.zeros([SIDE, SIDE], tl.float32)
+    for start in range(0, size, DEPTH):
+        a = tl.load(x + row[:, None] * size + (start + k)[None, :])
+        b = tl.load(y + (start + k)[:, None] * size + column[None, :])
+        total = tl.dot(a, b, total)
+    tl.store(out + row[:, None] * size + column[None, :], total.to(out.dtype.element_ty))
+
+
+MULTIPLY = f"{__name__}.multiply"
+
+
+class ProductCall(Call):
+    """Multiplies once; with some configs it does not come so far."""
+
+    def __init__(self, size, device):
+        self.size, self.device = size, device
+        self.operands = [transfer.mirror(np.zeros((size, size), np.float16), device) for _ in range(2)]
+        self.work = Work(2 * size**3, 6 * size**2, "float16")
+
+    def run(self):
+        out = transfer.empty((self.size, self.size), np.dtype(np.float16), self.device)
+        config = multiply.config((*self.operands, out), size=self.size)
+        {HANGS: hang, DIES: leave}.get(config["DOES"], int)()
+        blocks = -(-self.size // config["SIDE"])
+        multiply[(blocks, blocks)](*self.operands, out, self.size, **config)
+        return (out,)
+
+    def compare(self, results):
+        return 0.0, ""
+
+
+class Product(Problem):
+    """Multiplying two square matrices."""
+
+    kind, name, label, dtype = "product", "multiply", "size=1024", "float16"
+
+    def to_json(self):
+        return {}
+
+    @classmethod
+    def from_json(cls, found):
+        return cls()
+
+    def call(self, device, values=True):
+        return ProductCall(1024, device)
+
+
 class ToyCall(Call):
     """Doubles once."""
 
