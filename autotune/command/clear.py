@@ -14,8 +14,8 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 
-from tritorch.autotune.command.selection import Refused, add_selection, info_of, refusing, selected
-from tritorch.autotune.device import INTERPRETER, environment_of
+from tritorch.autotune.command.selection import Refused, add_selection, devices_here, refusing, selected
+from tritorch.autotune.device import environment_of
 from tritorch.autotune.figures import kernel_name
 from tritorch.autotune.key import source_hash
 from tritorch.autotune.store import Store
@@ -90,12 +90,7 @@ def _keep_stale(parts):
 
 def _environments_here():
     """The environment of each device of this machine, by what tells devices and switches apart."""
-    from tritorch.runtime.cuda import driver
-
-    infos = [INTERPRETER]
-    if driver.is_available():
-        infos += [info_of(f"cuda:{index}") for index in range(driver.device_count())]
-    return {_switches(each): each for each in map(environment_of, infos)}
+    return {_switches(each): each for each in (environment_of(info) for _, info in devices_here())}
 
 
 def _switches(environment):
