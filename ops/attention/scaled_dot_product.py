@@ -270,6 +270,12 @@ class AttentionBackward(Op):
         return by_query, by_key, by_value
 
     @staticmethod
+    def fitted(grad, grad_log_sum, query, key, value, attn_mask, output, log_sum, *rest):
+        """The output and the sums that the queries, keys and values give."""
+        output, sums = Attention.host(query, key, value, attn_mask, *rest)
+        return grad, grad_log_sum, query, key, value, attn_mask, output, sums.astype(log_sum.dtype, copy=False), *rest
+
+    @staticmethod
     def multiplications(output, grad, grad_log_sum, query, key, value, *settings):
         return math.prod(query.shape[:3]) * key.shape[2] * (3 * query.shape[3] + 2 * value.shape[3])
 

@@ -12,7 +12,15 @@ from tritorch.ops.layout import empty_like
 from tritorch.ops.recurrent.backward_kernels import gru_gradient_kernel
 from tritorch.ops.recurrent.kernels import gru_kernel
 from tritorch.ops.recurrent.rnn import ORDERS, weight_gradients
-from tritorch.ops.recurrent.steps import back_through_time, launch_steps, places_of, plus, states_before, walk
+from tritorch.ops.recurrent.steps import (
+    back_through_time,
+    launch_steps,
+    places_of,
+    plus,
+    states_before,
+    walk,
+    with_places,
+)
 
 
 class GruLayer(Op):
@@ -26,6 +34,7 @@ class GruLayer(Op):
 
     saves = ("hidden", "weight", "places", "output")
     widens = True
+    fitted = classmethod(with_places)
 
     @staticmethod
     def reference(projection, hidden, weight, bias, places, batch_sizes, reverse):
@@ -127,6 +136,7 @@ class GruGradient(Op):
     """The gradients of GruLayer by what enters r, z and n and by q; and by the first states but for their products."""
 
     widens = True
+    fitted = classmethod(with_places)
 
     @staticmethod
     def reference(grad, grad_gates, output, gates, hidden, weight, places, batch_sizes, reverse):

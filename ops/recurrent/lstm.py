@@ -12,7 +12,15 @@ from tritorch.ops.layout import empty_like
 from tritorch.ops.recurrent.backward_kernels import lstm_gradient_kernel
 from tritorch.ops.recurrent.kernels import lstm_kernel
 from tritorch.ops.recurrent.rnn import ORDERS, weight_gradients
-from tritorch.ops.recurrent.steps import back_through_time, launch_steps, places_of, plus, states_before, walk
+from tritorch.ops.recurrent.steps import (
+    back_through_time,
+    launch_steps,
+    places_of,
+    plus,
+    states_before,
+    walk,
+    with_places,
+)
 
 
 class LstmLayer(Op):
@@ -26,6 +34,7 @@ class LstmLayer(Op):
 
     saves = ("hidden", "cell", "weight", "places", "output")
     widens = True
+    fitted = classmethod(with_places)
 
     @staticmethod
     def reference(projection, hidden, cell, weight, places, batch_sizes, reverse):
@@ -146,6 +155,7 @@ class LstmGradient(Op):
     """The gradients of LstmLayer by its projection, which is that by what enters the gates, and by the first cells."""
 
     widens = True
+    fitted = classmethod(with_places)
 
     @staticmethod
     def reference(

@@ -19,6 +19,7 @@ from tritorch.ops.recurrent.steps import (
     plus,
     states_before,
     walk,
+    with_places,
 )
 
 ORDERS = (((3, 3), False), ((3, 3, 3), True), ((4, 3, 1), False), ((4, 3, 3, 1), True), ((2,), False))
@@ -40,6 +41,7 @@ class RnnLayer(Op):
 
     saves = ("hidden", "weight", "places", "output")
     widens = True
+    fitted = classmethod(with_places)
 
     @staticmethod
     def reference(projection, hidden, weight, places, batch_sizes, reverse, rectify):
@@ -106,6 +108,7 @@ class RnnGradient(Op):
     """The gradient of RnnLayer by its projection, which is that by what enters the activation of each step."""
 
     widens = True
+    fitted = classmethod(with_places)
 
     @staticmethod
     def reference(grad, output, weight, places, batch_sizes, reverse, rectify):

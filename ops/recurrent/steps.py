@@ -44,6 +44,14 @@ def places_of(batch_sizes, reverse):
     return np.concatenate((starts, before, first))
 
 
+def with_places(op, *arguments):
+    """The arguments of a recurrent op with the places that its batch sizes give, where it has places."""
+    at = op.names.index("places")
+    if arguments[at] is None:
+        return arguments
+    return *arguments[:at], places_of(*arguments[at + 1 : at + 3]), *arguments[at + 1 :]
+
+
 def states_before(join, first, states, batch_sizes, reverse, places):
     """For each row of all steps the state that it starts from: arrays with np.concatenate as `join`, or Tensors."""
     batch, steps = batch_sizes[0], len(batch_sizes)
