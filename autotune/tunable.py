@@ -45,6 +45,7 @@ class TunableKernel(Kernel):
         self.sizes = {each.name: each.default for each in parameters if each.kind is not each.VAR_KEYWORD}
         self.facts = tuple(key)
         self._found: dict = {}  # (device, arrays, values of sizes and facts) -> config
+        self._counts: set = set()  # how many arrays launches on a GPU have given
         self.config = _generate(self)
         KERNELS[self.kernel_name] = self
 
@@ -76,6 +77,9 @@ class TunableKernel(Kernel):
     def _missed(self, arrays, values):
         """The config of a launch on the host, or of one on a GPU that was not seen before."""
         on_host = isinstance(arrays[0], np.ndarray)
+        if not on_host and len(arrays) not in self._counts:
+            self._counts.add(len(arrays))
+            self.config = _generate(self, len(arrays) if len(self._counts) == 1 else None)
         kinds = [getattr(each, "dtype", None) if on_host else array_kind(each) for each in arrays]
         seen = (*kinds, *values) if on_host else (arrays[0].device, *kinds, *values)
         found = self._found.get(seen)
@@ -178,8 +182,11 @@ def noting_configs():
         yield asked
 
 
-def _generate(kernel):
-    """The function `config`: from arrays, sizes and facts to a config that was found before, in under a microsecond."""
+def _generate(kernel, count=None):
+    """The function `config`: from arrays, sizes and facts to a config that was found before, in under a microsecond.
+
+    `count` is how many arrays each launch gives, where that is known: unpacked they are looked at faster.
+    """
     names, defaults, texts = (*kernel.sizes, *kernel.facts), {}, []
     for name in names:
         default = kernel.sizes.get(name, inspect.Parameter.empty)
@@ -187,13 +194,17 @@ def _generate(kernel):
         if default is not inspect.Parameter.empty:
             defaults[f"_default_{name}"] = default
     values = "".join(f"{name}, " for name in names)
-    kinds = "[_a is not None and _a.code * 2 + (not _a.pointer & 15) for _a in _arrays]"
-    key = f"(_arrays[0].device, *{kinds}, {values})"
+    kind = "{0} is not None and {0}.code * 2 + (not {0}.pointer & 15)"
+    first, unpacked, kinds = "_arrays[0]", "", f"*[{kind.format('_a')} for _a in _arrays]"
+    if count:
+        each = [f"_a{at}" for at in range(count)]
+        first, unpacked, kinds = each[0], f"        {', '.join(each)}, = _arrays\n", ", ".join(map(kind.format, each))
     source = (
         f"def config(_arrays{', *, ' if texts else ''}{', '.join(texts)}):\n"
         f"    try:\n"
-        f"        return _found[{key}]\n"
-        f"    except (AttributeError, KeyError):\n"
+        f"{unpacked}"
+        f"        return _found[({first}.device, {kinds}, {values})]\n"
+        f"    except (AttributeError, KeyError{', ValueError' if count else ''}):\n"
         f"        return _miss(_arrays, ({values}))\n"
     )
     exec(source, defaults | {"_found": kernel._found, "_miss": kernel._missed}, defaults)
