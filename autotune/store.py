@@ -291,12 +291,15 @@ def environment_from(found):
     return Environment(**found)
 
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
 def entry_text(entry):
     """An entry as the text of its file: JSON with one line a field and one line a trial, for people and for diff."""
     found = {"format": FORMAT, **entry.to_json()}
     trials = found.pop("trials")
-    lines = [f" {json.dumps(name)}: {json.dumps(value, allow_nan=False)},\n" for name, value in found.items()]
-    trials = ",\n".join(f"  {json.dumps(each, allow_nan=False)}" for each in trials)
+    lines = [f" {_encode(name)}: {_encode(value)},\n" for name, value in found.items()]
+    trials = ",\n".join(f"  {_encode(each)}" for each in trials)
     return f'{{\n{"".join(lines)} "trials": [\n{trials}\n ]\n}}\n'
 
 
