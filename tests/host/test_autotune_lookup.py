@@ -273,6 +273,14 @@ def test_without_a_store_launches_look_once_and_make_no_key(cache, touched, monk
     assert not list(cache.iterdir())
 
 
+def test_a_key_that_has_no_file_costs_no_look_at_the_disk(touched):
+    save(trial(64))
+    asked()
+    touched.clear()
+    assert asked(n=1000) == config(16, 1)  # of another key, and not known before
+    assert touched == []
+
+
 def test_a_config_that_is_known_touches_no_file(cache, touched):
     save(trial(64))
     assert asked() == config(64)
