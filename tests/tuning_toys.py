@@ -162,6 +162,8 @@ class Toy(Problem):
 
     @classmethod
     def from_json(cls, found):
+        if found["size"] < 0:
+            raise ValueError(f"size must not be negative, got {found['size']}")
         return cls(found["size"])
 
     def call(self, device, values=True):
