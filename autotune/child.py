@@ -7,6 +7,7 @@ when its parent is gone.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import pickle
@@ -24,6 +25,7 @@ from tritorch.runtime.processes import interrupts_blocked, set_signals
 
 PARENT_CHECK_SECONDS = 1.0
 _TEXT = "import sys; sys.path[:] = {path!r}; from tritorch.autotune.child import serve; serve({pipe}, {parent})"
+_KILL_SECONDS = 10.0
 _SAID = 4000  # the last characters of what a process printed before it died
 
 
@@ -51,6 +53,7 @@ class Child:
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
+                stdout=self._said,
                 stderr=self._said,
                 pass_fds=[theirs.fileno()],
                 env=os.environ | environment,
@@ -110,7 +113,8 @@ class Child:
         """End it at once, whatever it is doing; again does nothing."""
         if self.process.returncode is None:
             self.process.kill()
-            self.process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the driver may hold it while a GPU hangs
+                self.process.wait(_KILL_SECONDS)
         self.connection.close()
         self._said.close()
 

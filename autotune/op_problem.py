@@ -206,7 +206,7 @@ class _Held:
 
     def __init__(self, spec, memory, device):
         self.spec, self.host, self.device = spec, memory, device
-        self.memory = transfer.from_host(memory, device)
+        self.memory = transfer.mirror(memory, device)
 
     def view(self, memory):
         """The tensor's own elements in some memory of its kind."""
