@@ -18,6 +18,7 @@ from tritorch.autotune.problem import problem_from
 from tritorch.autotune.tuner import Weighted
 
 FORMAT = 1  # of files of shapes
+_SHOWN = 3  # names of ops that are like another
 
 
 def add_problem_arguments(parser):
@@ -82,7 +83,15 @@ def _sized(name, dtype, sizes):
 
         return KernelProblem.sized(name, dtype, sizes)
     from tritorch.autotune.op_problem import OpProblem
+    from tritorch.ops.base import EXPORTS, TABLE
 
+    if name not in TABLE and any(each.rpartition(".")[2] == name for each in EXPORTS):
+        stem, words = name.rstrip("0123456789d"), name.split("_")  # conv2d, scaled_dot_product_attention
+        close = [op for op in TABLE if op.startswith(stem) or op in words]
+        hint = f", perhaps {' or '.join(close[:_SHOWN])}" if close else ""
+        raise ValueError(
+            f"{name!r} is a function that calls other ops{hint}; `tritorch autotune trace` records which, with their shapes"
+        )
     return OpProblem.sized(name, dtype, sizes)
 
 

@@ -68,6 +68,7 @@ def test_a_sweep_of_real_kernels_and_another_run_that_hits(tmp_path, capsys):
     ("arguments", "words"),
     [
         (["matmull", "--device", "interpreter"], "did you mean matmul"),
+        (["conv2d", "--device", "interpreter"], "calls other ops, perhaps convolution"),
         (["matmul", "--shape", "Q=3", "--device", "interpreter"], "it takes M=4096 N=4096 K=4096"),
         (["--device", "interpreter"], "which ops?"),
         (["matmul", "--dtype", "float99", "--device", "interpreter"], "float99"),
