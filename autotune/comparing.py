@@ -8,6 +8,7 @@ from tritorch.runtime import transfer
 from tritorch.validation import difference
 
 WHOLE = 1 << 22  # elements compared whole
+_CANCELLED = 8  # times that results may be smaller than what they were made of
 PIECES, PIECE = 64, 1 << 14  # of larger results: that many stretches of so many elements, the first and the last too
 
 
@@ -61,10 +62,12 @@ class Truth:
 def _scale(values):
     """How large values are: the middle one by size, of those that are neither zero nor infinite.
 
-    Rounding errors are as large as what was summed and multiplied, of which results of one call have about the size.
+    Rounding errors are as large as what was summed and multiplied. Results have about its size, or are somewhat smaller
+    where terms cancel; much smaller ones, such as gradients of a mean over many, were made of small numbers.
     """
     sizes = np.abs(values[np.isfinite(values) & (values != 0)]) if values.dtype.kind == "f" else np.empty(0)
-    return float(np.median(sizes)) if sizes.size else 1.0
+    middle = float(np.median(sizes)) if sizes.size else 1.0
+    return max(middle, min(1.0, _CANCELLED * middle))
 
 
 def compare_all(truths, results, length):

@@ -191,7 +191,7 @@ def _settings(named, has_tensors):
         elif _is_setting(value):
             if not has_tensors and name == "size":
                 yield str(tuple(value))
-            elif name.startswith("dim") or not _is_plain(value):
+            elif name.startswith(("dim", "count")) or not _is_plain(value):
                 yield f"{name}={value}".replace(" ", "")
 
 
