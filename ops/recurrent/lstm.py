@@ -117,6 +117,11 @@ class LstmLayer(Op):
         yield draw(0, 12), draw(0, 3), draw(0, 3), draw(12, 3), None, (0, 0), False
         yield draw(68, 6).T, draw(2, 17), draw(4, 17)[::2], draw.uniform(-0.5, 0.5, 17, 68).T, None, (2, 2, 2), True
 
+    @staticmethod
+    def sized(draw, T=128, N=64, H=512):
+        weight = draw.uniform(-0.05, 0.05, 4 * H, H)
+        return draw(T * N, 4 * H), draw(N, H), draw(N, H), weight, None, (N,) * T, False
+
 
 def _gradient(
     join, grad, grad_cells, grad_gates, cells, gates, first_cell, weight, places, batch_sizes, reverse
@@ -180,3 +185,9 @@ class LstmGradient(Op):
             shape = (len(projection), hidden.shape[1])
             grads = draw(*shape), draw(*shape) if number % 2 else None, draw(*projection.shape) if number > 2 else None
             yield *grads, draw(*shape), draw.uniform(-1, 1, *projection.shape), cell, weight, *rest
+
+    @staticmethod
+    def sized(draw, T=128, N=64, H=512):
+        projection, _, *rest = LstmLayer.sized(draw, T, N, H)
+        gates = draw.uniform(-1, 1, *projection.shape)
+        return draw(T * N, H), None, None, draw(T * N, H), gates, *rest

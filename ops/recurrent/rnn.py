@@ -87,6 +87,10 @@ class RnnLayer(Op):
         yield draw(0, 3), draw(0, 3), draw(3, 3), None, (0, 0), False, False
         yield draw(17, 6).T, draw(2, 17), draw.uniform(-0.5, 0.5, 17, 17).T, None, (2, 2, 2), False, False
 
+    @staticmethod
+    def sized(draw, T=128, N=64, H=512):
+        return draw(T * N, H), draw(N, H), draw.uniform(-0.05, 0.05, H, H), None, (N,) * T, False, False
+
 
 def _gradient(join, grad, output, weight, batch_sizes, reverse, rectify):
     """The gradient by what enters the activation, on arrays or, `join` being `cat`, on Tensors."""
@@ -128,3 +132,8 @@ class RnnGradient(Op):
     def samples(draw):
         for projection, _, weight, *rest in RnnLayer.samples(draw):
             yield draw(*projection.shape), np.tanh(draw(*projection.shape)), weight, *rest
+
+    @staticmethod
+    def sized(draw, T=128, N=64, H=512):
+        projection, _, *rest = RnnLayer.sized(draw, T, N, H)
+        return draw(*projection.shape), np.tanh(projection), *rest

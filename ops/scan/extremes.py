@@ -106,6 +106,11 @@ class RunSums(Op):
             yield draw(*shape), running(values, dim, np.maximum, np.greater_equal)[1], dim
         yield draw(4, 6).T, np.zeros((6, 4), np.int64), 0
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        _, index = running(draw(M, N), 1, np.maximum, np.greater_equal)
+        return draw(M, N), index, 1
+
 
 class RunningExtreme(Scan, abstract=True):
     """The largest or smallest element up to each along one dimension, with its index."""
@@ -158,6 +163,10 @@ class RunningExtreme(Scan, abstract=True):
         yield draw.booleans(5, 7), 0
         yield np.array([1, np.nan, 2, np.nan, 3]).astype(draw.dtype), 0
         yield draw(2, 0), 1
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 1
 
 
 class Cummax(RunningExtreme):
