@@ -186,12 +186,12 @@ def test_traced_shapes_get_budget_by_their_share(worker, tmp_path, capsys):
     ("text", "words"),
     [
         ("{", "no JSON"),
-        ("[]", "no file of shapes"),
-        ('{"format": 2, "problems": []}', "no file of shapes"),
+        ("[]", "no shapes file"),
+        ('{"format": 2, "problems": []}', "format 2"),
         ('{"format": 1, "problems": [{"problem": {"kind": "op", "op": "matmull", "arguments": []}}]}', "problem 1"),
         ('{"format": 1, "problems": [{"problem": {"kind": "os.system"}}]}', "os.system"),
         ('{"format": 1, "problems": [7]}', "problem 1"),
-        ('{"format": 1, "problems": [{"problem": {}, "share": -1}]}', "share"),
+        ('{"format": 1, "problems": [{"problem": {"kind": "op", "op": "matmul", "sizes": {}}, "share": -1}]}', "share"),
         ('{"format": 1, "problems": []}', "no such calls"),
     ],
 )
