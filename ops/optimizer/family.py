@@ -161,7 +161,7 @@ class Step(Op, abstract=True):
         return [tensors[at * size : (at + 1) * size] for at in range(kinds)]
 
     @classmethod
-    def sized(cls, draw, N=1 << 22, tensors=8):
+    def sized(cls, draw, N=1 << 20, tensors=8):
         """The options of the first sample, with `tensors` parameters of N elements."""
         sample = next(iter(cls.samples(draw)))
         options = sample[: len(cls.names)]

@@ -127,7 +127,7 @@ class Unscale(Op):
         yield 3.0, np.ones(1, np.float32), draw(2)
 
     @staticmethod
-    def sized(draw, N=1 << 22, tensors=8):
+    def sized(draw, N=1 << 20, tensors=8):
         return 0.5, np.zeros(1, np.float32), *[draw(N) for _ in range(tensors)]
 
 
@@ -237,7 +237,7 @@ class TotalNorm(Op):
         yield 2.0, draw(0)
 
     @staticmethod
-    def sized(draw, N=1 << 22, tensors=8):
+    def sized(draw, N=1 << 20, tensors=8):
         return 2.0, *[draw(N) for _ in range(tensors)]
 
 
@@ -291,5 +291,5 @@ class ScaleTensors(Op):
         yield np.asarray(2.0, np.float32), *[draw(3) for _ in range(AT_ONCE + 1)]
 
     @staticmethod
-    def sized(draw, N=1 << 22, tensors=8):
+    def sized(draw, N=1 << 20, tensors=8):
         return np.asarray(0.5, np.float32), *[draw(N) for _ in range(tensors)]
