@@ -25,10 +25,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from tritorch.autotune.trial import NOISE, Timing, Trial, config_name
+from tritorch.autotune.precompile import spills_much
+from tritorch.autotune.trial import NOISE, Resources, Timing, Trial, config_name
 
 NEAR = 0.03  # this close above the roofline there is nothing left to find
-FOR_FINALS = 0.1  # of the seconds are kept for the finals
+FOR_FINALS = 0.05  # of the seconds are kept for the finals, beside what their trials took
 _BATCH = 32  # configs that are compiled ahead of their trials
 _DRAWS = 200  # tries to draw a config that was not tried yet
 _SLOW = 2.0  # a descent does not start from what takes so many times the best
@@ -37,8 +38,8 @@ _SLOW = 2.0  # a descent does not start from what takes so many times the best
 class Laboratory(Protocol):
     """What compiles, tries and times configs, for one kernel and key."""
 
-    def prepare(self, configs: Sequence[dict]) -> Iterable[Trial]:
-        """Compile configs ahead, in parallel; gives those that cannot run, as failed trials."""
+    def prepare(self, configs: Sequence[dict]) -> Iterable[tuple[dict, Resources | Trial]]:
+        """Compile configs ahead, in parallel; gives what each takes, or a Trial that says why it cannot run."""
 
     def trial(self, config: dict) -> Trial:
         """Run, verify and time a config."""
@@ -95,9 +96,9 @@ class Budget:
         self.seconds, self.trials, self.clock = seconds, trials, clock
         self.start = clock()
 
-    def allows(self, tried):
-        """Whether another config may be tried after `tried` of them."""
-        return tried < self.trials and self.clock() - self.start < self.seconds * (1 - FOR_FINALS)
+    def allows(self, tried, kept=0.0):
+        """Whether another config may be tried after `tried` of them, where the finals are to take `kept` seconds."""
+        return tried < self.trials and self.clock() - self.start + kept < self.seconds * (1 - FOR_FINALS)
 
 
 # Why a search ended.
@@ -122,6 +123,7 @@ class Search:
         self.random = random.Random(f"{seed} {entry.key.digest}")
         self.trials = {config_name(each.config): each for each in entry.trials}
         self.visited: set[str] = set()
+        self.took: dict[str, float] = {}  # seconds that a trial took, checks and all
         self.new = 0  # trials that were not in the entry
         self.planned = 0  # configs visited once the batch at hand is done
 
@@ -130,6 +132,12 @@ class Search:
         ended = self._try_batches()
         self._hold_finals()
         return ended
+
+    def first_configs(self):
+        """What is tried before any outcome decides: the default, then the whole space or the candidates."""
+        whole = self._whole_space() if self.effort.whole else []
+        found = [self.default, *(self._candidates() if whole is None else whole)]
+        return list({config_name(each): each for each in found}.values())
 
     # ------------------------------------------------------------------------------------ trying
 
@@ -146,19 +154,29 @@ class Search:
         """Try configs in turn; gives why the search has to end, or None."""
         new = [each for each in batch if config_name(each) not in self.trials]
         first = not self.visited  # the default is tried whatever the budget says
-        if new and (first or self.budget.allows(len(self.visited))):
-            for failed in self.laboratory.prepare(new):
-                self._enter(failed)
-        for config in batch:
+        slow = set()
+        for config, found in self.laboratory.prepare(new) if new and (first or self._affords()) else ():
+            if isinstance(found, Trial):
+                self._enter(found)
+            elif spills_much(found):
+                slow.add(config_name(config))
+        for config in sorted(batch, key=lambda each: config_name(each) in slow):
             name = config_name(config)
-            if name not in self.visited and not first and not self.budget.allows(len(self.visited)):
+            if name not in self.visited and not first and not self._affords():
                 return OUT_OF_BUDGET
             self.visited.add(name)
             if name not in self.trials:
-                self._enter(self.laboratory.trial(config))
+                began = self.budget.clock()
+                trial = self.laboratory.trial(config)
+                self.took[name] = self.budget.clock() - began
+                self._enter(trial)
             if self._seconds(config) <= self.roofline * (1 + NEAR):
                 return AT_ROOFLINE
         return None
+
+    def _affords(self):
+        kept = sum(self.took.get(config_name(each.config), 0.0) for each in self._finalists())
+        return self.budget.allows(len(self.visited), kept)
 
     def _enter(self, trial):
         self.trials[config_name(trial.config)] = trial
@@ -232,7 +250,7 @@ class Search:
         return dict.fromkeys((values[-1], values[0]))
 
     def _draws(self, count):
-        """Up to `count` configs drawn at random, each once; whatever was tried before, so that a rerun draws the same."""
+        """Up to `count` configs drawn at random, tried before or not, so that another run draws the same."""
         found = {}
         for _ in range(_DRAWS):
             config = self.space.random(self.random, **self.known) if len(found) < count else None
@@ -311,17 +329,19 @@ class Search:
 
     # ------------------------------------------------------------------------------------ finals
 
-    def _hold_finals(self):
-        """Measure the fastest few and the default turn by turn, unless that was done for the same ones.
-
-        Those of earlier finals are measured again: their times were taken at another clock rate perhaps.
-        """
+    def _finalists(self):
+        """The fastest few, the default, and those of earlier finals: at another clock rate perhaps, so once more."""
         if not self.effort.finalists:
-            return
+            return []
         usable = sorted((each for each in self.trials.values() if each.ok), key=lambda each: each.timing.p50)
         default = self.trials.get(config_name(self.default))
-        chosen = usable[: self.effort.finalists]
-        chosen += [each for each in usable if each not in chosen and (each.final is not None or each is default)]
+        return usable[: self.effort.finalists] + [
+            each for each in usable[self.effort.finalists :] if each.final is not None or each is default
+        ]
+
+    def _hold_finals(self):
+        """Measure the fastest few and the default turn by turn, unless that was done for the same ones."""
+        chosen = self._finalists()
         if len(chosen) < 2 or all(each.final for each in chosen):
             return
         timings = self.laboratory.finals([each.config for each in chosen])

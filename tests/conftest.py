@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+# What somebody tuned on this machine is not to change what tests see, nor tests what they find.
+os.environ["TRITORCH_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"tritorch-tests-{os.getpid()}")
+for _name in ("TRITORCH_AUTOTUNE", "TRITORCH_AUTOTUNE_TABLE"):
+    os.environ.pop(_name, None)
 
 
 @pytest.fixture(autouse=True)

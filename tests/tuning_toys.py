@@ -15,19 +15,14 @@ from tritorch.runtime.language import tl
 GOOD, RAISES, WRONG, BESIDE, UNSET, READS_BESIDE, WRITES_INPUT, HANGS, DIES, ABORTS = range(10)
 
 
-def leave():
-    """End the process without a word."""
-    os._exit(3)
-
-
-def abort():
-    """End the process as a failing assertion of a library does."""
-    os.abort()
-
-
-def hang():
-    """Never come back."""
-    time.sleep(1000)
+def misbehave(config):
+    """What a config does to its process."""
+    if config["DOES"] == HANGS:
+        time.sleep(1000)
+    if config["DOES"] == DIES:
+        os._exit(3)
+    if config["DOES"] == ABORTS:  # as a failing assertion of a library does
+        os.abort()
 
 
 def toy_default(device, *, size):
@@ -48,25 +43,87 @@ def double(
 ):
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(x + i, mask=i < size + (1 if DOES == 5 else 0), other=0.0)
-    if DOES == 1:
-        raise ValueError("this config cannot be compiled")
+    tl.static_assert(DOES != 1, "this config cannot be compiled")
     if DOES == 2:
         value += 1
     if DOES == 5:
         value += tl.sum(value, 0) * 0
     if DOES == 6:
         tl.store(x + i, value + 1, mask=i < size)
-    if DOES == 7:
-        hang()
-    if DOES == 8:
-        leave()
-    if DOES == 9:
-        abort()
     last = size - 1 if DOES == 4 else size + 1 if DOES == 3 else size
     tl.store(out + i, value * 2, mask=i < last)
 
 
 NAME = f"{__name__}.double"
+
+
+def multiply_default(device, *, size):
+    """A config that fits every GPU."""
+    return {"SIDE": 64, "DEPTH": 32, "DOES": GOOD, "num_warps": 4, "num_stages": 2}
+
+
+@kernel(
+    space=Space(SIDE=choices(16, 64, 256), DEPTH=choices(32, 256), DOES=choices(GOOD, RAISES, HANGS, DIES),
+                num_warps=choices(4, 8, 64), num_stages=choices(1, 2, 4, 6)),
+    default=multiply_default,
+)  # fmt: skip
+def multiply(
+    x,  # (size, size)
+    y,  # (size, size)
+    out,  # x @ y: (size, size)
+    size,
+    SIDE: tl.constexpr,
+    DEPTH: tl.constexpr,
+    DOES: tl.constexpr,
+):
+    tl.static_assert(DOES == 0, "this config cannot be compiled")
+    row, column = tl.program_id(0) * SIDE + tl.arange(0, SIDE), tl.program_id(1) * SIDE + tl.arange(0, SIDE)
+    k = tl.arange(0, DEPTH)
+    total = tl.zeros([SIDE, SIDE], tl.float32)
+    for start in range(0, size, DEPTH):
+        a = tl.load(x + row[:, None] * size + (start + k)[None, :])
+        b = tl.load(y + (start + k)[:, None] * size + column[None, :])
+        total = tl.dot(a, b, total)
+    tl.store(out + row[:, None] * size + column[None, :], total.to(out.dtype.element_ty))
+
+
+MULTIPLY = f"{__name__}.multiply"
+
+
+class ProductCall(Call):
+    """Multiplies once; with some configs it does not come so far."""
+
+    def __init__(self, size, device):
+        self.size, self.device = size, device
+        self.operands = [transfer.mirror(np.zeros((size, size), np.float16), device) for _ in range(2)]
+        self.work = Work(2 * size**3, 6 * size**2, "float16")
+
+    def run(self):
+        out = transfer.empty((self.size, self.size), np.dtype(np.float16), self.device)
+        config = multiply.config((*self.operands, out), size=self.size)
+        misbehave(config)
+        blocks = -(-self.size // config["SIDE"])
+        multiply[(blocks, blocks)](*self.operands, out, self.size, **config)
+        return (out,)
+
+    def compare(self, results):
+        return 0.0, ""
+
+
+class Product(Problem):
+    """Multiplying two square matrices."""
+
+    kind, name, label, dtype = "product", "multiply", "size=1024", "float16"
+
+    def to_json(self):
+        return {}
+
+    @classmethod
+    def from_json(cls, found):
+        return cls()
+
+    def call(self, device, values=True):
+        return ProductCall(1024, device)
 
 
 class ToyCall(Call):
@@ -81,6 +138,7 @@ class ToyCall(Call):
         out = transfer.empty(self.array.shape, self.array.dtype, self.device)
         size = self.array.size
         config = double.config((self.array, out), size=size)
+        misbehave(config)
         double[(-(-size // config["BLOCK"]),)](self.array, out, size, **config)
         return (out,)
 

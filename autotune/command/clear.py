@@ -14,10 +14,11 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 
-from tritorch.autotune.command.selection import Refused, add_selection, info_of, refusing, selected
-from tritorch.autotune.device import INTERPRETER, environment_of
+from tritorch.autotune.command.selection import Refused, add_selection, devices_here, refusing, selected
+from tritorch.autotune.device import environment_of
 from tritorch.autotune.figures import kernel_name
 from tritorch.autotune.key import source_hash
+from tritorch.autotune.lookup import forget
 from tritorch.autotune.store import Store
 from tritorch.autotune.tunable import KERNELS
 from tritorch.cli.main import GOOD
@@ -48,6 +49,7 @@ def run(options):
         return GOOD
     for part in parts:
         _remove(store, part)
+    forget()
     print(f"removed {words}")
     return GOOD
 
@@ -90,12 +92,7 @@ def _keep_stale(parts):
 
 def _environments_here():
     """The environment of each device of this machine, by what tells devices and switches apart."""
-    from tritorch.runtime.cuda import driver
-
-    infos = [INTERPRETER]
-    if driver.is_available():
-        infos += [info_of(f"cuda:{index}") for index in range(driver.device_count())]
-    return {_switches(each): each for each in map(environment_of, infos)}
+    return {_switches(each): each for each in (environment_of(info) for _, info in devices_here())}
 
 
 def _switches(environment):

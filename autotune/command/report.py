@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 
-from tritorch.autotune.command.selection import Refused, add_selection, info_of, refusing, selected
+from tritorch.autotune.command.selection import Refused, add_selection, device_called, info_of, refusing, selected
 from tritorch.autotune.device import environment_of
 from tritorch.autotune.report import page
+from tritorch.autotune.roofline import ceiling_of
 from tritorch.autotune.store import Store
 from tritorch.cli.main import FAILED, GOOD, NOTHING_VALID
 from tritorch.runtime.files import whole_file
@@ -31,7 +32,9 @@ def run(options):
     if not parts:
         raise Refused(f"nothing is stored in {Store().root}; `tritorch autotune sweep OP` finds configs", NOTHING_VALID)
     part = _chosen(parts)
-    text = page(part.environment, part.entries, made=time.strftime("%Y-%m-%d %H:%M"))
+    device = device_called(part.environment.device)
+    ceiling = None if device is None else ceiling_of(device)
+    text = page(part.environment, part.entries, ceiling, time.strftime("%Y-%m-%d %H:%M"))
     try:
         with whole_file(options.output) as file:
             file.write(text.encode())

@@ -6,10 +6,12 @@ import difflib
 import sys
 from dataclasses import dataclass
 
+from tritorch.autotune.command.table import printable
 from tritorch.autotune.device import INTERPRETER, Environment, cuda_info, environment_of
 from tritorch.autotune.figures import kernel_name
 from tritorch.autotune.store import Store
 from tritorch.autotune.trial import Entry
+from tritorch.autotune.user_files import kernel_at
 from tritorch.cli.main import NO_DEVICE, USAGE
 from tritorch.runtime import device as devices
 
@@ -40,7 +42,7 @@ def refusing(run):
         try:
             return run(options)
         except Refused as refused:
-            print(f"tritorch autotune {options.action}: {refused}", file=sys.stderr)
+            print(f"tritorch autotune {options.action}: {printable(refused)}", file=sys.stderr)
             return refused.exit_code
 
     wrapped.__doc__ = run.__doc__
@@ -60,16 +62,26 @@ def selected(options, store=None):
     store = store or Store()
     parts = [Part(environment, store.entries(environment)) for environment in environments(options, store)]
     known = {name for part in parts for entry in part.entries for name in names_of(entry)}
-    for name in options.names:
+    names = [_kernel_of(name) for name in options.names]
+    for name in names:
         if not any(matches(entry, name) for part in parts for entry in part.entries):
             close = difflib.get_close_matches(name, known)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
             raise Refused(f"the store has no entry of {name!r}{hint}")
-    for part in parts:
-        if options.names:
-            part.entries = [each for each in part.entries if any(matches(each, name) for name in options.names)]
-            part.whole = False
-    return [part for part in parts if part.entries] if options.names else parts
+    for part in parts if names else ():
+        part.entries = [each for each in part.entries if any(matches(each, name) for name in names)]
+        part.whole = False
+    return [part for part in parts if part.entries] if names else parts
+
+
+def _kernel_of(name):
+    """A name; of `path/to/file.py:kernel` the kernel's, from that file, which is imported since the user names it."""
+    if ":" not in name:
+        return name
+    try:
+        return kernel_at(name)[0].kernel_name
+    except ValueError as error:
+        raise Refused(str(error)) from error
 
 
 def environments(options, store):
@@ -97,6 +109,21 @@ def info_of(name):
     if device.type == INTERPRETER.kind:
         return INTERPRETER
     raise Refused(f"{device} runs the NumPy references, which have no configs; --device takes cuda or interpreter")
+
+
+def devices_here():
+    """The devices of this machine that launch kernels, each with its DeviceInfo."""
+    from tritorch.runtime.cuda import driver
+
+    found = [(devices.INTERPRETER, INTERPRETER)]
+    if driver.is_available():
+        found += [(devices.Device("cuda", index), cuda_info(index)) for index in range(driver.device_count())]
+    return found
+
+
+def device_called(name):
+    """The device of this machine with the name that an environment has, or None."""
+    return next((device for device, info in devices_here() if info.name == name), None)
 
 
 def names_of(entry):

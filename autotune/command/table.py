@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,13 +20,15 @@ def print_table(names, rows, title="", console=None):
     for name in names:
         table.add_column(name.lstrip(">"), justify="right" if name[0] == ">" else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(each)) for each in row))
+        table.add_row(*(Text(printable(each)) for each in row))
     console.print(table)
 
 
 def plain_lines(names, rows, title=""):
     """The lines of a table whose columns are two spaces apart."""
-    texts = [[" ".join(str(each).split()) for each in row] for row in ([name.lstrip(">") for name in names], *rows)]
+    texts = [
+        [" ".join(printable(each).split()) for each in row] for row in ([name.lstrip(">") for name in names], *rows)
+    ]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     if title:
         yield title
@@ -33,3 +37,8 @@ def plain_lines(names, rows, title=""):
             each.rjust(width) if name[0] == ">" else each.ljust(width)
             for each, width, name in zip(row, widths, names, strict=True)
         ).rstrip()
+
+
+def printable(value):
+    """A value as text without the characters by which a file's contents could take a terminal over."""
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", str(value))

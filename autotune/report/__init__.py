@@ -12,11 +12,11 @@ from tritorch.autotune.report.style import SCRIPT, STYLE
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def page(environment, entries, peaks=None, made=""):
+def page(environment, entries, ceiling=None, made=""):
     """The page of one environment's entries as text.
 
-    peaks   what the device could do at most (`roofline.Peaks`); without it there is no roofline plot
-    made    when, in the footer
+    ceiling   what the device attains, where it is at hand; else the roofline is drawn as far as the entries tell
+    made      when, in the footer
     """
     figures = sorted(
         map(figures_of, entries), key=lambda each: (each.name, each.dtypes, each.entry.work.get("flops", 0))
@@ -27,7 +27,7 @@ def page(environment, entries, peaks=None, made=""):
         tag("p", "tritorch autotune", class_="over"),
         tag("h1", name),
         sections.summary(figures),
-        sections.roofline(figures, peaks),
+        sections.roofline(figures, ceiling),
         sections.winners(figures),
         sections.convergences(figures),
         sections.heat_maps(figures),

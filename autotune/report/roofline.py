@@ -17,6 +17,41 @@ WIDE, NARROW = (960, 500), (380, 400)
 
 
 @dataclass(frozen=True)
+class Roofs:
+    """What a device does at most: bytes a second, and FLOP/s for each dtype; what is not known is left out."""
+
+    bandwidth: float
+    flops: dict[str, float]
+
+
+def roofs_of(figures, ceiling=None):
+    """The Roofs over entries: by the device's Ceiling, else as far as their own rooflines tell; None where they do not.
+
+    An entry's roofline is the longer of what its arithmetic and what its bytes take. So the most bytes a second among
+    entries is the bandwidth, and a dtype's most FLOP/s its rate if an entry with that is not bound by its bytes.
+    """
+    found: dict[str, list] = {}
+    for each in figures:
+        flops, moved, seconds = (each.entry.work.get(name, 0) for name in ("flops", "bytes", "roofline"))
+        if flops and moved and seconds:
+            found.setdefault(_dtype(each), []).append((flops / seconds, moved / seconds))
+    if not found:
+        return None
+    if ceiling is not None:
+        return Roofs(ceiling.bandwidth, {dtype: ceiling.rate(dtype) for dtype in found})
+    bandwidth = max(moved for rates in found.values() for _, moved in rates)
+    flops = {dtype: max(rates) for dtype, rates in found.items()}
+    bound = {dtype: most for dtype, (most, moved) in flops.items() if moved < bandwidth * (1 - 1e-6)}
+    return Roofs(bandwidth, bound) if bound else None
+
+
+def _dtype(figures):
+    """What an entry's arithmetic is done in: the dtype of its first array of floating-point numbers."""
+    names = [text.split()[0] for text in figures.entry.key.arrays]
+    return next((name for name in names if "float" in name), names[0] if names else "unknown")
+
+
+@dataclass(frozen=True)
 class Point:
     """An entry: FLOP for each byte, FLOP/s with the best config and with the default, and what is said of it."""
 
@@ -40,25 +75,25 @@ def points_of(figures):
     return found
 
 
-def roofline_plot(points, peaks, size):
+def roofline_plot(points, roofs, size):
     """The drawing, of one of the two sizes."""
     width, height = size
     compact = size is NARROW
-    x, y = _scales(points, peaks, (58, width - 16), (height - 46, 26))
+    x, y = _scales(points, roofs, (58, width - 16), (height - 46, 26))
     placed = _Labels(58, width - 8)
-    parts = [_grid(x, y, compact), _roofs(peaks, x, y, placed)]
+    parts = [_grid(x, y, compact), _roofs(roofs, x, y, placed)]
     parts += [_mark(point, x, y, placed) for point in sorted(points, key=lambda each: each.best)]
     parts += _labels(points, x, y, placed, 0 if compact else _MOST_LABELS)
     return svg(width, height, *parts, label="Roofline plot", class_="narrow" if compact else "wide")
 
 
-def _scales(points, peaks, across, down):
-    ridges = [flops / peaks.bandwidth for flops in peaks.flops.values()]
+def _scales(points, roofs, across, down):
+    ridges = [flops / roofs.bandwidth for flops in roofs.flops.values()]
     rates = [rate for each in points for rate in (each.best, each.default) if rate]
     left = min([each.intensity for each in points] + ridges) / 3
     right = max([each.intensity for each in points] + ridges) * 3
-    bottom = min([*rates, left * peaks.bandwidth]) / 1.6
-    top = max([*rates, *peaks.flops.values()]) * 2.2
+    bottom = min([*rates, left * roofs.bandwidth]) / 1.6
+    top = max([*rates, *roofs.flops.values()]) * 2.2
     return LogScale(left, right, *across), LogScale(bottom, top, *down)
 
 
@@ -79,19 +114,19 @@ def _grid(x, y, compact):
     return [tag("g", lines, class_="grid"), tag("g", texts, names, class_="axis")]
 
 
-def _roofs(peaks, x, y, placed):
+def _roofs(roofs, x, y, placed):
     """The slope of the memory's bandwidth and, for each dtype, a roof from its ridge on."""
-    highest = max(peaks.flops.values())
-    ridge = highest / peaks.bandwidth
-    start = max(x.low, y.low / peaks.bandwidth)
-    foot = (x(start), y(start * peaks.bandwidth))
+    highest = max(roofs.flops.values())
+    ridge = highest / roofs.bandwidth
+    start = max(x.low, y.low / roofs.bandwidth)
+    foot = (x(start), y(start * roofs.bandwidth))
     placed.block_line(*foot, x(ridge), y(highest))
     parts = [path([foot, (x(ridge), y(highest))], class_="roof")]
     names: dict[float, list] = {}
-    for dtype, flops in peaks.flops.items():
+    for dtype, flops in roofs.flops.items():
         names.setdefault(flops, []).append(dtype)
     for flops, dtypes in names.items():
-        at = flops / peaks.bandwidth
+        at = flops / roofs.bandwidth
         placed.block_line(x(at), y(flops), x(x.high), y(flops))
         parts.append(path([(x(at), y(flops)), (x(x.high), y(flops))], class_="roof"))
         parts.append(tag("circle", cx=x(at), cy=y(flops), r=3, class_="ridge"))
@@ -99,10 +134,10 @@ def _roofs(peaks, x, y, placed):
         parts.append(placed.at(text, x(x.high), y(flops) - 8, "end", "roof-name"))
         parts.append(placed.at(f"ridge {at:.3g} FLOP/B", x(at) - 9, y(flops) + 4, "end", "roof-name"))
     middle = (start * ridge) ** 0.5
-    slope = (x(middle), y(middle * peaks.bandwidth) - 8)
-    rise = y(peaks.bandwidth * x.low * 10) - y(peaks.bandwidth * x.low)
+    slope = (x(middle), y(middle * roofs.bandwidth) - 8)
+    rise = y(roofs.bandwidth * x.low * 10) - y(roofs.bandwidth * x.low)
     turned = f"rotate({math.degrees(math.atan2(rise, x(x.low * 10) - x(x.low))):.1f} {slope[0]:.1f} {slope[1]:.1f})"
-    parts.append(tag("text", f"{prefixed(peaks.bandwidth)}B/s", x=slope[0], y=slope[1], transform=turned,
+    parts.append(tag("text", f"{prefixed(roofs.bandwidth)}B/s", x=slope[0], y=slope[1], transform=turned,
                      text_anchor="middle", class_="roof-name"))  # fmt: skip
     return parts
 

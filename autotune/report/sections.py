@@ -9,7 +9,7 @@ from dataclasses import asdict
 from tritorch.autotune.figures import duration_text, gain_text, mean_gain, share_text, time_text
 from tritorch.autotune.report import convergence, heat
 from tritorch.autotune.report.markup import svg, tag
-from tritorch.autotune.report.roofline import NARROW, WIDE, points_of, roofline_plot
+from tritorch.autotune.report.roofline import NARROW, WIDE, points_of, roofline_plot, roofs_of
 from tritorch.autotune.trial import COMPILE, CRASH, LAUNCH, RESOURCES, TIMEOUT, WRONG, show_config
 
 MOST_PANELS = 24  # of small drawings; what is left out is in the table
@@ -59,10 +59,10 @@ def _sentence(figures, gains, best):
     return f"Tuning made {faster} of {len(gains)} faster than the default config that a formula gives.{most}{lost}"
 
 
-def roofline(figures, peaks):
+def roofline(figures, ceiling):
     """The roofline plot, wide and narrow, of which style shows one."""
-    points = points_of(figures)
-    if peaks is None or not points:
+    points, roofs = points_of(figures), roofs_of(figures, ceiling)
+    if roofs is None or not points:
         return None
     key = [
         tag("span", _symbol("default"), "default config, by formula"),
@@ -73,7 +73,7 @@ def roofline(figures, peaks):
     note = ("Both axes are logarithmic. What lies under the slope is bound by memory, under a flat roof by arithmetic; "
             f"the closer to the line, the less is left to gain.{more}")  # fmt: skip
     return section("How close to the hardware", note, tag("div", key, class_="key"),
-                   roofline_plot(points, peaks, WIDE), roofline_plot(points, peaks, NARROW))  # fmt: skip
+                   roofline_plot(points, roofs, WIDE), roofline_plot(points, roofs, NARROW))  # fmt: skip
 
 
 def _symbol(class_):

@@ -138,6 +138,18 @@ class WindowMax(Op):
         return call.unfolded(found, images)
 
     @staticmethod
+    def fitted(input, bounds, places, longest):
+        """Windows that lie in the image and are no longer than said."""
+        size, most = (np.repeat(each, places) for each in (input.shape[2:], longest))
+        begin = np.clip(bounds.min(-1), 0, size - 1)
+        return (
+            input,
+            np.stack([begin, np.clip(bounds.max(-1), begin + 1, np.minimum(begin + most, size))], -1),
+            places,
+            longest,
+        )
+
+    @staticmethod
     def samples(draw):
         bounds = np.array([[0, 2], [1, 3], [3, 4], [0, 3], [2, 5], [0, 1], [1, 4]])  # 2 + 3 + 2 places
         yield draw.apart(2, 3, 3, 5, 4), bounds[None], (2, 3, 2), (2, 3, 3)

@@ -12,14 +12,16 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"),
+    ("name", "arguments", "written"),
     [
-        ("early_stopping.py", ["--log", "runs", "--epochs", "30", "--patience", "5"]),
-        ("explain_digits.py", ["--save", "digits.png", "--steps", "60"]),
+        ("early_stopping.py", ["--log", "runs", "--epochs", "30", "--patience", "5"], ["runs"]),
+        ("explain_digits.py", ["--save", "digits.png", "--steps", "60"], ["digits.png"]),
+        ("custom_op.py", [], []),
     ],
 )
-def test_examples_run(name, arguments, monkeypatch, tmp_path):
+def test_examples_run(name, arguments, written, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRITORCH_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-    assert (tmp_path / arguments[1]).exists()
+    assert sorted(each.name for each in tmp_path.iterdir() if each.name != "cache") == written

@@ -15,7 +15,10 @@ def cache_folder():
     chosen = os.environ.get("TRITORCH_CACHE_DIR")
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tritorch"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tritorch"
+    except RuntimeError:  # a user without a home, as in some containers: a folder that nothing can be written to
+        return Path(os.devnull) / "tritorch"
 
 
 @contextlib.contextmanager
