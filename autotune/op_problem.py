@@ -13,6 +13,7 @@ import numpy as np
 from tritorch import creation
 from tritorch.autograd.grad_mode import no_grad
 from tritorch.autograd.inplace import write
+from tritorch.autograd.variable import Variable
 from tritorch.autotune.arguments import TensorSpec, described, from_json, made, spec_of, specs_in, to_json
 from tritorch.autotune.comparing import Truth, compare_all
 from tritorch.autotune.problem import Call, Problem, Work
@@ -56,7 +57,7 @@ class OpProblem(Problem):
     def of(cls, op, args):
         """The problem of calling op class `op` with `args`, as dispatch gets them."""
         _tunable(op.op_name)
-        args = args[:-1] if op.creates else args  # without the device
+        args = args[:-1] if op.creates else _without_host_numbers(args)  # without the device
         names = [*op.names, *[f"tensor {at}" for at in range(len(args) - len(op.names))]]
         named = zip(args, names, strict=False)
         return _whole(op, tuple(described(each, f"{op.op_name}: argument '{name}'") for each, name in named))
@@ -148,6 +149,15 @@ def _whole(op, arguments):
     _check_room(op, specs)
     kinds = [spec.dtype for spec in specs] + [dtypes.of(each).name for each in arguments if isinstance(each, np.dtype)]
     return OpProblem(op.op_name, arguments, kinds[0] if kinds else "none")
+
+
+def _without_host_numbers(args):
+    """The arguments, with a number in the place of a tensor on the host beside others on a GPU, as dispatch has it."""
+    tensors = [each for each in args if isinstance(each, Variable)]
+    if not any(each.device.is_cuda for each in tensors):
+        return args
+    on_host = {id(each) for each in tensors if each.device.is_host}
+    return [each.array.item() if id(each) in on_host else each for each in args]
 
 
 def _check_room(op, specs):
