@@ -54,13 +54,13 @@ class OpProblem(Problem):
         return TABLE[self.name]
 
     @classmethod
-    def of(cls, op, args):
-        """The problem of calling op class `op` with `args`, as dispatch gets them."""
+    def of(cls, op, args, values=True):
+        """The problem of calling op class `op` with `args`, as dispatch gets them; by layout alone without `values`."""
         _tunable(op.op_name)
         args = args[:-1] if op.creates else _without_host_numbers(args)  # without the device
         names = [*op.names, *[f"tensor {at}" for at in range(len(args) - len(op.names))]]
         named = zip(args, names, strict=False)
-        return _whole(op, tuple(described(each, f"{op.op_name}: argument '{name}'") for each, name in named))
+        return _whole(op, tuple(described(each, f"{op.op_name}: argument '{name}'", values) for each, name in named))
 
     @classmethod
     def sized(cls, name, dtype="float32", sizes=None):
@@ -206,7 +206,8 @@ def _settings(named, has_tensors):
 
 
 def _is_setting(value):
-    return all(map(_is_setting, value)) if isinstance(value, (tuple, list)) else isinstance(value, (int, str))
+    plain = (int, str, slice, type(...))
+    return all(map(_is_setting, value)) if isinstance(value, (tuple, list)) else isinstance(value, plain)
 
 
 def _is_plain(value):
