@@ -34,6 +34,7 @@ class TensorSpec:
     low, high      the least and the largest value: of integers, and of floating-point numbers that all have one sign
     sorted, unique whether values ascend, and whether none stands twice, along the last dimension
     share          of the values of a bool tensor that are true, where it is not half of them
+    values         all of them in a row, where they are a few integers: what says where things lie must be as it was
     """
 
     shape: tuple
@@ -45,6 +46,7 @@ class TensorSpec:
     sorted: bool = False
     unique: bool = False
     share: float | None = None
+    values: tuple | None = None
 
     @property
     def numpy(self):
@@ -102,8 +104,8 @@ def described(value, where, values=True):
         return value.item()
     if isinstance(value, slice):
         return slice(*[described(each, where) for each in (value.start, value.stop, value.step)])
-    if isinstance(value, type) and issubclass(value, Op):
-        return value
+    if isinstance(value, type) and issubclass(value, (Op, np.generic)):
+        return value if issubclass(value, Op) else np.dtype(value)
     made_by = (type(value).__name__, tuple(value)) if hasattr(value, "_fields") else getattr(value, "made_by", None)
     if made_by is not None and made_by[0] in MAKERS:
         return Made(made_by[0], tuple(described(each, where) for each in made_by[1]))
@@ -155,8 +157,7 @@ def to_json(value):
         found = {"tensor": list(value.shape), "dtype": value.dtype}
         more = {each.name: getattr(value, each.name) for each in fields(value)[2:]}
         found |= {name: kept for name, kept in more.items() if kept is not None and kept is not False}
-        if value.strides is not None:
-            found["strides"] = list(value.strides)
+        found |= {name: list(kept) for name, kept in found.items() if isinstance(kept, tuple)}
         if not value.offset:
             del found["offset"]
         return found
@@ -278,6 +279,7 @@ class _Reader:
             shape, dtypes.of(kind).name, steps, self.whole(found.get("offset", 0), "the offset"),
             self.bound(found.get("low"), kind), self.bound(found.get("high"), kind),
             found.get("sorted") is True, found.get("unique") is True, self.bound(found.get("share"), kind, float),
+            self.numbers(found.get("values"), shape, kind),
         )  # fmt: skip
         self.check(spec)
         return spec
@@ -315,6 +317,14 @@ class _Reader:
         if kind == np.bool_ and of is None:
             self.fail("a bool tensor has a share, and no low and high")
         return float(found)
+
+    def numbers(self, found, shape, kind):
+        """The values of a tensor of integers, by one list."""
+        if found is None:
+            return None
+        if kind.kind not in "iu" or not isinstance(found, list) or len(found) != math.prod(shape) <= _MOST_ITEMS:
+            self.fail(f"values are a list of as many integers as a tensor of them has, up to {_MOST_ITEMS}")
+        return tuple(self.bound(self.whole(each, "values"), kind) for each in found)
 
     def sizes(self, found, what, least):
         if not isinstance(found, list) or len(found) > _MOST_DIMENSIONS:

@@ -15,14 +15,12 @@ from abc import ABC, abstractmethod
 
 from tritorch.autotune.roofline import ceiling_of
 from tritorch.autotune.trial import Timing
-from tritorch.runtime import launcher, strides, transfer
+from tritorch.runtime import dtypes, launcher, strides, transfer
 
 
 def clock_for(device, policy, seed=0, floor=0.0):
     """The Clock for a Device: its own where launches reach a GPU, else a model, which never goes below `floor`."""
     if device.is_cuda and not launcher.is_diverted():
-        from tritorch.autotune.device_clock import DeviceClock
-
         return DeviceClock(device, policy)
     return SimulatedClock(device, seed, floor)
 
@@ -57,6 +55,101 @@ def replay(launches):
     """Carry launches out again."""
     for kernel, grid, args, keywords in launches:
         kernel[grid](*args, **keywords)
+
+
+WARM_SECONDS = 0.01  # of running before anything is measured, so that clocks have risen
+MEASURED_SECONDS = 0.03  # of spans in all, for one replay
+LEAST_REPEATS, MOST_REPEATS = 10, 400
+FEW_REPEATS, LONG_SECONDS = 3, 0.2  # of what takes longer than this
+_LAUNCH_SECONDS = 8e-6  # that Python takes for a launch, at most
+
+
+class DeviceClock(Clock):
+    """Times by events on the GPU's stream, each repeat with a cold L2 cache.
+
+    Before each span a buffer of twice the cache is written. While the GPU does that the host queues the span; under the
+    policy "eager" it is written as often as the host needs time for, so that no span waits for Python. Under "graph"
+    the launches are captured once, and a span is one replay of the graph.
+    """
+
+    def __init__(self, device, policy):
+        from tritorch.runtime.cuda import driver
+
+        self.index = driver.index_of(device)
+        self.captures = policy == "graph"
+        self.cache = 2 * driver.properties(self.index).L2_cache_size
+        self.flush_seconds = self.cache / ceiling_of(device).bandwidth
+        self._buffer = None
+
+    def measure(self, launches):
+        """The Timing of one replay."""
+        return self.finals([launches])[0]
+
+    def finals(self, replays):
+        """The Timing of each replay, one repeat of each after the other; who begins changes from turn to turn."""
+        runs = [self._prepared(each) for each in replays]
+        turns = max((self._repeats(run) for run in runs), default=0)
+        spans = [[] for _ in runs]
+        for turn in range(turns):
+            for at in range(len(runs)):
+                at = (at + turn) % len(runs)
+                spans[at].append(self._span(runs[at]))
+        self._synchronise()
+        return [timing_of([_seconds(*span) for span in each]) for each in spans]
+
+    def _prepared(self, launches):
+        """(how often to write the buffer, a function that queues the replay, which has run)."""
+        replay(launches)  # before it is captured, since this may load kernels
+        if not self.captures:
+            flushes = math.ceil(_LAUNCH_SECONDS * (len(launches) + 1) / self.flush_seconds)  # one for the events
+            return flushes, lambda: replay(launches)
+        from tritorch.runtime.cuda.graph import Graph
+
+        graph = Graph(lambda: replay(launches), self.index)
+        graph.replay()
+        return 1, graph.replay
+
+    def _repeats(self, run):
+        """How many repeats fill the time there is for them, after warming up."""
+        once = self._seconds([self._span(run)])
+        warm = min(int(WARM_SECONDS / once) + 1, MOST_REPEATS)
+        seconds = self._seconds([self._span(run) for _ in range(warm)])
+        if seconds > LONG_SECONDS:
+            return FEW_REPEATS
+        return min(max(int(MEASURED_SECONDS / seconds), LEAST_REPEATS), MOST_REPEATS)
+
+    def _seconds(self, spans):
+        """The shortest of some spans, after waiting for them."""
+        self._synchronise()
+        return min(_seconds(*span) for span in spans)
+
+    def _span(self, run):
+        """Queue a flush of the cache and a repeat; gives the events around the repeat."""
+        from tritorch.runtime.cuda import array, copies
+        from tritorch.runtime.cuda.stream import Event
+
+        if self._buffer is None:
+            self._buffer = array.empty((self.cache,), dtypes.uint8.numpy, self.index)
+        start, end = Event(enable_timing=True), Event(enable_timing=True)
+        start.record()  # the first time makes them, which the span must not wait for
+        end.record()
+        flushes, queue = run
+        for _ in range(flushes):
+            copies.set_memory(self._buffer.pointer, b"\0", self.cache, self.index)
+        start.record()
+        queue()
+        end.record()
+        return start, end
+
+    def _synchronise(self):
+        from tritorch.runtime.cuda.stream import current_stream
+
+        current_stream(self.index).synchronize()
+
+
+def _seconds(start, end):
+    """The time between two events; a span of nothing counts as a nanosecond."""
+    return max(start.elapsed_time(end) / 1e3, 1e-9)
 
 
 def arrays_of(values):

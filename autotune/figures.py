@@ -112,7 +112,7 @@ def figures_of(entry):
     return Figures(
         entry=entry,
         name=name,
-        dtypes=", ".join(dict.fromkeys(entry.key.arrays)),
+        dtypes=", ".join(each for each in dict.fromkeys(entry.key.arrays) if each != "none"),
         sizes=sizes,
         best=best,
         default=default,

@@ -12,6 +12,7 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.autograd.grad_mode import no_grad
+from tritorch.autograd.inplace import write
 from tritorch.autotune.arguments import TensorSpec, described, from_json, made, spec_of, specs_in, to_json
 from tritorch.autotune.comparing import Truth, compare_all
 from tritorch.autotune.problem import Call, Problem, Work
@@ -190,23 +191,28 @@ def _settings(named, has_tensors):
         elif isinstance(value, (int, str)) or (isinstance(value, (tuple, list)) and not list(specs_in(value))):
             if not has_tensors and name == "size":
                 yield str(tuple(value))
-            elif name.startswith("dim") or not _is_all_ones(value):
+            elif name.startswith("dim") or not _is_plain(value):
                 yield f"{name}={value}".replace(" ", "")
 
 
-def _is_all_ones(value):
-    return all(map(_is_all_ones, value)) if isinstance(value, (tuple, list)) else value == 1
+def _is_plain(value):
+    """Whether a setting is nothing to speak of: strides and dilations of one, no padding, no lower end."""
+    return all(map(_is_plain, value)) if isinstance(value, (tuple, list)) else value in (0, 1)
 
 
 # ------------------------------------------------------------------------------------------------------------ the call
 
 
 class _Held:
-    """A tensor's memory, gaps and all, on the host and on a device."""
+    """A tensor's memory, gaps and all, on the host and, once placed, on a device."""
 
-    def __init__(self, spec, memory, device):
-        self.spec, self.host, self.device = spec, memory, device
-        self.memory = transfer.from_host(memory, device)
+    def __init__(self, spec, host):
+        self.spec, self.host = spec, host
+
+    def placed(self, device):
+        """The same, with its memory on a device too, where something may have been put around it."""
+        self.device, self.memory = device, transfer.mirror(self.host, device)
+        return self
 
     def view(self, memory):
         """The tensor's own elements in some memory of its kind."""
@@ -215,8 +221,35 @@ class _Held:
 
     def tensor(self, private):
         """A Tensor of it, in a copy of the memory where it is `private`."""
-        memory = transfer.duplicate(self.memory) if private else self.memory
+        memory = self.memory
+        if private:
+            memory = transfer.empty(memory.shape, memory.dtype, self.device)
+            write(memory, self.memory)
         return creation.wrap(self.view(memory), self.device)
+
+
+def _held(spec, draw):
+    """Memory for a tensor, with drawn values."""
+    if spec.values is None and not spec.unique and not spec.sorted:
+        return _Held(spec, drawn(spec, (spec.room[0],), draw))
+    held = _zeros(spec)  # an order is along the tensor's own last dimension, whatever lies between
+    values = drawn(spec, spec.shape, draw) if spec.values is None else np.reshape(spec.values, spec.shape)
+    held.view(held.host)[...] = values
+    return held
+
+
+def _holding(array):
+    """Memory that has the values of an array and lies as it does."""
+    spec = spec_of(array, "an argument", values=False)
+    if spec.strides is None and not spec.offset:
+        return _Held(spec, array.reshape(-1))
+    held = _zeros(spec)
+    held.view(held.host)[...] = array
+    return held
+
+
+def _zeros(spec):
+    return _Held(spec, np.zeros(spec.room[0], spec.numpy))
 
 
 class OpCall(Call):
@@ -227,7 +260,8 @@ class OpCall(Call):
 
     def __init__(self, problem, device, values=True):
         self.problem, self.op, self.device, self.values = problem, problem.op, device, values
-        self._arguments = self._drawn() if values else _replaced(problem.arguments, self._zeros)
+        held = self._drawn() if values else _replaced(problem.arguments, _zeros)
+        self._arguments = _replaced(held, lambda each: each.placed(device), _Held)
         self._work = self._truths = self._length = None
 
     # -------------------------------------------------------------------------------------------------- arguments
@@ -235,29 +269,15 @@ class OpCall(Call):
     def _drawn(self):
         problem, seed = self.problem, zlib.crc32(self.problem.name.encode())
         draw = Repeating(dtypes.NAMES[problem.dtype].numpy if problem.dtype != "none" else np.float32, seed)
-        if problem.sizes is None:
-            return _replaced(problem.arguments, lambda spec: self._held(spec, None, draw))
-        args = _made_by_sizes(self.op, draw, dict(problem.sizes))
-        return tuple(
-            self._held(spec_of(each, "an argument", values=False), each, draw) if isinstance(each, np.ndarray) else each
-            for each in args
-        )
-
-    def _held(self, spec, array, draw):
-        """Memory for a tensor, with the values of `array` or drawn ones."""
-        if array is not None and spec.strides is None and not spec.offset:
-            return _Held(spec, np.ascontiguousarray(array).reshape(-1), self.device)
-        room = spec.room[0]
-        memory = drawn(spec, (room,), draw) if not spec.unique and not spec.sorted else np.zeros(room, spec.numpy)
-        held = _Held(spec, memory, INTERPRETER)
-        if array is not None:
-            held.view(memory)[...] = array
-        elif spec.unique or spec.sorted:  # along the tensor's own last dimension, whatever lies between
-            held.view(memory)[...] = drawn(spec, spec.shape, draw)
-        return _Held(spec, memory, self.device)
-
-    def _zeros(self, spec):
-        return _Held(spec, np.zeros(spec.room[0], spec.numpy), self.device)
+        if problem.sizes is not None:
+            args = _made_by_sizes(self.op, draw, dict(problem.sizes))
+            return tuple(_holding(each) if isinstance(each, np.ndarray) else each for each in args)
+        found = _replaced(problem.arguments, lambda spec: _held(spec, draw))
+        arrays = [made(each) for each in _on_host(found)]
+        for held, array, fit in zip(found, arrays, self.op.fitted(*arrays), strict=True):
+            if fit is not array:
+                held.view(held.host)[...] = fit
+        return found
 
     def _passed(self, private):
         return [made(each) for each in _replaced(self._arguments, lambda held: held.tensor(private), _Held)]
@@ -296,7 +316,7 @@ class OpCall(Call):
         through for NaN; see comparing.py.
         """
         if self._truths is None:
-            sample = [made(each) for each in _replaced(self._arguments, lambda held: held.view(held.host), _Held)]
+            sample = [made(each) for each in _on_host(self._arguments)]
             truth = reference_in_float64(self.op, sample)
             truth = tuple(truth) if isinstance(truth, (tuple, list)) else (truth,)
             self._length = _summed(self.op, sample, truth, self.work)
@@ -312,6 +332,10 @@ def _summed(op, sample, truth, work):
     if issubclass(op, Scan) and sample[0].ndim:
         length = max(length, sample[0].shape[sample[1]])
     return length
+
+
+def _on_host(arguments):
+    return _replaced(arguments, lambda held: held.view(held.host), _Held)
 
 
 def _replaced(value, replace, kind=TensorSpec):

@@ -11,6 +11,7 @@ from tritorch.runtime import transfer
 
 MOST_BYTES = 1 << 38  # of all tensors of a call
 _DRAWN = 1_000_003  # numbers drawn at most, a prime; larger arrays repeat them, and no two rows begin alike
+_KEPT = 256  # integers that are kept as they are
 _LOOKED_AT = 1 << 20  # elements of an array that are looked at, of larger ones evenly spaced
 
 
@@ -101,9 +102,11 @@ def look(array):
         share = round(float(some.mean()), 2)
         return {} if share == 0.5 else {"share": share}
     if some.dtype.kind in "iu":
+        if some.size <= _KEPT:
+            return {"values": tuple(some.reshape(-1).tolist())}
         return {"low": int(some.min()), "high": int(some.max()), **_order(some, array)}
     some = some.astype(np.float64)
-    return _one_sided(some) | ({"sorted": True} if some.shape == array.shape and _ascends(some) else {})
+    return _range(some) | ({"sorted": True} if some.shape == array.shape and _ascends(some) else {})
 
 
 def _evenly(array):
@@ -134,14 +137,17 @@ def _ascends(rows):
     return bool((rows[..., 1:] >= rows[..., :-1]).all() and (rows[..., 0] < rows[..., -1]).all())
 
 
-def _one_sided(values):
-    """The range of values that all have one sign: variances, probabilities and the like, which must stay so.
+def _range(values):
+    """The range of values that must stay in it; nothing of others, which are as well drawn from a normal distribution.
 
-    Equal ones, such as new weights, are taken apart, since of equal ones it does not show which was read.
+    They all have one sign (variances, probabilities), or fill what is between -1 and 1 (places in an image, what a tanh
+    gave). Equal ones, such as new weights, are taken apart: of equal ones it does not show which was read.
     """
     low, high = float(values.min()), float(values.max())
-    if not (math.isfinite(low) and math.isfinite(high)) or low < 0 < high:
+    if not (math.isfinite(low) and math.isfinite(high)):
         return {}
+    if low < 0 < high:
+        return {"low": -1.0, "high": 1.0} if 0.9 < max(-low, high) < 1.5 else {}
     if low == high:
         low, high = (low / 2, low * 1.5) if low else (0.0, 1.0)
     return {"low": float(f"{min(low, high):.3g}"), "high": float(f"{max(low, high):.3g}")}

@@ -166,6 +166,11 @@ class Op(Node):
     sized: Any = None
 
     @classmethod
+    def fitted(cls, *arguments):
+        """Arguments that were drawn one by one made to fit each other, indices to what they point into, say."""
+        return arguments
+
+    @classmethod
     def batch(cls, call):
         """The op on a batch of examples, an Examples (batching.py); None where it has to run on each by itself."""
 

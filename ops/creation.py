@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
-from tritorch.ops.pointwise.family import pointwise_default
+from tritorch.ops.pointwise.family import block_space, pointwise_default
 from tritorch.runtime import tl, transfer
 
 
@@ -16,7 +16,7 @@ class Creation(Op, abstract=True):
     creates = True
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default)
 def _fill(
     out,  # what is filled, contiguous: (count,)
     value,  # the number, as the bits of a float64 or as an int64
@@ -61,8 +61,12 @@ class Full(Creation):
         yield (0, 3), 2.5, np.dtype(np.float32)
         yield (1025,), -0.1, np.dtype(np.float64)
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return (M, N), 1.5, draw.dtype
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+
+@kernel(space=block_space(), default=pointwise_default)
 def _arange(
     out,  # what is counted: (count,)
     start,  # the first number, as the bits of a float64 or as an int64
@@ -105,3 +109,7 @@ class Arange(Creation):
         yield 3, -2, 1025, np.dtype(np.int32)
         yield 0.5, 0.25, 7, np.dtype(np.float32)
         yield 0, 1, 0, np.dtype(np.float32)
+
+    @staticmethod
+    def sized(draw, N=1 << 24):
+        return 0, 1, N, draw.dtype

@@ -18,6 +18,7 @@ from tritorch.autotune.command.selection import Refused, add_selection, devices_
 from tritorch.autotune.device import environment_of
 from tritorch.autotune.figures import kernel_name
 from tritorch.autotune.key import source_hash
+from tritorch.autotune.lookup import forget
 from tritorch.autotune.store import Store
 from tritorch.autotune.tunable import KERNELS
 from tritorch.cli.main import GOOD
@@ -48,6 +49,7 @@ def run(options):
         return GOOD
     for part in parts:
         _remove(store, part)
+    forget()
     print(f"removed {words}")
     return GOOD
 

@@ -16,8 +16,8 @@ from dataclasses import asdict
 from tritorch.autotune.command.selection import add_selection, refusing, selected
 from tritorch.autotune.command.table import print_table
 from tritorch.autotune.figures import duration_text, figures_of, gain_text, share_text, time_text
-from tritorch.autotune.lookup import disk
 from tritorch.autotune.store import Store
+from tritorch.autotune.tables import named_tables, pinned_folder, tables_in
 from tritorch.autotune.trial import OK, config_to_json, show_config
 from tritorch.cli.main import GOOD
 
@@ -46,7 +46,7 @@ def run(options):
     if options.json:
         print(json.dumps({"environments": [_part_json(store, part, trials) for part in parts]}, indent=1))
         return GOOD
-    for file in disk().pinned.files:
+    for file in (*named_tables(), *tables_in(pinned_folder())):
         print(f"pinned table: {file}")
     if not count:
         print(f"nothing is stored in {store.root}; `tritorch autotune sweep OP` finds configs")

@@ -18,6 +18,7 @@ from tritorch.autotune.child import ChildError
 from tritorch.autotune.command.selection import Refused, add_selection, devices_here, refusing, selected
 from tritorch.autotune.device import environment_of
 from tritorch.autotune.figures import figures_of
+from tritorch.autotune.lookup import forget
 from tritorch.autotune.problem import problem_from
 from tritorch.autotune.store import Store
 from tritorch.autotune.trial import show_config
@@ -49,6 +50,7 @@ def run(options):
                     for state, line in verified(worker, store, part.environment, entry, options.all):
                         counts[state] += 1
                         print(line, flush=True)
+    forget()
     print(", ".join(f"{counts[state]} {state}" for state in (RIGHT, BAD, SKIPPED)))
     return FAILED if counts[BAD] else GOOD
 

@@ -7,21 +7,9 @@ times (the gradient of the weight less the row's `delta`), where delta is grad .
 from __future__ import annotations
 
 from tritorch.autotune import kernel
-from tritorch.ops.attention.kernels import (
-    TILE_SPACE,
-    kept_factor,
-    load_rows,
-    masked,
-    products_of_rows,
-    tile_default,
-)
+from tritorch.ops.attention.kernels import kept_factor, load_rows, masked, products_of_rows
+from tritorch.ops.attention.tiles import ATTENTION_FACTS, KEY_SPACE, QUERY_SPACE, key_default, query_default
 from tritorch.runtime import tl
-
-
-def query_default(device, *, length, keys, width, itemsize=4, tensor_cores=True, plain=True, aligned=True):
-    """Tiles for one sum by query beside two products."""
-    return tile_default(device, length=length, keys=keys, width=width, itemsize=itemsize, tensor_cores=tensor_cores,
-                        plain=plain, aligned=aligned, sums=2)  # fmt: skip
 
 
 @kernel
@@ -45,7 +33,7 @@ def row_products(
     return total
 
 
-@kernel(space=TILE_SPACE, default=query_default)
+@kernel(space=QUERY_SPACE, default=query_default, key=ATTENTION_FACTS)
 def query_gradient_kernel(
     grad,  # of the result: (batch, heads, length, value width) by its strides
     grad_log_sum,  # None, or of the logarithms of the sums, contiguous: (batch, heads, length)
@@ -160,16 +148,7 @@ def query_gradient_kernel(
     store_rows(out, out_strides, row, row_inside, width, total * scale.to(ACCUMULATE), WIDTH)
 
 
-def key_default(device, *, length, keys, width, itemsize=4, tensor_cores=True, plain=True, aligned=True):
-    """Tiles for two sums by key beside two products: as many keys as the other kernel has queries."""
-    config = query_default(device, length=length, keys=keys, width=width, itemsize=itemsize, tensor_cores=tensor_cores,
-                           plain=plain, aligned=aligned)  # fmt: skip
-    if device.kind != "interpreter":
-        config["ROWS"] = min(config["ROWS"], config["COLUMNS"])
-    return config
-
-
-@kernel(space=TILE_SPACE, default=key_default)
+@kernel(space=KEY_SPACE, default=key_default, key=ATTENTION_FACTS)
 def key_gradient_kernel(
     grad,  # of the result: (batch, heads, length, value width) by its strides
     q,  # queries: (batch, heads, length, width) by its strides

@@ -9,48 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import cdiv, kernel, next_power_of_2
+from tritorch.ops.attention.tiles import ATTENTION_FACTS, FORWARD_SPACE, tile_default
 from tritorch.ops.matrix.kernel import dot_settings
 from tritorch.ops.random.philox import philox
 from tritorch.runtime import tl
-
-LARGEST_WIDTH = 256  # of a query or value that a tile can hold
-_LEAST_SIDE = 16  # of a tile that is multiplied
-# Triton lays out an operand by the narrowest load it was computed from. Where weights depend on a mask of bytes, a
-# thread then holds 8 neighbours of a row and 4 threads 32: of a row of 16, some would be summed twice.
-_LEAST_SIDE_MASKED = 32
-
-
-def tile_default(
-    device, *, length, keys, width, itemsize=4, tensor_cores=True, plain=True, aligned=True, sums=1
-):  # fmt: skip
-    """Tiles whose sums fit the registers; without tensor cores, rows are multiplied a few elements at a time.
-
-    `sums` is 2 for the kernels of gradients; a mask or dropout, where it is not `plain`, takes registers too.
-    """
-    least = _LEAST_SIDE if plain or not tensor_cores else _LEAST_SIDE_MASKED
-    rows, columns = (max(least, next_power_of_2(each)) for each in (length, keys))
-    if device.kind == "interpreter":
-        return {"ROWS": min(rows, 256), "COLUMNS": min(columns, 512), "DEPTH": width, "num_warps": 4, "num_stages": 1}
-    if not tensor_cores:
-        side = 16 if itemsize == 8 or width > 128 // sums or not plain else 32
-        return {"ROWS": min(rows, side), "COLUMNS": min(columns, side), "DEPTH": 16, "num_warps": 4, "num_stages": 1}
-    if sums == 1:
-        most = (128 if plain else 64, 64) if width <= 128 else (64, 32)
-    else:
-        most = (64, 64 if plain and width <= 64 else 32) if width <= 128 else (32, 32)
-    if itemsize == 4 or not aligned:
-        most = (max(least, most[0] // 2), max(least, most[1] // 2)) if width <= 128 else (least, least)
-    return {
-        "ROWS": min(rows, most[0]), "COLUMNS": min(columns, most[1]), "DEPTH": width,
-        "num_warps": 8 if width > 64 or sums > 1 else 4, "num_stages": 2 if width > 64 or itemsize == 4 else 3,
-    }  # fmt: skip
-
-
-TILE_SPACE = Space(
-    ROWS=powers(16, 256), COLUMNS=powers(16, 512), DEPTH=powers(16, 256), num_warps=choices(4, 8),
-    num_stages=choices(1, 2, 3, 4),
-)  # fmt: skip
 
 
 @kernel
@@ -153,7 +116,7 @@ def attend(
     return higher, sums, total
 
 
-@kernel(space=TILE_SPACE, default=tile_default)
+@kernel(space=FORWARD_SPACE, default=tile_default, key=ATTENTION_FACTS)
 def attention_kernel(
     q,  # queries: (batch, heads, length, width) by its strides
     k,  # keys: (batch, heads / group, keys, width) by its strides
@@ -243,20 +206,21 @@ def widths_of(query, value):
     }
 
 
-def settings_of(query, key, value, mask, dropout_p, is_causal):
-    """Constants of all kernels of attention, and the sizes that their defaults depend on."""
+def settings_of(query, key, value, mask, dropout_p, is_causal, wide):
+    """Constants of all kernels of attention; and the sizes and facts that decide their configs."""
     dots, sizes = dot_settings(query.dtype)
     widths = widths_of(query, value)
     constants = {
         "CAUSAL": is_causal, "BOOLEAN": mask is not None and mask.dtype == np.bool_, "DROPOUT": dropout_p > 0,
-        "ACCUMULATE": dots["ACCUMULATE"], "PRECISION": dots["PRECISION"], **widths,
+        "WIDE": wide, "ACCUMULATE": dots["ACCUMULATE"], "PRECISION": dots["PRECISION"], **widths,
     }  # fmt: skip
-    tensor_cores = sizes["tensor_cores"]
     arrays = (query, key, value)
     aligned = all(step == a.itemsize or step % (16 * a.itemsize) == 0 for a in arrays for step in a.strides[-2:])
     sizes = {
-        "length": query.shape[2], "keys": key.shape[2], "width": max(widths.values()), "itemsize": query.itemsize,
-        "tensor_cores": tensor_cores, "aligned": aligned, "plain": mask is None and not dropout_p,
+        "length": query.shape[2], "keys": key.shape[2], "width": widths["WIDTH"], "value_width": widths["VALUE_WIDTH"],
+        "itemsize": query.itemsize, "tensor_cores": sizes["tensor_cores"], "aligned": aligned,
+        "plain": mask is None and not dropout_p, "heads": query.shape[0] * query.shape[1],
+        **{name: constants[name] for name in ("CAUSAL", "BOOLEAN", "DROPOUT", "WIDE", "PRECISION")},
     }  # fmt: skip
     return constants, sizes
 

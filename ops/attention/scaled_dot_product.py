@@ -105,14 +105,15 @@ class Attention(Op):
         if out.size == 0 and log_sum.size == 0:
             return out, log_sum
         query, key, value = map(_near, (query, key, value))
-        constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal)
-        config = attention_kernel.config((query,), **sizes)
+        wide = _is_wide(query, key, value, attn_mask, out)
+        constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal, wide)
+        config = attention_kernel.config((query, key, value, attn_mask, out, log_sum), **sizes)
         counts, strides, numbers = _shared_arguments(
             query, key, value, attn_mask, dropout_p, scale, seed, offset
         )  # fmt: skip
         attention_kernel[(tiles_of(query, config["ROWS"]),)](
             query, key, value, attn_mask, out, log_sum, *counts, *strides, element_strides(out), *numbers,
-            WIDE=_is_wide(query, key, value, attn_mask, out), **constants, **config,
+            **constants, **config,
         )  # fmt: skip
         return out, log_sum
 
@@ -149,6 +150,11 @@ class Attention(Op):
         yield draw(1, 1, 3, 200), draw(1, 1, 5, 200), draw(1, 1, 5, 130), None, 0.0, False, 0.07, 1, 0
         yield draw(1, 1, 3, 4), draw(1, 1, 0, 4), draw(1, 1, 0, 4), None, *plain
         yield draw(1, 2, 0, 4), draw(1, 2, 3, 4), draw(1, 2, 3, 4), None, *plain
+
+    @staticmethod
+    def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1):
+        query, key, value = draw(B, H, L, D), draw(B, H, S, D), draw(B, H, S, D)
+        return query, key, value, None, 0.0, bool(causal), D**-0.5, 0, 0
 
 
 def _composed_gradient(grad, grad_log_sum, inputs, output, log_sum):
@@ -242,24 +248,32 @@ class AttentionBackward(Op):
         """Two launches, the first of which leaves grad . output for the second."""
         grad, query, key, value, output = map(_near, (grad, query, key, value, output))
         by_query, by_key, by_value = (_like(each, each.shape[3]) for each in (query, key, value))
-        constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal)
+        wide = _is_wide(query, key, value, attn_mask, grad, output)
+        constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal, wide)
         counts, strides, numbers = _shared_arguments(query, key, value, attn_mask, dropout_p, scale, seed, offset)
-        constants["WIDE"] = _is_wide(query, key, value, attn_mask, grad, output)
         log_sum, delta = as_contiguous(log_sum), empty_like(log_sum)
         if log_sum.size:
-            config = query_gradient_kernel.config((query,), **sizes)
+            grad_log_sum = None if grad_log_sum is None else as_contiguous(grad_log_sum)
+            arrays = (grad, grad_log_sum, query, key, value, attn_mask, output, log_sum, delta, by_query)
+            config = query_gradient_kernel.config(arrays, **sizes)
             query_gradient_kernel[(tiles_of(query, config["ROWS"]),)](
-                grad, None if grad_log_sum is None else as_contiguous(grad_log_sum), query, key, value, attn_mask,
-                output, log_sum, delta, by_query, *counts, element_strides(grad), *strides, element_strides(output),
+                *arrays, *counts, element_strides(grad), *strides, element_strides(output),
                 element_strides(by_query), *numbers, **constants, **config,
             )  # fmt: skip
         if key.shape[2]:
-            config = key_gradient_kernel.config((query,), **sizes)
+            arrays = (grad, query, key, value, attn_mask, log_sum, delta, by_key, by_value)
+            config = key_gradient_kernel.config(arrays, **sizes)
             key_gradient_kernel[(tiles_of(key, config["COLUMNS"]),)](
-                grad, query, key, value, attn_mask, log_sum, delta, by_key, by_value, *counts, element_strides(grad),
+                *arrays, *counts, element_strides(grad),
                 *strides, element_strides(by_key), element_strides(by_value), *numbers, **constants, **config,
             )  # fmt: skip
         return by_query, by_key, by_value
+
+    @staticmethod
+    def fitted(grad, grad_log_sum, query, key, value, attn_mask, output, log_sum, *rest):
+        """The output and the sums that the queries, keys and values give."""
+        output, sums = Attention.host(query, key, value, attn_mask, *rest)
+        return grad, grad_log_sum, query, key, value, attn_mask, output, sums.astype(log_sum.dtype, copy=False), *rest
 
     @staticmethod
     def multiplications(output, grad, grad_log_sum, query, key, value, *settings):
@@ -271,3 +285,9 @@ class AttentionBackward(Op):
             output, log_sum = Attention.host(*sample)
             grad_log_sum = draw(*log_sum.shape).astype(log_sum.dtype) if number % 3 == 1 else None
             yield (draw(*output.shape), grad_log_sum, *sample[:4], output, log_sum, *sample[4:])
+
+    @staticmethod
+    def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1):
+        sample = Attention.sized(draw, B, H, L, S, D, causal)
+        output, log_sum = Attention.host(*sample)
+        return draw(*output.shape), None, *sample[:4], output, log_sum, *sample[4:]

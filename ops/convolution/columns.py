@@ -188,6 +188,10 @@ class Im2Col(Op):
         yield np.broadcast_to(draw(1, 1, 5, 1), (2, 3, 5, 6))[..., ::-1], (2, 2), (1, 1), (0, 0), (1, 1)
 
     @staticmethod
+    def sized(draw, N=16, C=64, H=56, W=56, R=3, S=3, stride=1, padding=1):
+        return draw(N, C, H, W), (R, S), (1, 1), (padding,) * 2, (stride,) * 2
+
+    @staticmethod
     def errors(draw):
         x = draw(2, 3, 6, 7)
         yield (draw(1, 1, 3, 6, 7), 2), {}, RuntimeError, "Expected 3D or 4D (batch mode) tensor with possibly 0 batch"
@@ -273,6 +277,12 @@ class Col2Im(Op):
             yield columns, shape[2:], kernel_size, dilation, padding, stride
         yield draw(30, 12, 2).T, (6, 7), (2, 2), (1, 1), (0, 0), (1, 1)
         yield np.broadcast_to(draw(1, 12, 1), (2, 12, 30)), (6, 7), (2, 2), (1, 1), (0, 0), (1, 1)
+
+    @staticmethod
+    def sized(draw, N=16, C=64, H=56, W=56, R=3, S=3, stride=1, padding=1):
+        places = out_size((H, W), (R, S), (stride,) * 2, ((padding, padding),) * 2, (1, 1))
+        columns = draw(N, C * R * S, places[0] * places[1])
+        return columns, (H, W), (R, S), (1, 1), (padding,) * 2, (stride,) * 2
 
     @staticmethod
     def errors(draw):

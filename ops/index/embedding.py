@@ -67,6 +67,10 @@ class Embedding(Op):
         yield draw(7, 3), draw.integers(0, 7), -1, False
         yield draw(7, 3), draw.integers(0, 7, 0), -1, False
 
+    @staticmethod
+    def sized(draw, V=50304, D=768, N=8192):
+        return draw(V, D), draw.integers(0, V, N), -1, False
+
 
 def check_numbers(op, name, indices):
     """Refuse numbers of rows that are not int64 or int32."""
@@ -165,3 +169,7 @@ class EmbeddingBackward(Op):
         yield draw(40, 16), draw.integers(0, 7, 40), 7, 2
         yield draw(3, 1025).T, draw.integers(0, 700, 1025, dtype=np.int32), 700, -1
         yield draw(0, 3), draw.integers(0, 7, 0), 7, -1
+
+    @staticmethod
+    def sized(draw, V=50304, D=768, N=8192):
+        return draw(N, D), draw.integers(0, V, N), V, -1

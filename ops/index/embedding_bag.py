@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import cdiv, kernel, next_power_of_2
 from tritorch.ops.base import Op
 from tritorch.ops.index.embedding import Embedding, EmbeddingBackward, by_frequency_of
+from tritorch.ops.index.segments import RUN_SPACE
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like
 from tritorch.ops.pointwise.family import triton_dtype
 from tritorch.ops.reduction.kernel import computed_in
 from tritorch.runtime import tl
 
 
-def bags_default(device, *, bags, width):
+def bags_default(device, *, count, width):
     """Threads along the row; several bags a program where rows are narrow; few large tiles interpreted."""
     if device.kind == "interpreter":
         columns = min(next_power_of_2(width), 1024)
-        return {"ROWS": min(next_power_of_2(cdiv(bags, 4)), 65536 // columns), "COLUMNS": columns, "num_warps": 4}
+        return {"ROWS": min(next_power_of_2(cdiv(count, 4)), 65536 // columns), "COLUMNS": columns, "num_warps": 4}
     columns = min(next_power_of_2(width), 256)
     return {"ROWS": max(128 // columns, 1), "COLUMNS": columns, "num_warps": 4}
 
 
-@kernel(space=Space(ROWS=powers(1, 256), COLUMNS=powers(1, 1024), num_warps=choices(1, 2, 4, 8)), default=bags_default)
+@kernel(space=RUN_SPACE, default=bags_default, key=("MEAN", "LARGEST"))
 def _bags(
     weight,  # the table: (count, width) by `row_step` and `column_step`
     indices,  # the rows of all bags, one after the other: (length,)
@@ -90,10 +91,14 @@ def _launch(weight, indices, offsets, scales, bags, padding, mean=False, largest
     found = empty_like(weight, (bags, width) if largest else (bags,), np.dtype(np.int64))
     if not bags:
         return out, found
-    config = _bags.config((weight,), bags=bags, width=width)
+    indices, offsets = as_contiguous(indices), as_contiguous(offsets)
+    scales = None if scales is None else as_contiguous(scales)
+    config = _bags.config(
+        (weight, indices, offsets, scales, out, found), count=bags, width=width, MEAN=mean, LARGEST=largest
+    )
     _bags[cdiv(bags, config["ROWS"]), max(cdiv(width, config["COLUMNS"]), 1)](
-        weight, as_contiguous(indices), as_contiguous(offsets), None if scales is None else as_contiguous(scales),
-        out, found, bags, width, weight.shape[0], indices.shape[0], offsets.shape[0], padding, *element_strides(weight),
+        weight, indices, offsets, scales, out, found, bags, width, weight.shape[0], indices.shape[0],
+        offsets.shape[0], padding, *element_strides(weight),
         MEAN=mean, LARGEST=largest, COMPUTE=triton_dtype(computed_in(weight.dtype)), **config,
     )  # fmt: skip
     return out, found
@@ -181,6 +186,11 @@ class EmbeddingBag(Op):
         yield draw(5, 3), draw.integers(0, 5, 0), np.array([0, 0]), None, 2, False, -1, False
         yield draw(5, 3), draw.integers(0, 5, 0), np.array([], np.int64), None, 0, False, -1, False
 
+    @staticmethod
+    def sized(draw, V=50304, D=768, bags=8192, length=16):
+        indices = draw.integers(0, V, bags * length)
+        return draw(V, D), indices, np.arange(bags) * length, None, bags, False, -1, False
+
 
 class EmbeddingBagMax(Op):
     """For each bag the largest elements of weight[indices], zero without any; and which row each is from, or -1."""
@@ -214,6 +224,10 @@ class EmbeddingBagMax(Op):
             yield draw.apart(5, 3), draw.integers(0, 5, 9), np.array([0, 3, 3, 4]), 4, padding
         yield draw.apart(6, 33), draw.integers(0, 6, 40, dtype=np.int32), np.arange(0, 40, 2), 19, -1
         yield draw.apart(5, 3), draw.integers(0, 5, 0), np.array([0, 0]), 2, -1
+
+    @staticmethod
+    def sized(draw, V=50304, D=768, bags=8192, length=16):
+        return draw(V, D), draw.integers(0, V, bags * length), np.arange(bags) * length, bags, -1
 
 
 @kernel

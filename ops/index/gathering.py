@@ -124,6 +124,10 @@ class Gather(Op):
         yield draw(4), 0, draw.integers(0, 4, 1025, dtype=np.int32)
 
     @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 1, draw.integers(0, N, M, N)
+
+    @staticmethod
     def errors(draw):
         yield (draw(2, 3), 0, draw(2, 3)), {}, RuntimeError, "gather(): Expected dtype int32/int64 for index"
         message = "Index tensor must have the same number of dimensions as input tensor"
@@ -196,3 +200,7 @@ class Scatter(Op):
         yield draw(6, 5, 3).transpose(2, 0, 1), 2, True, draw.integers(0, 5, 2, 6, 4), draw(2, 6, 4)
         yield draw(5, 3), 1, False, np.array([[2, 0], [1, 2]]), draw(4, 3)
         yield draw(5), 0, False, np.array([4, 1]), draw()
+
+    @staticmethod
+    def sized(draw, M=1024, N=4096):
+        return draw(M, N), 1, True, draw.integers(0, N, M, N), draw(M, N)

@@ -10,16 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.index.batched import picked, put
 from tritorch.ops.index.segments import accumulate, add_rows, rest_layout
 from tritorch.ops.layout import broadcast_shape, broadcast_strides, element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.pointwise.cast import copy_elements
-from tritorch.ops.pointwise.family import offsets_of, pointwise_default
+from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
 from tritorch.runtime import tl
-
-SPACE = Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8))
 
 
 @kernel
@@ -40,7 +38,7 @@ def _picked(index, inside, indices, shape, strides, sizes, steps,
     return place, inside
 
 
-@kernel(space=SPACE, default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default, key=("PUT", "RANK", "WRAPS", "WIDE"))
 def _move(
     plain,  # the elements in the order of the result: `shape` by the last RANK strides
     picked,  # where they are picked from or put: `shape` by the first RANK strides, plus steps by index
@@ -70,7 +68,7 @@ def _move(
         tl.store(here, tl.load(there, mask=valid, other=0), mask=inside)
 
 
-@kernel(space=SPACE, default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default, key=("RANK", "WRAPS"))
 def _places(
     out,  # the offset of each picked element, -1 for one outside, int64: (count,)
     indices,  # tuple of int64 or int32: `shape` by their strides
@@ -154,12 +152,12 @@ def _launch_move(plain, array, found, put):
         count *= size
     if not count:
         return
-    keys = len(found.indices)
-    config = _move.config((array,), count=count)
     wide = needs_64_bits((*shape, *found.sizes), [(*strides[0], *found.steps)]) or needs_64_bits(shape, strides)
+    facts = {"PUT": put, "RANK": len(shape), "WRAPS": found.wraps, "WIDE": wide}
+    config = _move.config((plain, array, *found.indices), count=count, **facts)
     _move[(cdiv(count, config["BLOCK"]),)](
         plain, array, tuple(found.indices), count, shape, sum(strides, ()), found.sizes, found.steps,
-        PUT=put, KEYS=keys, RANK=len(shape), WRAPS=found.wraps, WIDE=wide, **config,
+        KEYS=len(found.indices), **facts, **config,
     )  # fmt: skip
 
 
@@ -169,10 +167,11 @@ def places_of(found, like):
     if not out.size:
         return out
     shape, strides = merge(found.shape, [found.strides, *found.index_strides])
-    config = _places.config((out,), count=out.size)
+    facts = {"RANK": len(shape), "WRAPS": found.wraps}
+    config = _places.config((out, *found.indices), count=out.size, **facts)
     _places[(cdiv(out.size, config["BLOCK"]),)](
         out, tuple(found.indices), out.size, shape, sum(strides, ()), found.sizes, found.steps,
-        KEYS=len(found.indices), RANK=len(shape), WRAPS=found.wraps, **config,
+        KEYS=len(found.indices), **facts, **config,
     )  # fmt: skip
     return out
 
@@ -251,6 +250,10 @@ class Index(Op):
         yield draw(5, 3), (0,), draw.integers(0, 5, 0)
         yield draw(5), (0,), draw.integers(0, 5, dtype=np.int32)
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096, K=4096):
+        return draw(M, N), (0,), draw.integers(0, M, K)
+
 
 class IndexPut(Op):
     """input with `values`, broadcast, written or (accumulate) added at the given positions of the dimensions `dims`.
@@ -320,3 +323,7 @@ class IndexPut(Op):
         yield draw(5, 3, 4), draw(3, 3), False, (0, 2), np.array([0, 4, 1]), np.array([1, 1, 3])
         yield draw(2100), draw(3000), True, (0,), draw.integers(0, 2100, 3000)
         yield draw(5, 3), draw(0, 3), True, (0,), draw.integers(0, 5, 0)
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096, K=4096):
+        return draw(M, N), draw(K, N), True, (0,), draw.integers(0, M, K)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op, device_of
 from tritorch.ops.layout import element_strides, empty_like
-from tritorch.ops.pointwise.family import offsets_of, pointwise_default
+from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
 from tritorch.runtime import tl, transfer
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default, key=("RANK",))
 def _count(
     counts,  # elements that are not zero in each block, int64: (blocks,)
     x,  # `shape` by its strides
@@ -62,7 +62,7 @@ class Nonzero(Op):
         if not input.ndim or not input.size:
             counted = int(transfer.to_host(input) != 0) if input.size else 0
             return empty_like(input, (input.ndim, counted), np.dtype(np.int64))
-        config = _count.config((input,), count=input.size)
+        config = _count.config((input,), count=input.size, RANK=input.ndim)
         blocks = cdiv(input.size, config["BLOCK"])
         layout = (input.shape, element_strides(input))
         counts = empty_like(input, (blocks,), np.dtype(np.int64))
@@ -93,3 +93,7 @@ class Nonzero(Op):
         yield (draw.booleans(0, 3),)
         yield (np.asarray(True),)
         yield (np.zeros(9, np.float32),)
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return (draw.booleans(M, N),)

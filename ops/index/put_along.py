@@ -6,15 +6,15 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.layout import broadcast_strides, element_strides, empty_like, merge, needs_64_bits
-from tritorch.ops.pointwise.family import offsets_of, pointwise_default
+from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
 from tritorch.runtime import tl
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default, key=("RANK", "WIDE"))
 def _put_along(
     out,  # contiguous: (outer, SIZE, inner)
     x,  # what is put: `shape`, one along the middle, by the first RANK strides
@@ -59,10 +59,11 @@ class PutAlong(Op):
         out = empty_like(input, (*input.shape[:dim], size, *input.shape[dim + 1 :]))
         if out.size:
             shape, strides = merge(input.shape, [element_strides(input), broadcast_strides(index, input.shape)])
-            config = _put_along.config((out,), count=out.size)
+            wide = out.size >= 2**31 or needs_64_bits(shape, strides)
+            config = _put_along.config((out, input, index), count=out.size, RANK=len(shape), WIDE=wide)
             _put_along[(cdiv(out.size, config["BLOCK"]),)](
                 out, input, index, out.size, size, math.prod(input.shape[dim + 1 :]), shape, (*strides[0], *strides[1]),
-                RANK=len(shape), WIDE=out.size >= 2**31 or needs_64_bits(shape, strides), **config,
+                RANK=len(shape), WIDE=wide, **config,
             )  # fmt: skip
         return out
 
@@ -75,3 +76,7 @@ class PutAlong(Op):
         yield draw(3, 1, 5), draw.integers(0, 4, 3, 1, 5), 1, 4
         yield draw(1, 7), draw.integers(0, 9, 1, 7), 0, 9
         yield draw(7, 1), draw.integers(0, 1025, 7, 1), 1, 1025
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, 1), draw.integers(0, N, M, 1), 1, N

@@ -60,6 +60,10 @@ class ScatterReduction(Op, abstract=True):
         yield draw.integers(-9, 9, 4, 3), 1, draw.integers(0, 3, 4, 2), draw.integers(-9, 9, 4, 2)
         yield draw(0, 3), 0, draw.integers(0, 1, 0, 3), draw(0, 3)
 
+    @staticmethod
+    def sized(draw, M=1024, N=4096):
+        return draw(M, N), 1, draw.integers(0, N, M, N), draw.uniform(0.5, 1.5, M, N)
+
 
 class ScatterProd(ScatterReduction):
     """input times the elements of `src` at `index` along `dim`."""

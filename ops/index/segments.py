@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import element_strides, merge
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.ops.reduction.family import add
@@ -29,8 +29,27 @@ def _accumulate_default(device, *, count, width):
     return {"ROWS": max(256 // columns, 1), "COLUMNS": columns, "num_warps": 4}
 
 
-@kernel(space=Space(ROWS=powers(1, 256), COLUMNS=powers(1, 1024), num_warps=choices(2, 4, 8)),
-        default=_accumulate_default)  # fmt: skip
+def _shared_out(ROWS, COLUMNS, num_warps):
+    """One to eight elements for each thread: all wait until the longest run of a program ends."""
+    return 32 * num_warps <= ROWS * COLUMNS <= 256 * num_warps
+
+
+def _in_lines(COLUMNS, width):
+    """Threads along a row where it is wide."""
+    return min(next_power_of_2(width), 32) <= COLUMNS <= next_power_of_2(width)
+
+
+def _filled(ROWS, COLUMNS, count):
+    """No more rows than there are, but for a block that fills a few warps."""
+    return ROWS * COLUMNS <= max(next_power_of_2(count) * COLUMNS, 256)
+
+
+RUN_SPACE = Space(
+    ROWS=powers(1, 256), COLUMNS=powers(1, 1024), num_warps=warps(1, 8), where=(_shared_out, _in_lines, _filled)
+)
+
+
+@kernel(space=RUN_SPACE, default=_accumulate_default, key=("COMBINE", "RANK"))
 def _accumulate(
     out,  # what is added to, any shape
     rows,  # what is added: (count, width), contiguous
@@ -78,7 +97,7 @@ def accumulate(out, rows, places, shape=None, strides=None, combine=add):
     flat, steps = ((width,), [(1,)]) if shape is None else merge(shape, [strides])
     places, order = sort_along(places, 0, count)
     compute = triton_dtype(computed_in(out.dtype))
-    config = _accumulate.config((out,), count=count, width=width)
+    config = _accumulate.config((out, rows, places, order), count=count, width=width, COMBINE=combine, RANK=len(flat))
     _accumulate[cdiv(count, config["ROWS"]), cdiv(width, config["COLUMNS"])](
         out, rows, places, order, count, width, flat, steps[0],
         COMBINE=combine, RANK=len(flat), COMPUTE=compute, **config,

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import Op
 from tritorch.ops.layout import broadcast_strides, element_strides, empty_like, merge, needs_64_bits
@@ -25,7 +25,18 @@ def nll_default(device, *, count):
     return {"BLOCK": 256 if count < 65536 else 1024, "num_warps": 4}
 
 
-@kernel(space=Space(BLOCK=powers(128, 4096), num_warps=choices(1, 2, 4, 8)), default=nll_default)
+def _no_larger(BLOCK, count):
+    return max(256, next_power_of_2(count)) >= BLOCK
+
+
+def _elements_a_thread(BLOCK, num_warps):
+    return 2 * 32 * num_warps <= BLOCK <= 16 * 32 * num_warps
+
+
+_SPACE = Space(BLOCK=powers(128, 4096, default=256), num_warps=warps(1, 8), where=(_no_larger, _elements_a_thread))
+
+
+@kernel(space=_SPACE, default=nll_default, key=("RANK", "SUM", "WIDE"))
 def nll_kernel(
     x,  # log probabilities: rows by `strides[:RANK]`, classes by `step`
     target,  # class indices: rows by `strides[RANK:]`
@@ -98,7 +109,7 @@ def nll_finish(
     tl.store(total, divisor.to(total.dtype.element_ty))
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=_SPACE, default=pointwise_default, key=("RANK", "WIDE"))
 def nll_backward_kernel(
     grad,  # the gradient of the loss: rows by `strides[:RANK]`, all zero for a mean or sum
     target,  # class indices: rows by `strides[RANK:]`
@@ -205,7 +216,9 @@ class NllLoss(Op):
         steps, own = element_strides(input), element_strides(target)
         shape, strides = merge(target.shape, [steps[:axis] + steps[axis + 1 :], own])
         rows, classes = math.prod(target.shape), input.shape[axis]
-        config = nll_kernel.config((input,), count=rows)
+        wide = needs_64_bits(input.shape, [steps]) or needs_64_bits(shape, strides)
+        facts = {"RANK": len(shape), "SUM": reduction != "none", "WIDE": wide}
+        config = nll_kernel.config((input, target, weight), count=rows, **facts)
         programs = max(1, cdiv(rows, config["BLOCK"]))
         whole, summed = programs == 1, reduction != "none"
         kind = input.dtype if whole or not summed else compute
@@ -214,8 +227,7 @@ class NllLoss(Op):
         nll_kernel[(programs,)](
             input, target, weight, out, weights, rows, classes, ignore_index, shape, (*strides[0], *strides[1]),
             steps[axis], element_strides(weight)[0] if weight is not None else 0,
-            COMPUTE=triton_dtype(compute), RANK=len(shape), SUM=summed, MEAN=whole and reduction == "mean",
-            WIDE=needs_64_bits(input.shape, [steps]) or needs_64_bits(shape, strides), **config,
+            COMPUTE=triton_dtype(compute), MEAN=whole and reduction == "mean", **facts, **config,
         )  # fmt: skip
         if not summed:
             return out, weights.reshape(())
@@ -245,6 +257,10 @@ class NllLoss(Op):
         yield draw(1025, 3), draw.integers(0, 3, 1025), None, -100, "mean"
         yield draw(7, 600).T, draw.integers(0, 7, 600)[::-1], None, 3, "sum"
         yield draw(5, 7), draw.integers(-1, 7, 5, dtype=np.int64), draw.uniform(0.5, 1.5, 7), -1, "mean"
+
+    @staticmethod
+    def sized(draw, M=4096, N=32768):
+        return draw(M, N), draw.integers(0, N, M), None, -100, "mean"
 
 
 class NllLossBackward(Op):
@@ -288,12 +304,12 @@ class NllLossBackward(Op):
             return out
         axis = 1 if len(shape) > 1 else 0
         lie, strides = merge(target.shape, [broadcast_strides(grad, target.shape), element_strides(target)])
-        config = nll_backward_kernel.config((out,), count=out.size)
+        arrays, wide = (grad, target, weight, total, out), out.size >= 2**31 or needs_64_bits(lie, strides)
+        config = nll_backward_kernel.config(arrays, count=out.size, RANK=len(lie), WIDE=wide)
         nll_backward_kernel[(cdiv(out.size, config["BLOCK"]),)](
-            grad, target, weight, total, out, out.size, shape[axis], math.prod(shape[axis + 1 :]), ignore_index,
+            *arrays, out.size, shape[axis], math.prod(shape[axis + 1 :]), ignore_index,
             lie, (*strides[0], *strides[1]), element_strides(weight)[0] if weight is not None else 0,
-            COMPUTE=triton_dtype(computed_in(grad.dtype)), RANK=len(lie),
-            WIDE=out.size >= 2**31 or needs_64_bits(lie, strides), **config,
+            COMPUTE=triton_dtype(computed_in(grad.dtype)), RANK=len(lie), WIDE=wide, **config,
         )  # fmt: skip
         return out
 
@@ -321,3 +337,8 @@ class NllLossBackward(Op):
             grad = np.asarray(draw(*loss.shape))
             total = np.asarray(total) if reduction == "mean" else None
             yield grad, target, weight, total, input.shape, ignore_index, reduction
+
+    @staticmethod
+    def sized(draw, M=4096, N=32768):
+        target, total = draw.integers(0, N, M), np.asarray(M, draw.dtype)
+        return np.asarray(draw()), target, None, total, (M, N), -100, "mean"

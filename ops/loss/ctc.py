@@ -138,9 +138,10 @@ class CtcLoss(Op):
         if batch:
             targets = as_contiguous(targets)
             plan = transfer.from_host(_plan(targets, input_lengths, target_lengths), device_of(log_probs))
-            config = alpha_kernel.config((log_probs,), states=width)
+            arrays = (log_probs, targets, plan, loss, alpha)
+            config = alpha_kernel.config(arrays, states=width, ZERO_INFINITY=zero_infinity)
             alpha_kernel[(batch,)](
-                log_probs, targets, plan, loss, alpha, steps, batch, classes, width, blank, element_strides(log_probs),
+                *arrays, steps, batch, classes, width, blank, element_strides(log_probs),
                 ZERO_INFINITY=zero_infinity, COMPUTE=triton_dtype(kind), **config,
             )  # fmt: skip
         return loss, alpha
@@ -163,6 +164,12 @@ class CtcLoss(Op):
         yield log_probs(3, 3, 9).T[:5], draw.integers(0, 2, 3, 2)[::-1], (5,) * 3, (2,) * 3, 2, True
         yield log_probs(4, 2, 3), np.array([[1, 1, 1], [2, 1, 2]]), (4, 0), (3, 2), 0, True
         yield log_probs(12, 1, 3), draw.integers(1, 3, 1, 9), (12,), (9,), 0, True
+
+    @staticmethod
+    def sized(draw, T=256, N=32, C=64, S=64):
+        x = draw(T, N, C)
+        log_probs = (x - np.log(np.exp(x).sum(-1, keepdims=True))).astype(x.dtype)
+        return log_probs, draw.integers(1, C, N, S), (T,) * N, (S,) * N, 0, True
 
 
 class CtcGradient(Op):
@@ -196,12 +203,14 @@ class CtcGradient(Op):
         plan = transfer.from_host(_plan(targets, input_lengths, target_lengths), device_of(log_probs))
         constants = {"ZERO_INFINITY": zero_infinity, "COMPUTE": triton_dtype(kind)}
         sizes = (steps, batch, classes, width, blank, element_strides(log_probs))
-        config = share_kernel.config((log_probs,), states=width)
-        share_kernel[(batch,)](log_probs, targets, plan, alpha, beta, shares, *sizes, **constants, **config)
-        config = ctc_gradient_kernel.config((log_probs,), steps=steps, states=width, classes=classes)
-        ctc_gradient_kernel[(batch, cdiv(steps, config["STEPS"]))](
-            as_contiguous(grad), log_probs, targets, plan, shares, alpha, out, *sizes, **constants, **config
+        arrays = (log_probs, targets, plan, alpha, beta, shares)
+        config = share_kernel.config(arrays, states=width, ZERO_INFINITY=zero_infinity)
+        share_kernel[(batch,)](*arrays, *sizes, **constants, **config)
+        arrays = (as_contiguous(grad), log_probs, targets, plan, shares, alpha, out)
+        config = ctc_gradient_kernel.config(
+            arrays, steps=steps, states=width, classes=classes, ZERO_INFINITY=zero_infinity
         )
+        ctc_gradient_kernel[(batch, cdiv(steps, config["STEPS"]))](*arrays, *sizes, **constants, **config)
         return out
 
     @staticmethod
@@ -209,3 +218,8 @@ class CtcGradient(Op):
         for sample in CtcLoss.samples(draw):
             alpha = CtcLoss.host(*sample)[1]
             yield (draw(sample[0].shape[1]), *sample[:2], alpha, *sample[2:])
+
+    @staticmethod
+    def sized(draw, T=256, N=32, C=64, S=64):
+        sample = CtcLoss.sized(draw, T, N, C, S)
+        return draw(N), *sample[:2], CtcLoss.host(*sample)[1], *sample[2:]

@@ -6,14 +6,30 @@ gathered by a product with the matrix that says which are its own: the same bits
 
 from __future__ import annotations
 
-from tritorch.autotune import Space, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, kernel, next_power_of_2, powers, warps
 from tritorch.runtime import tl
 
 
 def states_default(device, *, states):
     """A block of states at a time, all of them where they are few."""
     most = 16384 if device.kind == "interpreter" else 1024
-    return {"STATES": min(most, max(16, next_power_of_2(states))), "num_warps": 4 if states <= 256 else 8}
+    block = min(most, max(16, next_power_of_2(states)))
+    return {"STATES": block, "num_warps": 8 if block > 256 else 4 if block > 64 else 1}
+
+
+def _no_larger(STATES, states):
+    return max(16, next_power_of_2(states)) >= STATES
+
+
+def _states_a_thread(STATES, num_warps):
+    """Up to eight; one at least, unless a warp is one too many already."""
+    return STATES <= 8 * 32 * num_warps and (num_warps == 1 or STATES >= 32 * num_warps)
+
+
+_STATES_SPACE = Space(
+    STATES=powers(16, 2048, default=256), num_warps=warps(1, 16), where=(_no_larger, _states_a_thread)
+)
+_FACTS = ("ZERO_INFINITY",)
 
 
 @kernel
@@ -39,7 +55,7 @@ def emitted(log_probs, label, classes, step, inside, COMPUTE: tl.constexpr):
     return tl.load(log_probs + label * step, mask=inside & known, other=float("-inf")).to(COMPUTE)
 
 
-@kernel(space=Space(STATES=powers(16, 16384), num_warps=choices(1, 2, 4, 8, 16)), default=states_default)
+@kernel(space=_STATES_SPACE, default=states_default, key=_FACTS)
 def alpha_kernel(
     log_probs,  # logarithms of probabilities: (steps, batch, classes) by its strides
     targets,  # labels, contiguous: those of sequence n from plan[2, n] on
@@ -92,7 +108,7 @@ def alpha_kernel(
     tl.store(loss + n, result.to(loss.dtype.element_ty))
 
 
-@kernel(space=Space(STATES=powers(16, 16384), num_warps=choices(1, 2, 4, 8, 16)), default=states_default)
+@kernel(space=_STATES_SPACE, default=states_default, key=_FACTS)
 def share_kernel(
     log_probs,  # logarithms of probabilities: (steps, batch, classes) by its strides
     targets,  # labels, contiguous: those of sequence n from plan[2, n] on
@@ -157,10 +173,30 @@ def gather_default(device, *, steps, states, classes):
     return {"STEPS": 16, "STATES": 32, "CLASSES": min(128, max(16, next_power_of_2(classes))), "num_warps": 4}
 
 
+def _tiles_needed(STEPS, STATES, CLASSES, steps, states, classes):
+    """No larger than what there is, up to the least side of a product."""
+    sides = (STEPS, steps), (STATES, states), (CLASSES, classes)
+    return all(
+        side <= max(floor, next_power_of_2(size)) for (side, size), floor in zip(sides, (16, 32, 16), strict=True)
+    )
+
+
+def _products_in_registers(STEPS, STATES, num_warps):
+    """Shares, which labels are the same, and sums."""
+    return STATES * max(STEPS, STATES) <= 16 * 32 * num_warps
+
+
+def _classes_a_thread(STEPS, CLASSES, num_warps):
+    return CLASSES == 16 or 32 * num_warps <= STEPS * CLASSES <= 32 * 32 * num_warps
+
+
 @kernel(
-    space=Space(STEPS=powers(16, 128), STATES=powers(16, 128), CLASSES=powers(16, 1024), num_warps=choices(2, 4, 8)),
-    default=gather_default,
-)
+    space=Space(
+        STEPS=powers(16, 64, default=16), STATES=powers(16, 64, default=32), CLASSES=powers(16, 512, default=128),
+        num_warps=warps(2, 8), where=(_tiles_needed, _products_in_registers, _classes_a_thread),
+    ),
+    default=gather_default, key=_FACTS,
+)  # fmt: skip
 def ctc_gradient_kernel(
     grad,  # of the loss of each sequence, contiguous: (batch,)
     log_probs,  # logarithms of probabilities: (steps, batch, classes) by its strides

@@ -25,7 +25,7 @@ from tritorch.ops.rowwise.softmax import Softmax
 from tritorch.runtime import dtypes, tl
 
 
-@kernel(space=ROWS_SPACE, default=rows_default)
+@kernel(space=ROWS_SPACE, default=rows_default, key=("RANK", "SUM", "WIDE"))
 def cross_entropy_kernel(
     x,  # the input: rows by `strides[:RANK]`, classes by `step`
     target,  # class indices: rows by `strides[RANK:]`
@@ -82,7 +82,7 @@ def cross_entropy_kernel(
         tl.store(losses + row, loss.to(losses.dtype.element_ty), mask=valid)
 
 
-@kernel(space=ROWS_SPACE, default=rows_default)
+@kernel(space=ROWS_SPACE, default=rows_default, key=("RANK", "WIDE"))
 def cross_entropy_backward_kernel(
     grad,  # the gradient of the loss: rows by `strides[2 * RANK : 3 * RANK]`, all zero for a mean or sum
     x,  # the input: rows by `strides[:RANK]`, classes by `step`
@@ -197,7 +197,11 @@ class CrossEntropy(Op):
         shape, strides = merge(target.shape, [kept, element_strides(target)])
         rows, classes = math.prod(target.shape), input.shape[_axis(input.ndim)]
         shortest = min((abs(each) for each in strides[0] if each), default=1 << 62)
-        config = cross_entropy_kernel.config((input,), rows=rows, columns=classes, along=abs(step) <= shortest)
+        wide = needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides)
+        facts = {"RANK": len(shape), "SUM": summed, "WIDE": wide}
+        config = cross_entropy_kernel.config(
+            (input, target, weight), rows=rows, columns=classes, along=abs(step) <= shortest, **facts
+        )
         programs = cdiv(rows, config["ROWS"])
         losses = empty_like(input, (programs,) if summed else target.shape, compute if summed else input.dtype)
         weights, lse = empty_like(input, (programs,), compute), empty_like(input, target.shape, compute)
@@ -205,8 +209,7 @@ class CrossEntropy(Op):
             cross_entropy_kernel[(programs,)](
                 input, target, weight, losses, weights, lse, rows, classes, ignore_index, shape, sum(strides, ()),
                 step, element_strides(weight)[0] if weight is not None else 0, COMPUTE=triton_dtype(compute),
-                RANK=len(shape), SUM=summed,
-                WIDE=needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides), **config,
+                **facts, **config,
             )  # fmt: skip
         loss, total = empty_like(input, ()), empty_like(input, (), compute)
         nll_finish[(1,)](
@@ -243,6 +246,10 @@ class CrossEntropy(Op):
         yield draw(7, 600).T, draw.integers(0, 7, 600)[::-1], None, 3, "sum"
         yield draw(6, 7) * 30 + 100, draw.integers(0, 7, 6), None, -100, "mean"
         yield draw(3, 5000), draw.integers(0, 5000, 3), None, -100, "sum"
+
+    @staticmethod
+    def sized(draw, M=4096, N=32768):
+        return draw(M, N), draw.integers(0, N, M), None, -100, "mean"
 
 
 def is_plain(input, target, weight, ignore_index):
@@ -290,12 +297,15 @@ class CrossEntropyBackward(Op):
         shape, strides = merge(target.shape, steps)
         rows, classes = math.prod(target.shape), input.shape[axis]
         shortest = min((abs(each) for each in strides[0] if each), default=1 << 62)
-        config = cross_entropy_backward_kernel.config((input,), rows=rows, columns=classes, along=abs(step) <= shortest)
+        wide = needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides)
+        arrays = (grad, input, target, weight, total, as_contiguous(lse), out)
+        config = cross_entropy_backward_kernel.config(
+            arrays, rows=rows, columns=classes, along=abs(step) <= shortest, RANK=len(shape), WIDE=wide
+        )
         cross_entropy_backward_kernel[(cdiv(rows, config["ROWS"]),)](
-            grad, input, target, weight, total, as_contiguous(lse), out, rows, classes, ignore_index, shape,
-            sum(strides, ()), step, out_step, element_strides(weight)[0] if weight is not None else 0,
-            COMPUTE=triton_dtype(computed_in(input.dtype)), RANK=len(shape),
-            WIDE=needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides), **config,
+            *arrays, rows, classes, ignore_index, shape, sum(strides, ()), step, out_step,
+            element_strides(weight)[0] if weight is not None else 0,
+            COMPUTE=triton_dtype(computed_in(input.dtype)), RANK=len(shape), WIDE=wide, **config,
         )  # fmt: skip
         return out
 
@@ -317,3 +327,9 @@ class CrossEntropyBackward(Op):
             loss, total, lse = map(np.asarray, CrossEntropy.host(input, target, weight, ignore_index, reduction))
             grad, total = np.asarray(draw(*loss.shape)), total if reduction == "mean" else None
             yield grad, input, target, weight, total, lse, ignore_index, reduction
+
+    @staticmethod
+    def sized(draw, M=4096, N=32768):
+        sample = CrossEntropy.sized(draw, M, N)
+        _, total, lse = map(np.asarray, CrossEntropy.host(*sample))
+        return np.asarray(draw()), *sample[:3], total, lse, *sample[3:]

@@ -65,6 +65,11 @@ class BatchNorm(Norm):
         yield draw(3, 5, 2).transpose(0, 2, 1), draw(2), None, over_batch((3, 2, 5)), 0.1
         yield draw(6, 3, 4)[::-2], None, draw(3), over_batch((3, 3, 4)), 1e-5
 
+    @staticmethod
+    def sized(draw, N=32, C=256, H=28, W=28):
+        shape = (N, C, H, W)
+        return draw(*shape), draw.uniform(0.5, 1.5, C), draw(C), over_batch(shape), 1e-5
+
 
 class BatchNormBackward(Op):
     """weight scale (grad - sums / n - x products / n): the gradient of batch_norm, where x is the normalised input.
@@ -105,6 +110,14 @@ class BatchNormBackward(Op):
             grad = draw(*input.shape)
             products, sums = ChannelSums.host(grad, input, mean, variance, layout, eps)
             yield grad, input, weight, mean, variance, products, sums, layout, eps
+
+    @staticmethod
+    def sized(draw, N=32, C=256, H=28, W=28):
+        input, weight, bias, layout, eps = BatchNorm.sized(draw, N, C, H, W)
+        _, mean, variance = BatchNorm.host(input, weight, bias, layout, eps)
+        grad = draw(*input.shape)
+        sums = ChannelSums.host(grad, input, mean, variance, layout, eps)
+        return grad, input, weight, mean, variance, *sums, layout, eps
 
 
 BatchNorm.slope = BatchNormBackward
@@ -156,3 +169,8 @@ class BatchNormInference(Op):
         for input, weight, bias, layout, eps in BatchNorm.samples(draw):
             channels = layout.shape[1]
             yield input, weight, bias, draw(channels), draw.uniform(0.5, 1.5, channels), layout, eps
+
+    @staticmethod
+    def sized(draw, N=32, C=256, H=28, W=28):
+        input, weight, bias, layout, eps = BatchNorm.sized(draw, N, C, H, W)
+        return input, weight, bias, draw(C), draw.uniform(0.5, 1.5, C), layout, eps

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 
-from tritorch.autotune import cdiv, kernel, next_power_of_2
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import as_contiguous, broadcast_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.ops.reduction.family import add
-from tritorch.ops.reduction.kernel import REDUCE_SPACE, computed_in, launch_reduce, lies_along, reduce_default
+from tritorch.ops.reduction.kernel import computed_in, launch_reduce, lies_along, reduce_default
 from tritorch.runtime import tl
 
 
@@ -21,10 +21,47 @@ def channels_default(device, *, rows, columns, along):
     config = reduce_default(device, rows=rows, columns=columns, along=along)
     if device.kind == "interpreter":
         return config
-    return config | {"COLUMNS": min(config["COLUMNS"], max(2048 // config["ROWS"], 1)), "num_warps": 8}
+    height = min(config["ROWS"], 128)
+    width = min(config["COLUMNS"], 2048 // height)
+    warps = 8 if height * width > 512 else 4 if height * width > 128 else 1
+    return {"ROWS": height, "COLUMNS": width, "SPLITS": config["SPLITS"], "num_warps": warps}
 
 
-@kernel(space=REDUCE_SPACE, default=channels_default)
+def _no_larger(ROWS, COLUMNS, rows, columns):
+    return max(next_power_of_2(rows), 1) >= ROWS and max(next_power_of_2(columns), 1) >= COLUMNS
+
+
+def _elements_a_thread(ROWS, COLUMNS, num_warps):
+    """Up to 16, each with two sums; one at least, unless a warp is one too many already."""
+    return ROWS * COLUMNS <= 16 * 32 * num_warps and (num_warps == 1 or ROWS * COLUMNS >= 32 * num_warps)
+
+
+def _lines_of_memory(ROWS, COLUMNS, rows, columns, along):
+    """A warp's worth of neighbours in memory, as far as there are as many."""
+    if along:
+        return COLUMNS >= min(next_power_of_2(columns), 128)
+    return ROWS >= min(next_power_of_2(rows), 16)
+
+
+def _splits_with_work(ROWS, COLUMNS, SPLITS, rows, columns, device):
+    """Parts until there are a few programs for each multiprocessor, each with a tile at least."""
+    programs = max(next_power_of_2(rows) // ROWS, 1)
+    return SPLITS == 1 or (programs * SPLITS <= 8 * device.sms and COLUMNS * SPLITS <= next_power_of_2(columns))
+
+
+def _splits_enough(ROWS, COLUMNS, SPLITS, rows, columns, device):
+    """Not so few that most of the GPU idles while there is enough to share out."""
+    return SPLITS == 1024 or not _splits_with_work(ROWS, 4 * COLUMNS, 16 * SPLITS, rows, columns, device)
+
+
+CHANNELS_SPACE = Space(
+    ROWS=powers(1, 128, default=1), COLUMNS=powers(1, 4096, default=1024), SPLITS=powers(1, 1024, default=1),
+    num_warps=warps(1, 8, default=8),
+    where=(_no_larger, _elements_a_thread, _lines_of_memory, _splits_with_work, _splits_enough),
+)  # fmt: skip
+
+
+@kernel(space=CHANNELS_SPACE, default=channels_default, key=("KEPT_RANK", "GONE_RANK", "BY_ROW", "BY_COLUMN", "WIDE"))
 def channel_sums_kernel(
     grad,  # the gradient of the result: channels and elements by the first strides of each
     x,  # what was normalised: by the second strides
@@ -91,7 +128,7 @@ def channel_sums_kernel(
     tl.store(sums + part * rows + row, tl.sum(total, 1), mask=valid)
 
 
-@kernel(space=REDUCE_SPACE, default=channels_default)
+@kernel(space=CHANNELS_SPACE, default=channels_default, key=("KEPT_RANK", "GONE_RANK", "WIDE"))
 def moments_kernel(
     x,  # channels by `kept_strides`, elements of each by `gone_strides`
     means,  # of the part of each channel that a program reads: (SPLITS, rows)
@@ -197,9 +234,14 @@ def launch_channel_sums(grad, input, mean, variance, layout, eps):
     arrays = [input.reshape(layout.shape), grad.reshape(layout.shape), spread]
     (kept, gone), wide = _channels_and_elements(arrays, layout)
     rows, columns = math.prod(kept[0]), math.prod(gone[0])
+    facts = {
+        "KEPT_RANK": len(kept[0]), "GONE_RANK": len(gone[0]), "BY_ROW": any(kept[1][2]), "BY_COLUMN": any(gone[1][2]),
+        "WIDE": wide,
+    }  # fmt: skip
     config = channel_sums_kernel.config(
-        (input,), rows=rows, columns=columns, along=lies_along((kept[0], kept[1][0]), (gone[0], gone[1][0]))
-    )
+        (grad, input, mean, variance), rows=rows, columns=columns,
+        along=lies_along((kept[0], kept[1][0]), (gone[0], gone[1][0])), **facts,
+    )  # fmt: skip
     parts = config["SPLITS"]
     products, sums = (empty_like(input, (parts, rows), compute) for _ in range(2))
     if rows:
@@ -207,8 +249,7 @@ def launch_channel_sums(grad, input, mean, variance, layout, eps):
         channel_sums_kernel[(cdiv(rows, config["ROWS"]), parts)](
             grad, input, mean, variance, products, sums, rows, columns, eps,
             kept[0], sum((kept[1][at] for at in order), ()), gone[0], sum((gone[1][at] for at in order), ()),
-            KEPT_RANK=len(kept[0]), GONE_RANK=len(gone[0]), BY_ROW=any(kept[1][2]), BY_COLUMN=any(gone[1][2]),
-            COMPUTE=triton_dtype(compute), WIDE=wide, **config,
+            COMPUTE=triton_dtype(compute), **facts, **config,
         )  # fmt: skip
     if parts == 1:
         return products.reshape((rows,)), sums.reshape((rows,))
@@ -223,14 +264,15 @@ def launch_moments(input, layout):
     mean, variance = (empty_like(input, (rows,), compute) for _ in range(2))
     if not rows:
         return mean, variance
+    facts = {"KEPT_RANK": len(kept[0]), "GONE_RANK": len(gone[0]), "WIDE": wide}
     config = moments_kernel.config(
-        (input,), rows=rows, columns=columns, along=lies_along((kept[0], kept[1][0]), (gone[0], gone[1][0]))
+        (input,), rows=rows, columns=columns, along=lies_along((kept[0], kept[1][0]), (gone[0], gone[1][0])), **facts
     )
     parts = config["SPLITS"]
     means, squares = (empty_like(input, (parts, rows), compute) for _ in range(2))
     moments_kernel[(cdiv(rows, config["ROWS"]), parts)](
         input, means, squares, rows, columns, kept[0], kept[1][0], gone[0], gone[1][0],
-        KEPT_RANK=len(kept[0]), GONE_RANK=len(gone[0]), COMPUTE=triton_dtype(compute), WIDE=wide, **config,
+        COMPUTE=triton_dtype(compute), **facts, **config,
     )  # fmt: skip
     share = cdiv(cdiv(columns, config["COLUMNS"]), parts) * config["COLUMNS"]
     block = min(next_power_of_2(rows), 128)

@@ -9,6 +9,7 @@ import numpy as np
 from tritorch.ops.base import Op
 from tritorch.ops.normalization.channels_kernel import launch_channel_sums
 from tritorch.ops.normalization.host import channel_sums_on_host
+from tritorch.ops.normalization.layout import over_batch
 from tritorch.runtime import dtypes
 
 
@@ -147,6 +148,11 @@ class ChannelSums(Op):
             for input, _, _, layout, eps in itertools.islice(op.samples(draw), 6):
                 _, *statistics = op.host(input, None, None, layout, eps)
                 yield draw(*input.shape), input, *(None, *statistics)[-2:], layout, eps
+
+    @staticmethod
+    def sized(draw, N=32, C=256, H=28, W=28):
+        shape = (N, C, H, W)
+        return draw(*shape), draw(*shape), *wide(draw(C), draw.uniform(0.5, 1.5, C)), over_batch(shape), 1e-5
 
 
 NORMS: list[type[Norm]] = []  # all of them, for samples

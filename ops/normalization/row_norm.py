@@ -28,6 +28,10 @@ class RowNorm(Norm, abstract=True):
         out, mean, variance = launch_norm(input, weight, bias, layout, eps, self.centred)
         return (out, mean, variance) if self.centred else (out, variance)
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return _last(draw, M, N)
+
 
 class RowNormBackward(Op, abstract=True):
     """The gradient of a normalisation of rows by its input; weight and mean may be None."""
@@ -54,6 +58,12 @@ class RowNormBackward(Op, abstract=True):
         for input, weight, bias, layout, eps in cls.of.samples(draw):
             _, *statistics = cls.of.host(input, weight, bias, layout, eps)
             yield draw(*input.shape), input, weight, *(None, *statistics)[-2:], layout, eps
+
+    @classmethod
+    def sized(cls, draw, M=4096, N=4096):
+        input, weight, bias, layout, eps = cls.of.sized(draw, M, N)
+        _, *statistics = cls.of.host(input, weight, bias, layout, eps)
+        return draw(M, N), input, weight, *(None, *statistics)[-2:], layout, eps
 
     def forward(self, grad, input, weight, mean, variance, layout, eps):
         """One launch."""
@@ -158,12 +168,22 @@ class GroupNorm(RowNorm):
         x, *rest = _grouped(draw, 2, 6, 5, groups=2)
         yield np.ascontiguousarray(x.transpose(0, 2, 1)).transpose(0, 2, 1), *rest
 
+    @staticmethod
+    def sized(draw, N=32, C=256, H=28, W=28, groups=32):
+        return _grouped(draw, N, C, H, W, groups=groups)
+
 
 class GroupNormBackward(RowNormBackward):
     """The gradient of group_norm by its input."""
 
     batch = batched.groups_backward
     of = GroupNorm
+
+    @classmethod
+    def sized(cls, draw, N=32, C=256, H=28, W=28, groups=32):
+        input, weight, bias, layout, eps = GroupNorm.sized(draw, N, C, H, W, groups)
+        _, mean, variance = GroupNorm.host(input, weight, bias, layout, eps)
+        return draw(N, C, H, W), input, weight, mean, variance, layout, eps
 
 
 GroupNorm.slope = GroupNormBackward

@@ -10,7 +10,7 @@ from tritorch.autotune import cdiv, kernel
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.ops.reduction.kernel import computed_in, lies_along
-from tritorch.ops.rowwise.kernel import ROWS_SPACE, rows_default
+from tritorch.ops.rowwise.kernel import rows_default, rows_space
 from tritorch.runtime import tl
 
 WIDEST = 8192  # a block holds up to three tensors in registers
@@ -22,6 +22,10 @@ def norm_default(device, *, rows, columns, along):
     return config if device.kind == "interpreter" else config | {"COLUMNS": min(config["COLUMNS"], WIDEST)}
 
 
+NORM_SPACE = rows_space(16)  # of up to three tensors
+NORM_FACTS = ("ROW_RANK", "COLUMN_RANK", "WIDE")
+
+
 @kernel
 def _of_channels(array, row, column, inside, groups, span, inner, COMPUTE: tl.constexpr):
     """The weight or bias of each element of a tile: that of its channel."""
@@ -29,7 +33,7 @@ def _of_channels(array, row, column, inside, groups, span, inner, COMPUTE: tl.co
     return tl.load(array + channel, mask=inside, other=0).to(COMPUTE)
 
 
-@kernel(space=ROWS_SPACE, default=norm_default)
+@kernel(space=NORM_SPACE, default=norm_default, key=NORM_FACTS)
 def norm_rows_kernel(
     x,  # what is normalised: rows by `row_strides`, columns by `column_strides`
     weight,  # of the channels, or None: (groups * span,)
@@ -121,7 +125,7 @@ def _slopes(grad, x, weight, line, other, row, at, inside, average, scale, group
     return g, (value - average[:, None]) * scale[:, None]
 
 
-@kernel(space=ROWS_SPACE, default=norm_default)
+@kernel(space=NORM_SPACE, default=norm_default, key=NORM_FACTS)
 def norm_rows_backward_kernel(
     grad,  # the gradient of the result: rows and columns by the first strides of each
     x,  # what was normalised: rows and columns by the second strides of each
@@ -195,15 +199,16 @@ def _launch(kernel, arrays, tensors, layout, eps, compute):
         for group in (kept, layout.axes)
     ]
     rows, columns, (groups, span) = layout.rows, layout.count, layout.groups
-    config = kernel.config(
-        (arrays[0],), rows=rows, columns=columns, along=lies_along(*[(shape, each[-1]) for shape, each in parts])
-    )
+    along = lies_along(*[(shape, each[-1]) for shape, each in parts])
+    facts = {
+        "ROW_RANK": len(parts[0][0]), "COLUMN_RANK": len(parts[1][0]), "WIDE": needs_64_bits(layout.shape, steps),
+    }  # fmt: skip
+    config = kernel.config(arrays, rows=rows, columns=columns, along=along, **facts)
     (row_shape, row_strides), (column_shape, column_strides) = parts
     kernel[(cdiv(rows, config["ROWS"]),)](
         *arrays, rows, columns, groups, span, columns // max(span, 1), eps,
         row_shape, sum(row_strides, ()), column_shape, sum(column_strides, ()),
-        ROW_RANK=len(row_shape), COLUMN_RANK=len(column_shape), COMPUTE=triton_dtype(compute),
-        WIDE=needs_64_bits(layout.shape, steps), WHOLE=config["COLUMNS"] >= columns, **config,
+        COMPUTE=triton_dtype(compute), WHOLE=config["COLUMNS"] >= columns, **facts, **config,
     )  # fmt: skip
 
 

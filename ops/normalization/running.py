@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, element_strides
 from tritorch.ops.normalization import batched
@@ -14,10 +14,18 @@ from tritorch.runtime import tl
 
 def running_default(device, *, count):
     """A few channels a program: there are never many."""
-    return {"BLOCK": min(next_power_of_2(count), 4096 if device.kind == "interpreter" else 128), "num_warps": 4}
+    return {"BLOCK": min(next_power_of_2(count), 4096 if device.kind == "interpreter" else 128), "num_warps": 1}
 
 
-@kernel(space=Space(BLOCK=powers(1, 4096), num_warps=choices(1, 2, 4)), default=running_default)
+def _channels_a_thread(BLOCK, num_warps, count):
+    """No more channels than there are; up to four a thread, one at least unless a warp is one too many already."""
+    return BLOCK <= min(next_power_of_2(count), 128 * num_warps) and (num_warps == 1 or BLOCK >= 32 * num_warps)
+
+
+@kernel(
+    space=Space(BLOCK=powers(1, 512, default=128), num_warps=warps(1, 4), where=_channels_a_thread),
+    default=running_default,
+)
 def _update(
     running_mean,  # updated: (count,) by `mean_step`
     running_var,  # updated: (count,) by `variance_step`
@@ -69,10 +77,11 @@ class UpdateRunning(Op):
         """One launch."""
         count = mean.size
         if count:
-            config = _update.config((mean,), count=count)
+            arrays = running_mean, running_var, as_contiguous(mean), as_contiguous(variance)
+            config = _update.config(arrays, count=count)
             steps = [element_strides(each)[0] for each in (running_mean, running_var)]
             _update[(cdiv(count, config["BLOCK"]),)](
-                running_mean, running_var, as_contiguous(mean), as_contiguous(variance), count, *steps,
+                *arrays, count, *steps,
                 float(momentum), float(factor),
                 COMPUTE=triton_dtype(computed_in(mean.dtype)), **config,
             )  # fmt: skip

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import cdiv, kernel, next_power_of_2
 from tritorch.ops.base import Op
 from tritorch.ops.formula import Formula, formula
 from tritorch.ops.layout import as_contiguous
+from tritorch.ops.pointwise.family import block_space
 from tritorch.runtime import dtypes, tl, transfer
 
 AT_ONCE = 64
@@ -29,7 +30,7 @@ def step_default(device, *, count):
     """Large blocks: every element is read once. Few programs interpreted."""
     if device.kind == "interpreter":
         return {"BLOCK": min(max(next_power_of_2(cdiv(count, 8)), 1024), 131072), "num_warps": 4}
-    return {"BLOCK": 1024, "num_warps": 4}
+    return {"BLOCK": min(max(next_power_of_2(count), 256), 1024), "num_warps": 4}
 
 
 @kernel
@@ -54,7 +55,10 @@ def _place(firsts, counts, N: tl.constexpr):
     return which, program - first, count
 
 
-@kernel(space=Space(BLOCK=powers(512, 4096), num_warps=choices(4, 8)), default=step_default)
+STEP_SPACE = block_space(most=16)
+
+
+@kernel(space=STEP_SPACE, default=step_default, key=("FORMULA", "FLAGS", "N"))
 def step_kernel(
     tensors,  # N parameters, N gradients and N of each state that is there, each contiguous: (counts[i],)
     firsts,  # the first block of each parameter
@@ -156,6 +160,14 @@ class Step(Op, abstract=True):
         size = len(tensors) // kinds
         return [tensors[at * size : (at + 1) * size] for at in range(kinds)]
 
+    @classmethod
+    def sized(cls, draw, N=1 << 22, tensors=8):
+        """The options of the first sample, with `tensors` parameters of N elements."""
+        sample = next(iter(cls.samples(draw)))
+        options = sample[: len(cls.names)]
+        largest = [max(each, key=np.size) for each in cls.lists(sample, cls.plan(*options).present)]
+        return *options, *[np.resize(each, N) for each in largest for _ in range(tensors)]
+
     @staticmethod
     def with_absent(lists, present):
         """The lists with one of None for each state that is not there."""
@@ -225,7 +237,11 @@ class Step(Op, abstract=True):
         rows = [row for row in zip(*lists, strict=True) if row[0].size]
         if not rows:
             return
-        config = step_kernel.config((rows[0][0],), count=max(row[0].size for row in rows))
+        first = self.with_absent([row[:1] for row in zip(*rows, strict=True)], plan.present)
+        config = step_kernel.config(
+            [each[0] if each else None for each in first], count=max(row[0].size for row in rows), FORMULA=self.step,
+            FLAGS=plan.flags, N=len(rows),
+        )  # fmt: skip
         firsts, program = [], 0
         for row in rows:
             firsts.append(program)

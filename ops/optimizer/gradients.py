@@ -9,15 +9,13 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, empty_like
-from tritorch.ops.optimizer.family import AT_ONCE, _chosen, _copy, _place, step_default
+from tritorch.ops.optimizer.family import AT_ONCE, STEP_SPACE, _chosen, _copy, _place, step_default
 from tritorch.ops.reduction.kernel import fold_by
 from tritorch.ops.reduction.norm import DIRECT
 from tritorch.runtime import dtypes, tl
-
-SPACE = Space(BLOCK=powers(512, 4096), num_warps=choices(4, 8))
 
 
 def alike(tensors):
@@ -28,13 +26,16 @@ def alike(tensors):
     return found
 
 
-def launches(kernel, arrays):
-    """What each launch takes: arrays, the same contiguous, first blocks, counts, how many blocks, and the config."""
+def launches(kernel, arrays, *others, **facts):
+    """What each launch takes: arrays, the same contiguous, first blocks, counts, how many blocks, and the config.
+
+    `others` are the launch's other arrays, and `facts` what the kernel's key names beside the number of arrays.
+    """
     given = [each for each in arrays if each.size]
     for start in range(0, len(given), AT_ONCE):
         some = given[start : start + AT_ONCE]
         flat = tuple(as_contiguous(each) for each in some)
-        config = kernel.config((given[0],), count=max(each.size for each in given))
+        config = kernel.config((some[0], *others), count=max(each.size for each in some), N=len(some), **facts)
         counts = tuple(each.size for each in flat)
         blocks = [cdiv(count, config["BLOCK"]) for count in counts]
         firsts = tuple(sum(blocks[:at]) for at in range(len(blocks)))
@@ -62,7 +63,7 @@ def multiply(array, factor):
 # ------------------------------------------------------------------------------------------------- unscaling
 
 
-@kernel(space=SPACE, default=step_default)
+@kernel(space=STEP_SPACE, default=step_default, key=("N",))
 def _unscale(
     gradients,  # N gradients, each contiguous: (counts[i],)
     found,  # (1,); becomes 1 where an element of a gradient is infinite or NaN
@@ -107,7 +108,7 @@ class Unscale(Op):
 
     def forward(self, inverse, found, *gradients):
         """One launch for each `AT_ONCE` gradients."""
-        for own, flat, firsts, counts, blocks, config in launches(_unscale, gradients):
+        for own, flat, firsts, counts, blocks, config in launches(_unscale, gradients, found):
             _unscale[(blocks,)](
                 flat, found, firsts, counts, float(inverse), N=len(flat), COMPUTE=computed_in(flat[0]), **config
             )
@@ -125,11 +126,15 @@ class Unscale(Op):
         yield 2.0**-16, none.copy(), *[draw(3) for _ in range(AT_ONCE + 1)]
         yield 3.0, np.ones(1, np.float32), draw(2)
 
+    @staticmethod
+    def sized(draw, N=1 << 22, tensors=8):
+        return 0.5, np.zeros(1, np.float32), *[draw(N) for _ in range(tensors)]
+
 
 # ------------------------------------------------------------------------------------------------- the norm
 
 
-@kernel(space=SPACE, default=step_default)
+@kernel(space=STEP_SPACE, default=step_default, key=("N", "PREPARE", "FOLD"))
 def _block_norms(
     tensors,  # N tensors, each contiguous: (counts[i],)
     parts,  # what each block gives, from `start` on
@@ -207,8 +212,9 @@ class TotalNorm(Op):
         """One launch for each `AT_ONCE` tensors, and one that combines what their blocks gave."""
         compute = computed_in(tensors[0])
         prepare, combine, identity = DIRECT[order]
-        constants = {"COMPUTE": compute, "FOLD": fold_by(combine), "IDENTITY": identity}
-        todo, start = list(launches(_block_norms, tensors)), 0
+        fold = fold_by(combine)
+        constants = {"COMPUTE": compute, "FOLD": fold, "IDENTITY": identity}
+        todo, start = list(launches(_block_norms, tensors, PREPARE=prepare, FOLD=fold)), 0
         count = sum(each[4] for each in todo)
         parts = empty_like(tensors[0], (count,), np.float64 if compute is tl.float64 else np.float32)
         for _, flat, firsts, counts, blocks, config in todo:
@@ -230,11 +236,15 @@ class TotalNorm(Op):
         yield 2.0, *[draw(3) for _ in range(AT_ONCE + 1)]
         yield 2.0, draw(0)
 
+    @staticmethod
+    def sized(draw, N=1 << 22, tensors=8):
+        return 2.0, *[draw(N) for _ in range(tensors)]
+
 
 # ------------------------------------------------------------------------------------------------- scaling
 
 
-@kernel(space=SPACE, default=step_default)
+@kernel(space=STEP_SPACE, default=step_default, key=("N",))
 def _scale(
     tensors,  # N tensors, each contiguous: (counts[i],)
     factor,  # ()
@@ -269,7 +279,7 @@ class ScaleTensors(Op):
 
     def forward(self, factor, *tensors):
         """One launch for each `AT_ONCE` tensors."""
-        for own, flat, firsts, counts, blocks, config in launches(_scale, tensors):
+        for own, flat, firsts, counts, blocks, config in launches(_scale, tensors, factor):
             _scale[(blocks,)](flat, factor, firsts, counts, N=len(flat), COMPUTE=computed_in(flat[0]), **config)
             put_back(own, flat)
         return tensors
@@ -279,3 +289,7 @@ class ScaleTensors(Op):
         yield np.asarray(0.5, np.float32), draw(5, 7), draw(1025), draw(), draw(0, 3)
         yield np.asarray(0.3, np.float32), draw(7, 4).T
         yield np.asarray(2.0, np.float32), *[draw(3) for _ in range(AT_ONCE + 1)]
+
+    @staticmethod
+    def sized(draw, N=1 << 22, tensors=8):
+        return np.asarray(0.5, np.float32), *[draw(N) for _ in range(tensors)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tritorch.ops.formula import formula
 from tritorch.ops.optimizer.family import AT_ONCE, Plan, Step, decayed, tensors_for
 from tritorch.runtime import tl
@@ -53,6 +55,15 @@ class SgdStep(Step):
             velocity += share * gradient if dampened else gradient
             gradient = gradient + momentum * velocity if nesterov else velocity
         value -= lr * gradient
+
+    @classmethod
+    def fitted(cls, *arguments):
+        """Velocities that are zero at the first step."""
+        *settings, first = arguments[: len(cls.names)]
+        lists = cls.lists(arguments, cls.plan(*settings, first).present)
+        if first and len(lists) > 2:
+            lists[2] = tuple(np.zeros_like(each) for each in lists[2])
+        return *settings, first, *[each for group in lists for each in group]
 
     @staticmethod
     def samples(draw):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op, export
 from tritorch.ops.batching import leading
 from tritorch.ops.layout import broadcast_shape, broadcast_strides, empty_like, merge, needs_64_bits
-from tritorch.ops.pointwise.family import offsets_of, pointwise_default
+from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
 from tritorch.runtime import tl, transfer
 from tritorch.runtime.cuda.copies import set_copy_kernel
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default, key=("RANK", "WIDE"))
 def _copy(
     out,  # what is written: `shape` by the first RANK strides
     x,  # what is read: `shape` by the last RANK strides
@@ -46,12 +46,12 @@ def copy_elements(source, destination):
         destination.shape, [broadcast_strides(each, destination.shape) for each in (destination, source)]
     )
     rank = 0 if all(own in ((1,), ()) for own in strides) else len(shape)
-    config = _copy.config((destination,), count=destination.size)
-    to = destination.dtype
+    wide, to = needs_64_bits(shape, strides), destination.dtype
+    config = _copy.config((destination, source), count=destination.size, RANK=rank, WIDE=wide)
     _copy[(cdiv(destination.size, config["BLOCK"]),)](
         destination, source, destination.size, shape if rank else (), (*strides[0], *strides[1]) if rank else (),
         RANK=rank, BOOLEAN=to.kind == "b", NARROW=_is_narrow(source.dtype, to),
-        WIDE=needs_64_bits(shape, strides), **config,
+        WIDE=wide, **config,
     )  # fmt: skip
 
 
@@ -102,6 +102,10 @@ class Cast(Op):
         yield draw.booleans(9), np.dtype(np.float32)
         yield np.asarray(draw.uniform(-3, 3)), np.dtype(np.int64)
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), np.dtype(np.float16 if draw.dtype == np.float32 else np.float32)
+
 
 class Clone(Op):
     """The elements in contiguous memory of their own."""
@@ -129,6 +133,10 @@ class Clone(Op):
         yield (draw(6, 4).T,)
         yield (np.broadcast_to(draw(3, 1), (3, 4)),)
         yield (draw.booleans(9)[::-2],)
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return (draw(M, N).T,)
 
 
 @export("clone", "Tensor.clone")
@@ -180,6 +188,10 @@ class OverwrittenBy(Op):
         yield draw(5, 7), np.asarray(draw())
         yield draw(5, 7).astype(np.float64), draw(5, 7)
         yield draw.integers(0, 5, 5, 7), draw.uniform(-3, 3, 5, 7)
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), draw(N)
 
 
 def _expand(source, shape):

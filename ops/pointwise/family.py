@@ -17,6 +17,7 @@ import numpy as np
 from tritorch.ops.base import Op, position_of
 from tritorch.ops.formula import Formula, formula
 from tritorch.ops.layout import broadcast_shape
+from tritorch.ops.pointwise.kernel import block_space as block_space
 from tritorch.ops.pointwise.kernel import launch_pointwise
 from tritorch.ops.pointwise.kernel import offsets_of as offsets_of
 from tritorch.ops.pointwise.kernel import pointwise_default as pointwise_default
@@ -125,6 +126,17 @@ class Pointwise(Op, abstract=True):
     def check_shapes(cls, arrays):
         """Raise PyTorch's error where shapes do not broadcast."""
         broadcast_shape(cls.op_name, *[each.shape for each in arrays if hasattr(each, "shape")])
+
+    @classmethod
+    def sized(cls, draw, M=4096, N=4096):
+        """The elements of a sample again and again, so that they are in the formula's domain."""
+
+        def elements(sample):
+            arrays = [each for each in sample if isinstance(each, np.ndarray)]
+            return sum(each.size for each in arrays if each.dtype == draw.dtype), sum(each.size for each in arrays)
+
+        largest = max(cls.samples(draw), key=elements)
+        return tuple([np.resize(each, (M, N)) if isinstance(each, np.ndarray) else each for each in largest])
 
     @classmethod
     def _host_by_rule(cls, arrays):

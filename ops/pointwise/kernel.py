@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import broadcast_shape, broadcast_strides, empty_like, merge, needs_64_bits
 from tritorch.runtime import dtypes, tl
 
@@ -34,7 +34,24 @@ def pointwise_default(device, *, count):
     return {"BLOCK": block, "num_warps": 4 if block <= 1024 else 8}
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+def block_space(least=2, most=32):
+    """Blocks of elements with `least` to `most` of them a thread, and no more of them than there are to do.
+
+    A thread that keeps much for each of its elements (indices, weights, sums) has registers for fewer.
+    """
+
+    def shared_out(BLOCK, num_warps):
+        return 32 * least * num_warps <= BLOCK <= 32 * most * num_warps
+
+    def filled(BLOCK, count):
+        return BLOCK <= max(next_power_of_2(count), 256)
+
+    return Space(
+        BLOCK=powers(32 * least, 256 * most, default=256 * least), num_warps=warps(1, 8), where=(shared_out, filled)
+    )
+
+
+@kernel(space=block_space(), default=pointwise_default, key=("FORMULA", "COMPUTE", "RANK", "WIDE"))
 def pointwise_kernel(
     out,  # results, contiguous: (count,)
     inputs,  # tuple: a pointer of `shape` by its strides, or a number
@@ -82,21 +99,24 @@ def launch_pointwise(op, value, arrays, compute, result, condition=False):
     flat, strides = merge(shape, [broadcast_strides(a, shape) for a in present])
     rank = 0 if all(own == (1,) or own == () for own in strides) and len(flat) < 2 else len(flat)
     bits = compute == np.float64
-    inputs, numbers, steps, each = [], 0, [], iter(strides)
+    inputs, given, numbers, steps, each = [], [out], 0, [], iter(strides)
     for position, a in enumerate(arrays):
         if any(a is p for p in present):
             inputs.append(a)
+            given.append(a)
             steps.extend(next(each) if rank else ())
         else:
             numbers |= 1 << position
             inputs.append(_number(a, compute, bits))
+            given.append(None)
             steps.extend([0] * rank)
-    config = pointwise_kernel.config((out,), count=out.size)
+    wide = needs_64_bits(flat, strides)
+    config = pointwise_kernel.config(given, count=out.size, FORMULA=value, COMPUTE=compute, RANK=rank, WIDE=wide)
     grid = (cdiv(out.size, config["BLOCK"]),)
     pointwise_kernel[grid](
         out, tuple(inputs), out.size, flat if rank else (), tuple(steps),
         FORMULA=value, COMPUTE=triton_dtype(compute), ARITY=len(arrays), RANK=rank, NUMBERS=numbers, BITS=bits,
-        CONDITION=condition, WIDE=needs_64_bits(flat, strides), **config,
+        CONDITION=condition, WIDE=wide, **config,
     )  # fmt: skip
     return out
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, kernel
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.batching import folded
 from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
@@ -39,7 +39,7 @@ def _divisor(
     return divisor
 
 
-@kernel(space=Space(**BLOCKS), default=pointwise_default)
+@kernel(space=BLOCKS, default=pointwise_default, key=("KERNEL", "STRIDE", "PADDING", "WITH_PADDING", "DIVISOR", "WIDE"))
 def _avg_pool(
     x,  # images: (images, channels, *size) by x_strides
     out,  # the mean of each window, contiguous: (images, channels, *out_size)
@@ -155,12 +155,15 @@ class AvgPool(Op):
         out_size = places_of(input.shape[2:], kernel_size, stride, padding, (1,) * len(kernel_size), ceil_mode)
         out = empty_like(input, (*input.shape[:2], *out_size))
         if out.size:
-            config = _avg_pool.config((out,), count=out.size)
+            facts = {
+                "KERNEL": volume(kernel_size), "STRIDE": volume(stride), "PADDING": volume(padding, 0),
+                "WITH_PADDING": with_padding, "DIVISOR": divisor,
+                "WIDE": out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]),
+            }  # fmt: skip
+            config = _avg_pool.config((input, out), count=out.size, **facts)
             _avg_pool[(cdiv(out.size, config["BLOCK"]),)](
                 input, out, out.size, input.shape[1], volume(input.shape[2:]), volume(out_size), volume_strides(input),
-                KERNEL=volume(kernel_size), STRIDE=volume(stride), PADDING=volume(padding, 0),
-                WITH_PADDING=with_padding, DIVISOR=divisor, COMPUTE=triton_dtype(accumulator(input.dtype)),
-                WIDE=out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]), **config,
+                COMPUTE=triton_dtype(accumulator(input.dtype)), **facts, **config,
             )  # fmt: skip
         return out
 
@@ -179,6 +182,10 @@ class AvgPool(Op):
         yield draw.integers(-9, 9, 2, 3, 6, 6), (2, 2), (2, 2), (1, 1), False, False, None
         yield draw.integers(-9, 9, 2, 3, 6, 6), (2, 2), (2, 2), (0, 0), False, True, -3
 
+    @staticmethod
+    def sized(draw, N=32, C=64, H=112, W=112, R=3, S=3, stride=2, padding=1):
+        return draw(N, C, H, W), (R, S), (stride,) * 2, (padding,) * 2, False, True, None
+
 
 def means():
     """Shapes with (kernel, stride, padding, ceil_mode, with_padding, divisor) for the samples."""
@@ -190,7 +197,10 @@ def means():
     yield (1, 2, 4, 3, 5), ((2, 2, 3), (1, 2, 2), (1, 1, 1), False, False, None)
 
 
-@kernel(space=Space(**BLOCKS), default=pointwise_default)
+@kernel(
+    space=BLOCKS, default=pointwise_default,
+    key=("KERNEL", "STRIDE", "PADDING", "COVERS", "WITH_PADDING", "DIVISOR", "WIDE"),
+)  # fmt: skip
 def _avg_pool_backward(
     grad,  # (images, channels, *out_size) by grad_strides
     out,  # (images, channels, *size), contiguous
@@ -260,13 +270,16 @@ class AvgPoolBackward(Op):
         """One launch over the elements of the result."""
         out = empty_like(grad, (*grad.shape[:2], *size))
         if out.size:
-            config = _avg_pool_backward.config((out,), count=out.size)
+            facts = {
+                "KERNEL": volume(kernel_size), "STRIDE": volume(stride), "PADDING": volume(padding, 0),
+                "COVERS": volume(covers(kernel_size, stride, (1,) * len(size))), "WITH_PADDING": with_padding,
+                "DIVISOR": divisor,
+                "WIDE": out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]),
+            }  # fmt: skip
+            config = _avg_pool_backward.config((grad, out), count=out.size, **facts)
             _avg_pool_backward[(cdiv(out.size, config["BLOCK"]),)](
                 grad, out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]), volume_strides(grad),
-                KERNEL=volume(kernel_size), STRIDE=volume(stride), PADDING=volume(padding, 0),
-                COVERS=volume(covers(kernel_size, stride, (1,) * len(size))), WITH_PADDING=with_padding,
-                DIVISOR=divisor, COMPUTE=triton_dtype(accumulator(grad.dtype)),
-                WIDE=out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]), **config,
+                COMPUTE=triton_dtype(accumulator(grad.dtype)), **facts, **config,
             )  # fmt: skip
         return out
 
@@ -281,3 +294,8 @@ class AvgPoolBackward(Op):
             window, stride, padding, ceil_mode, _, _ = rest
             places = places_of(shape[2:], window, stride, padding, (1,) * len(window), ceil_mode)
             yield draw(*shape[:2], *places), shape[2:], *rest
+
+    @staticmethod
+    def sized(draw, N=32, C=64, H=112, W=112, R=3, S=3, stride=2, padding=1):
+        rest = (R, S), (stride,) * 2, (padding,) * 2
+        return draw(N, C, *places_of((H, W), *rest, (1, 1), False)), (H, W), *rest, False, True, None

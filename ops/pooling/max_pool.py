@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.batching import folded
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.parallel import by_items, for_each, pieces_of
-from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
+from tritorch.ops.pointwise.family import block_space, pointwise_default, triton_dtype
 from tritorch.ops.pooling.shape import flat, places_of, taps_of, volume
 from tritorch.runtime import tl
 
-BLOCKS = {"BLOCK": powers(256, 4096), "num_warps": choices(2, 4, 8)}
+BLOCKS = block_space(least=1, most=16)
 
 
 @kernel
@@ -24,7 +24,7 @@ def place_of(index, size):
     return plane, index // (size[1] * size[2]) % size[0], index // size[2] % size[1], index % size[2]
 
 
-@kernel(space=Space(**BLOCKS), default=pointwise_default)
+@kernel(space=BLOCKS, default=pointwise_default, key=("KERNEL", "STRIDE", "PADDING", "DILATION", "WIDE"))
 def _max_pool(
     x,  # images: (images, channels, *size) by x_strides
     out,  # the largest of each window, contiguous: (images, channels, *out_size)
@@ -140,12 +140,16 @@ class MaxPool(Op):
         out = empty_like(input, (*input.shape[:2], *out_size))
         indices = empty_like(input, out.shape, np.dtype(np.int64))
         if out.size:
-            config = _max_pool.config((out,), count=out.size)
+            facts = {
+                "KERNEL": volume(kernel_size), "STRIDE": volume(stride), "PADDING": volume(padding, 0),
+                "DILATION": volume(dilation),
+                "WIDE": out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]),
+            }  # fmt: skip
+            config = _max_pool.config((input, out, indices), count=out.size, **facts)
             _max_pool[(cdiv(out.size, config["BLOCK"]),)](
                 input, out, indices, out.size, input.shape[1], volume(input.shape[2:]), volume(out_size),
-                volume_strides(input), KERNEL=volume(kernel_size), STRIDE=volume(stride), PADDING=volume(padding, 0),
-                DILATION=volume(dilation), COMPUTE=triton_dtype(accumulator(input.dtype)), LOWEST=lowest(input.dtype),
-                WIDE=out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]), **config,
+                volume_strides(input), COMPUTE=triton_dtype(accumulator(input.dtype)), LOWEST=lowest(input.dtype),
+                **facts, **config,
             )  # fmt: skip
         return out, indices
 
@@ -165,6 +169,10 @@ class MaxPool(Op):
         yield draw.apart(5, 3, 6, 2).transpose(3, 1, 0, 2), (2, 3), (1, 2), (1, 1), (1, 1), False
         yield draw.integers(0, 3, 2, 3, 6, 6), (2, 2), (2, 2), (0, 0), (1, 1), False  # equal elements: the first
 
+    @staticmethod
+    def sized(draw, N=32, C=64, H=112, W=112, R=3, S=3, stride=2, padding=1):
+        return draw(N, C, H, W), (R, S), (stride,) * 2, (padding,) * 2, (1, 1), False
+
 
 def pools():
     """Shapes with (kernel, stride, padding, dilation, ceil_mode) for the samples."""
@@ -180,7 +188,7 @@ def pools():
     yield (3, 5, 20, 18), ((2, 2), (2, 2), (0, 0), (1, 1), False)  # past a block of 1024
 
 
-@kernel(space=Space(**BLOCKS), default=pointwise_default)
+@kernel(space=BLOCKS, default=pointwise_default, key=("STRIDE", "PADDING", "COVERS", "WIDE"))
 def _max_pool_backward(
     grad,  # (images, channels, *out_size) by grad_strides
     indices,  # where each window's largest element is in its plane, contiguous: as grad
@@ -268,14 +276,28 @@ class MaxPoolBackward(Op):
         """One launch over the elements of the result."""
         out = empty_like(grad, (*grad.shape[:2], *size))
         if out.size:
-            config = _max_pool_backward.config((out,), count=out.size)
+            indices = as_contiguous(indices)
+            facts = {
+                "STRIDE": volume(stride), "PADDING": volume(padding, 0),
+                "COVERS": volume(covers(kernel_size, stride, dilation)),
+                "WIDE": out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]),
+            }  # fmt: skip
+            config = _max_pool_backward.config((grad, indices, out), count=out.size, **facts)
             _max_pool_backward[(cdiv(out.size, config["BLOCK"]),)](
-                grad, as_contiguous(indices), out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]),
-                volume_strides(grad), STRIDE=volume(stride), PADDING=volume(padding, 0),
-                COVERS=volume(covers(kernel_size, stride, dilation)), COMPUTE=triton_dtype(accumulator(grad.dtype)),
-                WIDE=out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]), **config,
+                grad, indices, out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]),
+                volume_strides(grad), COMPUTE=triton_dtype(accumulator(grad.dtype)), **facts, **config,
             )  # fmt: skip
         return out
+
+    @staticmethod
+    def fitted(grad, indices, size, *settings):
+        """The indices of a pooling of random numbers."""
+        values = np.random.default_rng(0).random((*grad.shape[:2], *size), np.float32)
+        for ceil_mode in (False, True):
+            _, indices = MaxPool.host(values, *settings, ceil_mode)
+            if indices.shape == grad.shape:
+                break
+        return grad, indices, size, *settings
 
     def backward(self, grad):
         """What the new gradient holds at the largest elements."""
@@ -287,3 +309,15 @@ class MaxPoolBackward(Op):
         for shape, rest in pools():
             _, indices = MaxPool.reference(draw.apart(*shape), *rest)
             yield draw(*indices.shape), indices, shape[2:], *rest[:-1]
+
+    @staticmethod
+    def sized(draw, N=32, C=64, H=112, W=112, R=3, S=3, stride=2, padding=1):
+        rest = (R, S), (stride,) * 2, (padding,) * 2, (1, 1)
+        taps = []
+        for size, places, window in zip((H, W), places_of((H, W), *rest, False), (R, S), strict=True):
+            first = np.arange(places) * stride - padding
+            taps.append((np.maximum(first, 0), np.minimum(first + window, size)))
+        (top, bottom), (left, right) = taps
+        shape = N, C, len(top), len(left)
+        rows = top[:, None] + draw.integers(0, 1 << 16, *shape) % (bottom - top)[:, None]
+        return draw(*shape), rows * W + left + draw.integers(0, 1 << 16, *shape) % (right - left), (H, W), *rest

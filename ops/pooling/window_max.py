@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, kernel
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import TABLE, Op
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
@@ -17,7 +17,7 @@ from tritorch.ops.pooling.shape import evenly, flat
 from tritorch.runtime import tl
 
 
-@kernel(space=Space(**BLOCKS), default=pointwise_default)
+@kernel(space=BLOCKS, default=pointwise_default, key=("taps", "WIDE"))
 def _window_max(
     x,  # images: (images, channels, *size) by x_strides
     bounds,  # for each place along each dimension, where its window begins and ends: (planes or 1, places, 2)
@@ -108,12 +108,15 @@ class WindowMax(Op):
         indices = empty_like(input, out.shape, np.dtype(np.int64))
         if out.size:
             step = 0 if bounds.shape[0] == 1 else 2 * bounds.shape[1]
-            config = _window_max.config((out,), count=out.size)
+            bounds, wide = as_contiguous(bounds), out.size >= 2**31
+            wide = wide or needs_64_bits(input.shape, [element_strides(input)])
+            config = _window_max.config(
+                (input, bounds, out, indices), count=out.size, taps=math.prod(longest), WIDE=wide
+            )
             _window_max[(cdiv(out.size, config["BLOCK"]),)](
-                input, as_contiguous(bounds), out, indices, out.size, input.shape[1], tuple(input.shape[2:]), places,
+                input, bounds, out, indices, out.size, input.shape[1], tuple(input.shape[2:]), places,
                 element_strides(input), step, longest,
-                COMPUTE=triton_dtype(accumulator(input.dtype)), LOWEST=lowest(input.dtype),
-                WIDE=out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]), **config,
+                COMPUTE=triton_dtype(accumulator(input.dtype)), LOWEST=lowest(input.dtype), WIDE=wide, **config,
             )  # fmt: skip
         return out, indices
 
@@ -135,6 +138,18 @@ class WindowMax(Op):
         return call.unfolded(found, images)
 
     @staticmethod
+    def fitted(input, bounds, places, longest):
+        """Windows that lie in the image and are no longer than said."""
+        size, most = (np.repeat(each, places) for each in (input.shape[2:], longest))
+        begin = np.clip(bounds.min(-1), 0, size - 1)
+        return (
+            input,
+            np.stack([begin, np.clip(bounds.max(-1), begin + 1, np.minimum(begin + most, size))], -1),
+            places,
+            longest,
+        )
+
+    @staticmethod
     def samples(draw):
         bounds = np.array([[0, 2], [1, 3], [3, 4], [0, 3], [2, 5], [0, 1], [1, 4]])  # 2 + 3 + 2 places
         yield draw.apart(2, 3, 3, 5, 4), bounds[None], (2, 3, 2), (2, 3, 3)
@@ -144,6 +159,12 @@ class WindowMax(Op):
         yield draw.apart(2, 3, 5, 5, 5), np.stack([each, each + 2], -1), (2, 2, 3), (2, 2, 2)
         yield draw.integers(0, 2, 2, 40, 1, 1, 40), _evenly((1, 1, 40), (1, 1, 17)), (1, 1, 17), (1, 1, 4)
         yield draw.apart(0, 2, 1, 4, 4), _evenly((1, 4, 4), (1, 2, 2)), (1, 2, 2), (1, 2, 2)
+
+    @staticmethod
+    def sized(draw, N=32, C=64, H=56, W=56, P=7, Q=7):
+        bounds, places = _evenly((1, H, W), (1, P, Q)), (1, P, Q)
+        longest = [int(np.diff(each, axis=-1).max()) for each in np.split(bounds[0], np.cumsum(places)[:-1])]
+        return draw(N, C, 1, H, W), bounds, places, tuple(longest)
 
 
 def _evenly(image, places):

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.base import Op
 from tritorch.ops.batching import leading
 from tritorch.ops.creation import Creation
@@ -28,7 +28,17 @@ def draw_default(device, *, count):
     return {"BLOCK": 256, "num_warps": 4}
 
 
-DRAW = Space(BLOCK=powers(64, 2048), num_warps=choices(2, 4, 8))
+def _shared_out(BLOCK, num_warps):
+    """One to eight blocks of words for each thread: ten rounds of multiplications each."""
+    return 32 * num_warps <= BLOCK <= 256 * num_warps
+
+
+def _filled(BLOCK, count):
+    """No larger than what there is."""
+    return 4 * BLOCK <= max(next_power_of_2(count), 1024)
+
+
+DRAW = Space(BLOCK=powers(32, 2048, default=256), num_warps=warps(1, 8), where=(_shared_out, _filled))
 
 
 def blocks(count, dtype):
@@ -107,6 +117,10 @@ class Uniform(Creation):
         yield (), -2.5, 4, FLOATING[0], 2**63 + 5, 2**40
         yield (0, 3), 0, 1, FLOATING[0], 0, 0
         yield (1025,), -0.1, 0.1, FLOATING[0], 1, 2**32 - 3
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return (M, N), 0, 1, draw.dtype, 3, 17
 
 
 FLOATING = tuple(np.dtype(kind) for kind in (np.float32, np.float64, np.float16, dtypes.bfloat16.numpy))
@@ -189,8 +203,12 @@ class Normal(Creation):
         yield (0, 3), 0, 1, FLOATING[0], 0, 0
         yield (1025,), 0.5, 0.1, FLOATING[1], 1, 2**32 - 3
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return (M, N), 0, 1, draw.dtype, 3, 17
 
-@kernel(space=DRAW, default=draw_default)
+
+@kernel(space=DRAW, default=draw_default, key=("PAIRS",))
 def _integers(
     out,  # the numbers: (count,)
     count,
@@ -235,9 +253,10 @@ class RandomIntegers(Creation):
         out = transfer.empty(size, dtype, device)
         if out.size:
             span = high - low
-            config = _integers.config((out,), count=out.size)
+            pairs = span > 2**32
+            config = _integers.config((out,), count=out.size, PAIRS=pairs)
             _integers[(cdiv(self.blocks(out.size, span), config["BLOCK"]),)](
-                out, out.size, seed, offset, low, span % 2**64, PAIRS=span > 2**32, **config
+                out, out.size, seed, offset, low, span % 2**64, PAIRS=pairs, **config
             )
         return out
 
@@ -251,6 +270,10 @@ class RandomIntegers(Creation):
         yield (33,), 0, 2, np.dtype(np.bool_), 1, 0
         yield (33,), 0, 256, np.dtype(np.uint8), 1, 0
         yield (33,), 0, 10, np.dtype(np.float32), 1, 0
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return (M, N), 0, 1000, np.dtype(np.int64), 3, 17
 
 
 @kernel(space=DRAW, default=draw_default)
@@ -283,7 +306,7 @@ class Bernoulli(Op):
         """One launch over the elements in order."""
         input, out = as_contiguous(input), empty_like(input)
         if out.size:
-            config = _bernoulli.config((out,), count=out.size)
+            config = _bernoulli.config((input, out), count=out.size)
             grid = (cdiv(blocks(out.size, np.dtype(np.float32)), config["BLOCK"]),)
             _bernoulli[grid](input, out, out.size, seed, offset, **config)
         return out
@@ -296,3 +319,7 @@ class Bernoulli(Op):
     def samples(draw):
         for shape in ((), (0, 3), (5, 7), (1025,)):
             yield draw.booleans(*shape).astype(draw.dtype), 3, 17
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw.uniform(0, 1, M, N), 3, 17

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.batching import leading
 from tritorch.ops.layout import as_contiguous, empty_like
-from tritorch.ops.random.draws import draw_default
+from tritorch.ops.random.draws import DRAW, draw_default
 from tritorch.ops.random.philox import philox_words, words
 from tritorch.runtime import tl
 
 
-@kernel(space=Space(BLOCK=powers(64, 1024), num_warps=choices(2, 4, 8)), default=draw_default)
+@kernel(space=DRAW, default=draw_default)
 def _dropout(
     x,  # values: (count,)
     out,  # values kept and scaled: (count,)
@@ -59,7 +59,7 @@ class Dropout(Op):
         input, out = as_contiguous(input), empty_like(input)
         if out.size:
             threshold, scale = threshold_and_scale(p)
-            config = _dropout.config((out,), count=out.size)
+            config = _dropout.config((input, out), count=out.size)
             compute = tl.float64 if out.dtype == np.float64 else tl.float32
             grid = (cdiv(cdiv(out.size, 4), config["BLOCK"]),)
             _dropout[grid](input, out, out.size, seed, offset, threshold, scale, COMPUTE=compute, **config)
@@ -76,3 +76,7 @@ class Dropout(Op):
         yield draw(6, 4).T, 0.1, 1, 2**32 - 2
         yield draw(9)[::-2], 1.0, 1, 0
         yield draw(9), 0.0, 1, 0
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 0.5, 3, 17

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import cdiv, kernel, next_power_of_2
 from tritorch.ops.creation import Creation
+from tritorch.ops.pointwise.family import block_space
 from tritorch.ops.random.philox import philox, words
 from tritorch.runtime import tl, transfer
 
@@ -45,7 +46,7 @@ def _enciphered(x, seed, offset, LEFT: tl.constexpr, RIGHT: tl.constexpr):
     return left << RIGHT | right
 
 
-@kernel(space=Space(BLOCK=powers(128, 1024), num_warps=choices(2, 4, 8)), default=permutation_default)
+@kernel(space=block_space(least=1, most=8), default=permutation_default, key=("LEFT", "RIGHT"))
 def _permutation(
     out,  # the permuted numbers: (count,)
     count,
@@ -90,7 +91,7 @@ class RandomPermutation(Creation):
         out = transfer.empty((count,), dtype, device)
         if count:
             left, right = halves(count)
-            config = _permutation.config((out,), count=count)
+            config = _permutation.config((out,), count=count, LEFT=left, RIGHT=right)
             grid = (cdiv(count, config["BLOCK"]),)
             _permutation[grid](out, count, seed, offset, LEFT=left, RIGHT=right, **config)
         return out
@@ -100,6 +101,10 @@ class RandomPermutation(Creation):
         for count in (0, 1, 2, 16, 17, 1025, 4096):
             yield count, np.dtype(np.int64), 3, 17
         yield 100, np.dtype(np.float32), 2**63 + 1, 2**40
+
+    @staticmethod
+    def sized(draw, N=1 << 20):
+        return N, np.dtype(np.int64), 3, 17
 
 
 def _encipher(x, keys, left_bits, right_bits):

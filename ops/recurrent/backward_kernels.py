@@ -12,7 +12,7 @@ from tritorch.ops.recurrent.steps import STEPS_SPACE, load_units, span, steps_de
 from tritorch.runtime import tl
 
 
-@kernel(space=STEPS_SPACE, default=steps_default)
+@kernel(space=STEPS_SPACE, default=steps_default, key=("PRECISION", "SLOPE"))
 def rnn_gradient_kernel(
     grad_output,  # of the states: (rows of all steps, hidden)
     output,  # states: (rows of all steps, hidden)
@@ -55,7 +55,7 @@ def rnn_gradient_kernel(
         tl.debug_barrier()  # what a program wrote in this step it reads in the next
 
 
-@kernel(space=STEPS_SPACE, default=steps_default)
+@kernel(space=STEPS_SPACE, default=steps_default, key=("PRECISION",))
 def lstm_gradient_kernel(
     grad_output,  # of the states: (rows of all steps, hidden), or None
     grad_cells,  # of the cells: (rows of all steps, hidden), or None
@@ -137,7 +137,7 @@ def lstm_gradient_kernel(
         tl.debug_barrier()  # what a program wrote in this step it reads in the next
 
 
-@kernel(space=STEPS_SPACE, default=steps_default)
+@kernel(space=STEPS_SPACE, default=steps_default, key=("PRECISION",))
 def gru_gradient_kernel(
     grad_output,  # of the states: (rows of all steps, hidden), or None
     grad_gates,  # of the gates: (rows of all steps, 4 hidden), or None

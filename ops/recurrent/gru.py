@@ -12,7 +12,15 @@ from tritorch.ops.layout import empty_like
 from tritorch.ops.recurrent.backward_kernels import gru_gradient_kernel
 from tritorch.ops.recurrent.kernels import gru_kernel
 from tritorch.ops.recurrent.rnn import ORDERS, weight_gradients
-from tritorch.ops.recurrent.steps import back_through_time, launch_steps, places_of, plus, states_before, walk
+from tritorch.ops.recurrent.steps import (
+    back_through_time,
+    launch_steps,
+    places_of,
+    plus,
+    states_before,
+    walk,
+    with_places,
+)
 
 
 class GruLayer(Op):
@@ -26,6 +34,7 @@ class GruLayer(Op):
 
     saves = ("hidden", "weight", "places", "output")
     widens = True
+    fitted = classmethod(with_places)
 
     @staticmethod
     def reference(projection, hidden, weight, bias, places, batch_sizes, reverse):
@@ -85,6 +94,11 @@ class GruLayer(Op):
         yield draw(0, 9), draw(0, 3), draw(9, 3), None, None, (0, 0), False
         yield draw(51, 6).T, draw(2, 17), draw.uniform(-0.5, 0.5, 17, 51).T, draw(102)[::2], None, (2, 2, 2), True
 
+    @staticmethod
+    def sized(draw, T=128, N=64, H=512):
+        weight = draw.uniform(-0.05, 0.05, 3 * H, H)
+        return draw(T * N, 3 * H), draw(N, H), weight, draw(3 * H), None, (N,) * T, False
+
 
 def _gradient(join, grad, grad_gates, output, gates, first, weight, places, batch_sizes, reverse):
     """The gradients by what enters r, z and n and by q, and what is left by the first states but for their products.
@@ -122,6 +136,7 @@ class GruGradient(Op):
     """The gradients of GruLayer by what enters r, z and n and by q; and by the first states but for their products."""
 
     widens = True
+    fitted = classmethod(with_places)
 
     @staticmethod
     def reference(grad, grad_gates, output, gates, hidden, weight, places, batch_sizes, reverse):
@@ -148,3 +163,9 @@ class GruGradient(Op):
             gates = draw.uniform(0, 1, shape[0], 4 * shape[1])
             grad_gates = draw(*gates.shape) if number > 2 else None
             yield draw(*shape), grad_gates, draw.uniform(-1, 1, *shape), gates, hidden, weight, *rest
+
+    @staticmethod
+    def sized(draw, T=128, N=64, H=512):
+        _, hidden, weight, _, *rest = GruLayer.sized(draw, T, N, H)
+        gates = draw.uniform(0, 1, T * N, 4 * H)
+        return draw(T * N, H), None, draw.uniform(-1, 1, T * N, H), gates, hidden, weight, *rest

@@ -27,7 +27,7 @@ def tanh_slope(y):
     return 1 - y * y
 
 
-@kernel(space=STEPS_SPACE, default=steps_default)
+@kernel(space=STEPS_SPACE, default=steps_default, key=("PRECISION", "ACTIVATION"))
 def rnn_kernel(
     x,  # the input's part of each unit: (rows of all steps, hidden)
     first_hidden,  # states before the first step: (batch, hidden)
@@ -71,7 +71,7 @@ def rnn_kernel(
         tl.debug_barrier()  # what a program wrote in this step it reads in the next
 
 
-@kernel(space=STEPS_SPACE, default=steps_default)
+@kernel(space=STEPS_SPACE, default=steps_default, key=("PRECISION",))
 def lstm_kernel(
     x,  # the input's part of each gate: (rows of all steps, 4 hidden)
     first_hidden,  # states before the first step: (batch, hidden)
@@ -140,7 +140,7 @@ def lstm_kernel(
         tl.debug_barrier()  # what a program wrote in this step it reads in the next
 
 
-@kernel(space=STEPS_SPACE, default=steps_default)
+@kernel(space=STEPS_SPACE, default=steps_default, key=("PRECISION",))
 def gru_kernel(
     x,  # the input's part of each gate: (rows of all steps, 3 hidden)
     first_hidden,  # states before the first step: (batch, hidden)

@@ -12,7 +12,15 @@ from tritorch.ops.layout import empty_like
 from tritorch.ops.recurrent.backward_kernels import lstm_gradient_kernel
 from tritorch.ops.recurrent.kernels import lstm_kernel
 from tritorch.ops.recurrent.rnn import ORDERS, weight_gradients
-from tritorch.ops.recurrent.steps import back_through_time, launch_steps, places_of, plus, states_before, walk
+from tritorch.ops.recurrent.steps import (
+    back_through_time,
+    launch_steps,
+    places_of,
+    plus,
+    states_before,
+    walk,
+    with_places,
+)
 
 
 class LstmLayer(Op):
@@ -26,6 +34,7 @@ class LstmLayer(Op):
 
     saves = ("hidden", "cell", "weight", "places", "output")
     widens = True
+    fitted = classmethod(with_places)
 
     @staticmethod
     def reference(projection, hidden, cell, weight, places, batch_sizes, reverse):
@@ -108,6 +117,11 @@ class LstmLayer(Op):
         yield draw(0, 12), draw(0, 3), draw(0, 3), draw(12, 3), None, (0, 0), False
         yield draw(68, 6).T, draw(2, 17), draw(4, 17)[::2], draw.uniform(-0.5, 0.5, 17, 68).T, None, (2, 2, 2), True
 
+    @staticmethod
+    def sized(draw, T=128, N=64, H=512):
+        weight = draw.uniform(-0.05, 0.05, 4 * H, H)
+        return draw(T * N, 4 * H), draw(N, H), draw(N, H), weight, None, (N,) * T, False
+
 
 def _gradient(
     join, grad, grad_cells, grad_gates, cells, gates, first_cell, weight, places, batch_sizes, reverse
@@ -141,6 +155,7 @@ class LstmGradient(Op):
     """The gradients of LstmLayer by its projection, which is that by what enters the gates, and by the first cells."""
 
     widens = True
+    fitted = classmethod(with_places)
 
     @staticmethod
     def reference(
@@ -170,3 +185,9 @@ class LstmGradient(Op):
             shape = (len(projection), hidden.shape[1])
             grads = draw(*shape), draw(*shape) if number % 2 else None, draw(*projection.shape) if number > 2 else None
             yield *grads, draw(*shape), draw.uniform(-1, 1, *projection.shape), cell, weight, *rest
+
+    @staticmethod
+    def sized(draw, T=128, N=64, H=512):
+        projection, _, *rest = LstmLayer.sized(draw, T, N, H)
+        gates = draw.uniform(-1, 1, *projection.shape)
+        return draw(T * N, H), None, None, draw(T * N, H), gates, *rest

@@ -19,6 +19,7 @@ from tritorch.ops.recurrent.steps import (
     plus,
     states_before,
     walk,
+    with_places,
 )
 
 ORDERS = (((3, 3), False), ((3, 3, 3), True), ((4, 3, 1), False), ((4, 3, 3, 1), True), ((2,), False))
@@ -40,6 +41,7 @@ class RnnLayer(Op):
 
     saves = ("hidden", "weight", "places", "output")
     widens = True
+    fitted = classmethod(with_places)
 
     @staticmethod
     def reference(projection, hidden, weight, places, batch_sizes, reverse, rectify):
@@ -85,6 +87,10 @@ class RnnLayer(Op):
         yield draw(0, 3), draw(0, 3), draw(3, 3), None, (0, 0), False, False
         yield draw(17, 6).T, draw(2, 17), draw.uniform(-0.5, 0.5, 17, 17).T, None, (2, 2, 2), False, False
 
+    @staticmethod
+    def sized(draw, T=128, N=64, H=512):
+        return draw(T * N, H), draw(N, H), draw.uniform(-0.05, 0.05, H, H), None, (N,) * T, False, False
+
 
 def _gradient(join, grad, output, weight, batch_sizes, reverse, rectify):
     """The gradient by what enters the activation, on arrays or, `join` being `cat`, on Tensors."""
@@ -102,6 +108,7 @@ class RnnGradient(Op):
     """The gradient of RnnLayer by its projection, which is that by what enters the activation of each step."""
 
     widens = True
+    fitted = classmethod(with_places)
 
     @staticmethod
     def reference(grad, output, weight, places, batch_sizes, reverse, rectify):
@@ -125,3 +132,8 @@ class RnnGradient(Op):
     def samples(draw):
         for projection, _, weight, *rest in RnnLayer.samples(draw):
             yield draw(*projection.shape), np.tanh(draw(*projection.shape)), weight, *rest
+
+    @staticmethod
+    def sized(draw, T=128, N=64, H=512):
+        projection, _, *rest = RnnLayer.sized(draw, T, N, H)
+        return draw(*projection.shape), np.tanh(projection), *rest

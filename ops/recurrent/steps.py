@@ -11,7 +11,7 @@ import itertools
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, stages, warps
 from tritorch.ops.layout import as_contiguous
 from tritorch.ops.matrix.kernel import dot_settings
 from tritorch.runtime import tl
@@ -42,6 +42,14 @@ def places_of(batch_sizes, reverse):
         first[row[~goes_on]] = rows.start + row[~goes_on]
         there, there_size = rows.start, len(row)
     return np.concatenate((starts, before, first))
+
+
+def with_places(op, *arguments):
+    """The arguments of a recurrent op with the places that its batch sizes give, where it has places."""
+    at = op.names.index("places")
+    if arguments[at] is None:
+        return arguments
+    return *arguments[:at], places_of(*arguments[at + 1 : at + 3]), *arguments[at + 1 :]
 
 
 def states_before(join, first, states, batch_sizes, reverse, places):
@@ -97,9 +105,34 @@ def steps_default(device, *, batch, hidden, tensor_cores=False):
     return {"ROWS": rows, "UNITS": units, "DEPTH": depth, "num_warps": 4, "num_stages": 1}
 
 
+def _no_larger(ROWS, UNITS, DEPTH, batch, hidden):
+    """Tiles of the rows and units there are."""
+    width = max(16, next_power_of_2(hidden))
+    return max(16, next_power_of_2(batch)) >= ROWS and width >= UNITS and width >= DEPTH
+
+
+def _operands_in_registers(ROWS, UNITS, DEPTH, num_warps):
+    """Rows are not aligned: what is multiplied passes through registers."""
+    return (ROWS + UNITS) * DEPTH <= 32 * 32 * num_warps
+
+
+def _sums_in_registers(ROWS, UNITS, num_warps, tensor_cores):
+    """Up to four gates with a sum each, and what they are made of."""
+    return ROWS * UNITS <= (16 if tensor_cores else 8) * 32 * num_warps
+
+
+def _warps_have_work(ROWS, UNITS, num_warps):
+    return num_warps <= 4 or ROWS * UNITS >= 1024
+
+
+def _stages_have_loops(DEPTH, num_stages, hidden):
+    return num_stages == 1 or num_stages * DEPTH <= next_power_of_2(hidden)
+
+
 STEPS_SPACE = Space(
-    ROWS=powers(16, 256), UNITS=powers(16, 256), DEPTH=powers(16, 256), num_warps=choices(2, 4, 8),
-    num_stages=choices(1, 2, 3),
+    ROWS=powers(16, 64, default=16), UNITS=powers(16, 128, default=32), DEPTH=powers(16, 128, default=32),
+    num_warps=warps(2, 8), num_stages=stages(1, 3, default=1),
+    where=(_no_larger, _operands_in_registers, _sums_in_registers, _warps_have_work, _stages_have_loops),
 )  # fmt: skip
 
 
@@ -161,14 +194,16 @@ def launch_steps(kernel, arrays, starts, batch_sizes, hidden, reverse, dtype, **
     """
     steps, batch = len(batch_sizes), batch_sizes[0]
     dots, sizes = dot_settings(dtype)
-    config = kernel.config((arrays[0],), batch=batch, hidden=hidden, tensor_cores=sizes["tensor_cores"])
+    arrays = [None if each is None else as_contiguous(each) for each in (*arrays, starts)]
+    config = kernel.config(
+        arrays, batch=batch, hidden=hidden, tensor_cores=sizes["tensor_cores"], PRECISION=dots["PRECISION"], **functions
+    )
     down, across = cdiv(batch, config["ROWS"]), cdiv(hidden, config["UNITS"])
     together = hidden <= _ONE_LAUNCH or config["UNITS"] >= hidden
     origin, direction = (steps - 1, -1) if reverse else (0, 1)
-    *arrays, starts = (None if each is None else as_contiguous(each) for each in (*arrays, starts))
     for first, last in [(0, steps)] if together else itertools.pairwise(range(steps + 1)):
         kernel[(down, 1 if together else across)](
-            *arrays, starts, steps, batch, hidden, origin, direction, first, last,
-            ACCUMULATE=dots["ACCUMULATE"], PRECISION=dots["PRECISION"], PACKED=starts is not None,
+            *arrays, steps, batch, hidden, origin, direction, first, last,
+            ACCUMULATE=dots["ACCUMULATE"], PRECISION=dots["PRECISION"], PACKED=arrays[-1] is not None,
             ACROSS=across if together else 1, **functions, **config,
         )  # fmt: skip

@@ -148,6 +148,10 @@ class Selection(Op, abstract=True):
         yield draw.integers(0, 5, 5, 70, dtype=np.uint8), 1, False
         yield draw(), (), False
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 1, False
+
 
 class MaxAlong(Selection):
     """The largest element along `dim` and its index."""
@@ -216,6 +220,10 @@ class Arg(Op, abstract=True):
         yield draw.apart(3, 4, 5), None, False
         yield draw.apart(6, 40).T, None, True
         yield draw.integers(0, 300, 1025), None, False
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 1, False
 
 
 class Argmax(Arg):

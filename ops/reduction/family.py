@@ -82,6 +82,11 @@ class Reduction(Op, abstract=True):
         )
         return out.reshape(reduced_shape(input.shape, dim, keepdim))
 
+    @classmethod
+    def sized(cls, draw, M=4096, N=4096):
+        """Rows that lie along memory."""
+        return (draw(M, N), 1, False, None)[: len(cls.names)]
+
 
 @combiner
 def add(a, b):
@@ -263,6 +268,10 @@ class SumToSize(Reduction):
         yield draw(5, 7), ()
         yield draw(3, 4, 5), (4, 1)
         yield draw(4, 1030), (1, 1030)
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), (N,)
 
 
 def broadcast_dims(shape, size):

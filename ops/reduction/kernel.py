@@ -12,10 +12,12 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.runtime import tl
+
+LEAST = 128  # elements of a tile, if there are so many: four for each thread of a warp
 
 
 def reduce_default(device, *, rows, columns, along):
@@ -27,8 +29,8 @@ def reduce_default(device, *, rows, columns, along):
         return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": 4}
     if along:
         width = min(next_power_of_2(columns), 4096)
-        height = min(next_power_of_2(rows), max(2048 // width, 1))
-        while height > 1 and cdiv(rows, height) < 2 * device.sms:
+        height = min(next_power_of_2(rows), max(2048 // width, 1), 256)
+        while height > 1 and height * width > LEAST and cdiv(rows, height) < 2 * device.sms:
             height //= 2
     else:
         height = min(next_power_of_2(rows), 128)
@@ -40,9 +42,40 @@ def reduce_default(device, *, rows, columns, along):
     return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": warps}
 
 
+def _shared_out(ROWS, COLUMNS, num_warps):
+    """Four to 32 elements for each thread, of many warps at least eight and of a single one fewer."""
+    each = ROWS * COLUMNS // (32 * num_warps)
+    return each <= 32 and (num_warps == 1 or each >= (4 if num_warps <= 4 else 8))
+
+
+# Conditions look at sizes by the next power of two, which all sizes of a bucket have in common.
+
+
+def needed(ROWS, COLUMNS, rows, columns):
+    """A tile no larger than what there is, and no smaller than a warp's."""
+    height, width = next_power_of_2(rows), next_power_of_2(columns)
+    return ROWS <= height and COLUMNS <= width and ROWS * COLUMNS >= min(height * width, LEAST)
+
+
+def in_lines(ROWS, COLUMNS, rows, columns, along):
+    """Whether a tile goes so far along memory that whole lines of the caches are read."""
+    length, size = (COLUMNS, columns) if along else (ROWS, rows)
+    return length >= min(next_power_of_2(size), 32)
+
+
+def split_where_few(ROWS, COLUMNS, SPLITS, rows, columns, device):
+    """Rows are split where there are too few programs for the GPU, until there are two to eight for each SM."""
+    programs = max(next_power_of_2(rows) // ROWS, 1) * SPLITS
+    blocks = next_power_of_2(columns) // (COLUMNS * SPLITS)
+    if SPLITS > 1 and (programs >= 8 * device.sms or blocks < 4):
+        return False
+    return programs >= 2 * device.sms or blocks <= 4
+
+
 REDUCE_SPACE = Space(
-    ROWS=powers(1, 256), COLUMNS=powers(1, 8192), SPLITS=powers(1, 1024), num_warps=choices(1, 2, 4, 8, 16)
-)
+    ROWS=powers(1, 256), COLUMNS=powers(1, 8192), SPLITS=powers(1, 1024, default=1), num_warps=warps(1, 16),
+    where=(_shared_out, needed, in_lines, split_where_few),
+)  # fmt: skip
 
 
 @kernel
@@ -73,7 +106,10 @@ def combiner(fn):
     return combine
 
 
-@kernel(space=REDUCE_SPACE, default=reduce_default)
+@kernel(
+    space=REDUCE_SPACE, default=reduce_default,
+    key=("COMBINE", "PREPARE", "COMPUTE", "DIVIDE", "KEPT_RANK", "GONE_RANK", "WIDE"),
+)  # fmt: skip
 def reduce_kernel(
     x,  # what is reduced: rows by `kept`, columns by `gone` strides
     out,  # results: (SPLITS, rows)
@@ -163,36 +199,34 @@ def is_wide(kept, gone):
 
 
 def launch_reduce(x, dim, result, compute, combine, identity, prepare=widen, divide=False):
-    """Reduce `dim` of an array to a flat array of dtype `result`, computing in `compute`, in two stages if useful."""
+    """Reduce `dim` of an array to a flat array of dtype `result`, computing in `compute`, in stages where useful."""
     kept, gone = kept_and_gone(x, dim)
+    columns = math.prod(gone[0])
+    if columns == 0:
+        gone = (0,), (0,)
+    constants = {"COMBINE": combine, "FOLD": fold_by(combine), "IDENTITY": identity, "COMPUTE": triton_dtype(compute)}
+    return _stage(x, kept, gone, columns, result, compute, prepare, divide, constants)
+
+
+def _stage(x, kept, gone, divisor, result, compute, prepare, divide, constants):
+    """One launch and, where it leaves parts of rows, the stages that combine those."""
     rows, columns = math.prod(kept[0]), math.prod(gone[0])
-    if rows and columns == 0:
-        gone = ((), ())
-    config = reduce_kernel.config((x,), rows=rows, columns=columns, along=lies_along(kept, gone))
+    fixed = {"PREPARE": prepare, "KEPT_RANK": len(kept[0]), "GONE_RANK": len(gone[0]), "WIDE": is_wide(kept, gone)}
+    config = reduce_kernel.config(
+        (x,), rows=rows, columns=columns, along=lies_along(kept, gone), COMBINE=constants["COMBINE"], COMPUTE=compute,
+        DIVIDE=divide, **fixed,
+    )  # fmt: skip
     splits = config["SPLITS"]
     out = empty_like(x, (rows * splits,), compute if splits > 1 else result)
     if rows == 0:
         return out
     reduce_kernel[(cdiv(rows, config["ROWS"]), splits)](
-        x, out, rows, columns, *kept, *gone, columns,
-        COMBINE=combine, FOLD=fold_by(combine), PREPARE=prepare, IDENTITY=identity, COMPUTE=triton_dtype(compute),
-        DIVIDE=divide and splits == 1, KEPT_RANK=len(kept[0]), GONE_RANK=len(gone[0]),
-        WIDE=is_wide(kept, gone), **config,
-    )  # fmt: skip
+        x, out, rows, columns, *kept, *gone, divisor, DIVIDE=divide and splits == 1, **fixed, **constants, **config
+    )
     if splits == 1:
         return out
-    return _second_stage(out, rows, columns, result, compute, combine, identity, divide, splits)
-
-
-def _second_stage(partial, rows, columns, result, compute, combine, identity, divide, splits):
-    out = empty_like(partial, (rows,), result)
-    config = reduce_kernel.config((partial,), rows=rows, columns=splits, along=rows == 1) | {"SPLITS": 1}
-    reduce_kernel[(cdiv(rows, config["ROWS"]), 1)](
-        partial, out, rows, splits, (rows,), (1,), (splits,), (rows,), columns,
-        COMBINE=combine, FOLD=fold_by(combine), PREPARE=widen, IDENTITY=identity, COMPUTE=triton_dtype(compute),
-        DIVIDE=divide, KEPT_RANK=1, GONE_RANK=1, WIDE=rows * splits >= 2**31, **config,
-    )  # fmt: skip
-    return out
+    parts = ((rows,), (1,)), ((splits,), (rows,))
+    return _stage(out, *parts, divisor, result, compute, widen, divide, constants)
 
 
 def computed_in(dtype):

@@ -119,6 +119,10 @@ class LinalgVectorNorm(Op):
         yield draw(6, 4).T, 1.0, 0, False
         yield draw(0, 3), 1.5, 0, False
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 2.0, 1, False
+
 
 def _as(array, dtype):
     """The array in another dtype, or itself."""

@@ -76,6 +76,10 @@ class Prod(Reduction):
         yield draw.integers(-3, 4, 5, 7), 0, False, None
         yield draw.uniform(0.5, 1.5, 5, 7), 1, False, np.dtype(np.float64)
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw.uniform(0.9, 1.1, M, N), 1, False, None
+
 
 def _others(input, dims):
     """For each element the product of all others along `dims`: a square of copies with ones on its diagonal.
@@ -117,6 +121,10 @@ class Logical(Reduction, abstract=True):
         yield np.ones((3, 1030), np.bool_), None, False, None
         yield np.zeros((3, 1030), np.int32), 1, True, None
         yield np.array([0, np.nan, 0]).astype(draw.dtype), 0, False, None
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw.booleans(M, N), 1, False, None
 
 
 class Any(Logical):

@@ -63,7 +63,7 @@ def highest(dtype):
     return math.inf if dtype.kind in "fV" else int(np.iinfo(computed_in(dtype)).max)
 
 
-@kernel(space=REDUCE_SPACE, default=reduce_default)
+@kernel(space=REDUCE_SPACE, default=reduce_default, key=("CHOOSE", "VALUES", "KEPT_RANK", "GONE_RANK", "WIDE"))
 def select_kernel(
     x,  # what is searched: rows by `kept`, columns by `gone` strides
     numbers,  # which column of the first stage a value comes from, laid out as x; None in the first stage
@@ -118,25 +118,27 @@ def select_kernel(
 
 def launch_select(x, dim, choose, identity, want_values=True):
     """The chosen element along `dim` and its number, as flat arrays; `dim` None numbers all elements in order."""
-    kept, gone = kept_and_gone(x, dim, ordered=True)
+    constants = {"CHOOSE": choose, "FOLD": fold_by(choose), "IDENTITY": identity}
+    constants["COMPUTE"] = triton_dtype(computed_in(x.dtype))
+    return _stage(x, None, *kept_and_gone(x, dim, ordered=True), want_values, constants)
+
+
+def _stage(x, numbers, kept, gone, want_values, constants):
+    """One launch and, where it leaves parts of rows, the stages that choose among those."""
     rows, columns = math.prod(kept[0]), math.prod(gone[0])
-    config = select_kernel.config((x,), rows=rows, columns=columns, along=lies_along(kept, gone))
-    splits, compute = config["SPLITS"], computed_in(x.dtype)
-    values = empty_like(x, (rows * splits,), x.dtype) if want_values or splits > 1 else None
+    fixed = {"KEPT_RANK": len(kept[0]), "GONE_RANK": len(gone[0]), "WIDE": is_wide(kept, gone)}
+    config = select_kernel.config(
+        (x, numbers), rows=rows, columns=columns, along=lies_along(kept, gone), CHOOSE=constants["CHOOSE"],
+        VALUES=want_values, **fixed,
+    )  # fmt: skip
+    splits = config["SPLITS"]
+    values = empty_like(x, (rows * splits,)) if want_values or splits > 1 else None
     places = empty_like(x, (rows * splits,), _INT64)
     if rows == 0:
         return values, places
-    fixed = {"CHOOSE": choose, "FOLD": fold_by(choose), "IDENTITY": identity, "COMPUTE": triton_dtype(compute)}
     select_kernel[(cdiv(rows, config["ROWS"]), splits)](
-        x, None, values, places, rows, columns, *kept, *gone,
-        KEPT_RANK=len(kept[0]), GONE_RANK=len(gone[0]), WIDE=is_wide(kept, gone), **fixed, **config,
-    )  # fmt: skip
+        x, numbers, values, places, rows, columns, *kept, *gone, **fixed, **constants, **config
+    )
     if splits == 1:
         return values, places
-    chosen, at = empty_like(x, (rows,)), empty_like(x, (rows,), _INT64)
-    config = select_kernel.config((x,), rows=rows, columns=splits, along=rows == 1) | {"SPLITS": 1}
-    select_kernel[(cdiv(rows, config["ROWS"]), 1)](
-        values, places, chosen, at, rows, splits, (rows,), (1,), (splits,), (rows,),
-        KEPT_RANK=1, GONE_RANK=1, WIDE=rows * splits >= 2**31, **fixed, **config,
-    )  # fmt: skip
-    return chosen, at
+    return _stage(values, places, ((rows,), (1,)), ((splits,), (rows,)), want_values, constants)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tritorch.autotune import Space, choices, kernel, powers
-from tritorch.ops.pointwise.family import pointwise_default
+from tritorch.autotune import kernel
+from tritorch.ops.pointwise.family import block_space, pointwise_default
 from tritorch.ops.resample.weights import safe
 from tritorch.runtime import tl
 
-_SPACE = Space(BLOCK=powers(128, 1024), num_warps=choices(2, 4, 8))
+_SPACE = block_space(least=1, most=8)
+_KEY = ("WEIGHT", "PLACE", "CORNERS", "RANK", "WIDE")  # the other functions come with those
 
 
 def grid_default(device, *, count):
@@ -46,7 +47,7 @@ def _element(position, size, PLACE: tl.constexpr, LATE: tl.constexpr, CORNERS: t
     return found.to(tl.int64) if WIDE else found.to(tl.int32)
 
 
-@kernel(space=_SPACE, default=grid_default)
+@kernel(space=_SPACE, default=grid_default, key=_KEY)
 def grid_sample_kernel(
     x,  # images: (images, channels, *size) by x_strides
     grid,  # contiguous: (images, places, RANK), the last dimension's coordinate first
@@ -92,7 +93,7 @@ def grid_sample_kernel(
     tl.store(out + index, total.to(out.dtype.element_ty), mask=known)
 
 
-@kernel(space=_SPACE, default=grid_default)
+@kernel(space=_SPACE, default=grid_default, key=(*_KEY, "channels"))
 def grid_gradient_kernel(
     grad,  # contiguous: (images, channels, places)
     x,  # images: (images, channels, *size) by x_strides
@@ -157,7 +158,7 @@ def grid_gradient_kernel(
         tl.store(out + 2, (by_back * ((size[0] - CORNERS) * 0.5)).to(out.dtype.element_ty), mask=known)
 
 
-@kernel(space=_SPACE, default=grid_default)
+@kernel(space=_SPACE, default=grid_default, key=(*_KEY[:-1], "channels"))
 def grid_rows_kernel(
     grad,  # contiguous: (images, channels, places)
     grid,  # contiguous: (images, places, RANK)

@@ -68,6 +68,11 @@ def _settings(mode, padding, corners, rank, dtype):
     }  # fmt: skip
 
 
+def _facts(settings):
+    """Those of the settings that a config depends on; the others come with them."""
+    return {name: settings[name] for name in ("WEIGHT", "PLACE", "CORNERS", "RANK")}
+
+
 class GridSample(Op):
     """For each place of `grid`, what `input` has at its coordinates, which go from -1 to 1 along each dimension.
 
@@ -93,11 +98,12 @@ class GridSample(Op):
         images, places, rank = grid.shape
         out = empty_like(input, (images, input.shape[1], places))
         if out.size:
-            config = grid_sample_kernel.config((out,), count=out.size)
+            grid, settings = as_contiguous(grid), _settings(mode, padding, corners, rank, input.dtype)
+            wide = out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)])
+            config = grid_sample_kernel.config((input, grid, out), count=out.size, WIDE=wide, **_facts(settings))
             grid_sample_kernel[(cdiv(out.size, config["BLOCK"]),)](
-                input, as_contiguous(grid), out, out.size, input.shape[1], places, volume(input.shape[2:]),
-                volume_strides(input), WIDE=out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]),
-                **_settings(mode, padding, corners, rank, input.dtype), **config,
+                input, grid, out, out.size, input.shape[1], places, volume(input.shape[2:]), volume_strides(input),
+                WIDE=wide, **settings, **config,
             )  # fmt: skip
         return out
 
@@ -131,6 +137,10 @@ class GridSample(Op):
         yield draw(0, 3, 4, 5), draw.uniform(-1, 1, 0, 7, 2), "bilinear", "zeros", False
         yield image(1, 1, 12, 12) / 4, draw.uniform(-1.4, 1.4, 1, 1025, 2), "bilinear", "zeros", False
 
+    @staticmethod
+    def sized(draw, N=16, C=64, H=56, W=56, P=3136):
+        return draw(N, C, H, W), draw.uniform(-1, 1, N, P, 2), "bilinear", "zeros", False
+
 
 class GridSampleInputGradient(Op):
     """The gradient of GridSample by images of `shape`: shares of places, sorted by element and added in that order."""
@@ -157,11 +167,13 @@ class GridSampleInputGradient(Op):
         taps = math.prod(settings["TAPS"])
         rows = empty_like(grad, (images * places * taps, channels), accumulator(grad.dtype))
         targets = empty_like(grad, (images * places * taps,), np.dtype(np.int64))
-        config = grid_rows_kernel.config((grad,), count=images * places)
+        grad, grid = as_contiguous(grad), as_contiguous(grid)
+        config = grid_rows_kernel.config(
+            (grad, grid, rows, targets), count=images * places, channels=channels, **_facts(settings)
+        )
         grid_rows_kernel[(cdiv(images * places, config["BLOCK"]),)](
-            as_contiguous(grad), as_contiguous(grid), rows, targets, images * places, channels, places,
-            volume(shape[2:]), **settings, **config,
-        )  # fmt: skip
+            grad, grid, rows, targets, images * places, channels, places, volume(shape[2:]), **settings, **config
+        )
         accumulate(out, rows, targets, (channels,), (math.prod(shape[2:]),))
         return out
 
@@ -176,6 +188,10 @@ class GridSampleInputGradient(Op):
     def samples(draw):
         for input, grid, *rest in GridSample.samples(draw):
             yield draw.uniform(-0.3, 0.3, *input.shape[:2], grid.shape[1]), grid, input.shape, *rest
+
+    @staticmethod
+    def sized(draw, N=16, C=64, H=56, W=56, P=3136):
+        return draw(N, C, P), draw.uniform(-1, 1, N, P, 2), (N, C, H, W), "bilinear", "zeros", False
 
 
 class GridSampleGridGradient(Op):
@@ -200,13 +216,16 @@ class GridSampleGridGradient(Op):
         out = empty_like(grid)
         images, places, rank = grid.shape
         if out.size:
-            config = grid_gradient_kernel.config((out,), count=images * places)
+            grad, grid = as_contiguous(grad), as_contiguous(grid)
+            settings, channels = _settings(mode, padding, corners, rank, input.dtype), input.shape[1]
+            wide = max(out.size, grad.size) >= 2**31 or needs_64_bits(input.shape, [element_strides(input)])
+            config = grid_gradient_kernel.config(
+                (grad, input, grid, out), count=images * places, channels=channels, WIDE=wide, **_facts(settings)
+            )
             grid_gradient_kernel[(cdiv(images * places, config["BLOCK"]),)](
-                as_contiguous(grad), input, as_contiguous(grid), out, images * places, input.shape[1], places,
-                volume(input.shape[2:]), volume_strides(input), SLOPE=INTERPOLATIONS[mode].slope,
-                PLACE_SLOPE=BORDERS[padding].slope,
-                WIDE=max(out.size, grad.size) >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]),
-                **_settings(mode, padding, corners, rank, input.dtype), **config,
+                grad, input, grid, out, images * places, channels, places, volume(input.shape[2:]),
+                volume_strides(input), SLOPE=INTERPOLATIONS[mode].slope, PLACE_SLOPE=BORDERS[padding].slope,
+                WIDE=wide, **settings, **config,
             )  # fmt: skip
         return out
 
@@ -214,6 +233,10 @@ class GridSampleGridGradient(Op):
     def samples(draw):
         for input, grid, *rest in GridSample.samples(draw):
             yield draw.uniform(-0.3, 0.3, *input.shape[:2], grid.shape[1]), input, grid, *rest
+
+    @staticmethod
+    def sized(draw, N=16, C=64, H=56, W=56, P=3136):
+        return draw(N, C, P), *GridSample.sized(draw, N, C, H, W, P)
 
 
 def _composed(grad, input, grid, by_input, by_grid, mode, padding, corners):

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from tritorch.ops.base import MAKERS, maker
 from tritorch.ops.resample.weights import cubic_weight
 
 _CUBIC, _CUBIC_ANTIALIASED = -0.75, -0.5  # the slopes of the cubic kernel at one; PyTorch has both
@@ -21,7 +22,10 @@ class Map:
     index    (places, taps), negative where a place has fewer
     weights  likewise, in float64
     size     of what is read
+    made_by  the name of its maker, and what that was given
     """
+
+    made_by: tuple | None = None
 
     def __init__(self, index, weights, size):
         self.index, self.weights, self.size = index, weights, size
@@ -38,7 +42,10 @@ class Map:
         index = np.full((self.size, max(int(counts.max(initial=1)), 1)), -1)
         weights = np.zeros(index.shape)
         index[read, rank], weights[read, rank] = place, self.weights[place, tap]
-        return Map(index, weights, len(self.index))
+        found = Map(index, weights, len(self.index))
+        if self.made_by is not None:
+            found.made_by = (transposed.__name__, self.made_by)
+        return found
 
     @functools.cached_property
     def dense(self):
@@ -63,6 +70,25 @@ class Map:
         return np.stack([self.index, self.weights], -1).astype(dtype)
 
 
+def _kept(make):
+    """A maker of maps that keeps the last ones; they say where they come from. A dtype stands for its class."""
+
+    @functools.lru_cache(maxsize=256)
+    @functools.wraps(make)
+    def made(*arguments):
+        found = make(*[each.type if isinstance(each, np.dtype) else each for each in arguments])
+        found.made_by = (make.__name__, arguments)
+        return found
+
+    return maker(made)
+
+
+@maker
+def transposed(name, arguments):
+    """The transposed map of one that another maker makes."""
+    return MAKERS[name](*arguments).transposed
+
+
 def _scale(size, places, factor, corners, kind):
     """How far apart neighbours of the result lie in the input."""
     if corners:
@@ -76,7 +102,7 @@ def _positions(size, places, factor, corners, kind):
     return scale * number if corners else scale * (number + kind(0.5)) - kind(0.5)
 
 
-@functools.lru_cache(maxsize=256)
+@_kept
 def nearest(size, places, factor, exact):
     """The element at or before each position or, exactly, the one at its centre."""
     scale, number = _scale(size, places, factor, False, np.float32), np.arange(places).astype(np.float32)
@@ -85,7 +111,7 @@ def nearest(size, places, factor, exact):
     return Map(index, np.ones(index.shape), size)
 
 
-@functools.lru_cache(maxsize=256)
+@_kept
 def linear(size, places, factor, corners, kind):
     """The two neighbours of each position, weighted by how near they are."""
     at = np.maximum(_positions(size, places, factor, corners, kind), 0)
@@ -95,7 +121,7 @@ def linear(size, places, factor, corners, kind):
     return Map(index, np.stack([1 - part, part], -1).astype(np.float64), size)
 
 
-@functools.lru_cache(maxsize=256)
+@_kept
 def cubic(size, places, factor, corners, kind):
     """The four neighbours of each position, by the cubic convolution of Keys, 1981; edges are repeated."""
     at = _positions(size, places, factor, corners, kind)
@@ -121,7 +147,7 @@ def _lanczos(distance):
 FILTERS = {"bilinear": (_triangle, 1), "bicubic": (_cubic_antialiased, 2), "lanczos": (_lanczos, 3)}  # and their reach
 
 
-@functools.lru_cache(maxsize=256)
+@_kept
 def antialiased(size, places, factor, corners, kind, mode):
     """A filter stretched to what an element of the result stands for, so that nothing in between is left out."""
     weigh, reach = FILTERS[mode]
@@ -140,7 +166,7 @@ def antialiased(size, places, factor, corners, kind, mode):
     return Map(np.where(inside, index, -1)[:, used], weights.astype(np.float64)[:, used], size)
 
 
-@functools.lru_cache(maxsize=256)
+@_kept
 def evenly_averaged(size, places):
     """The mean of each of `places` windows that cover the input as evenly as they can."""
     number = np.arange(places)

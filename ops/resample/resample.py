@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op, device_of
 from tritorch.ops.batching import folded
 from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
-from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
+from tritorch.ops.pointwise.family import block_space, pointwise_default, triton_dtype
 from tritorch.ops.pooling.max_pool import place_of, volume_strides
 from tritorch.ops.pooling.shape import volume
 from tritorch.ops.resample import maps as tables
@@ -27,7 +27,7 @@ def _whole(number, WIDE: tl.constexpr):
     return number.to(tl.int64) if WIDE else number.to(tl.int32)
 
 
-@kernel(space=Space(BLOCK=powers(256, 4096), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(least=1, most=16), default=pointwise_default, key=("taps", "WIDE"))
 def _resample(
     x,  # images: (images, channels, *size) by x_strides
     table,  # pairs of an index and its weight, one dimension after the other: (places, taps, 2) each
@@ -108,12 +108,13 @@ class Resample(Op):
             identity = np.array([0, 1], parts[0].dtype)
             parts = [identity] * (3 - len(parts)) + parts
             table = transfer.from_host(np.concatenate(parts), device_of(input))
-            config = _resample.config((out,), count=out.size)
+            taps = volume([each.index.shape[1] for each in maps])
+            wide = out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)])
+            config = _resample.config((input, table, out), count=out.size, taps=math.prod(taps), WIDE=wide)
             _resample[(cdiv(out.size, config["BLOCK"]),)](
-                input, table, out, out.size, input.shape[1], volume(out.shape[2:]),
-                volume([each.index.shape[1] for each in maps]), (0, *np.cumsum([len(p) for p in parts[:2]]).tolist()),
-                volume_strides(input), COMPUTE=triton_dtype(compute),
-                WIDE=out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]), **config,
+                input, table, out, out.size, input.shape[1], volume(out.shape[2:]), taps,
+                (0, *np.cumsum([len(p) for p in parts[:2]]).tolist()), volume_strides(input),
+                COMPUTE=triton_dtype(compute), WIDE=wide, **config,
             )  # fmt: skip
         return out
 
@@ -137,6 +138,11 @@ class Resample(Op):
         yield draw(0, 2, 3), (tables.nearest(3, 6, None, True),)
         yield draw(3, 5, 12, 12), (tables.nearest(12, 24, 2.0, False),) * 2  # past a block of 1024
         yield draw.integers(0, 255, 2, 3, 5), (tables.nearest(5, 9, None, True),)
+
+    @staticmethod
+    def sized(draw, N=16, C=64, H=56, W=56, P=112, Q=112):
+        kind = np.float64 if draw.dtype == np.float64 else np.float32
+        return draw(N, C, H, W), tuple([tables.linear(*each, None, False, kind) for each in ((H, P), (W, Q))])
 
 
 def _along(x, axis, each):

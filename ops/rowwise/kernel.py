@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.ops.reduction.kernel import computed_in
@@ -22,17 +22,47 @@ def rows_default(device, *, rows, columns, along):
         return {"ROWS": min(next_power_of_2(cdiv(rows, 8)), 131072 // width), "COLUMNS": width, "num_warps": 4}
     if along:
         width = min(next_power_of_2(columns), 16384)
-        height = min(max(1024 // width, 1), next_power_of_2(rows))
+        height = min(max(1024 // width, 1), 256, next_power_of_2(rows))
     else:
         width = min(next_power_of_2(columns), 128)
         height = min(max(4096 // width, 1), 64, next_power_of_2(rows))
     while height > 1 and cdiv(rows, height) < 2 * device.sms:
         height //= 2
-    tile = width * height
-    return {"ROWS": height, "COLUMNS": width, "num_warps": 16 if tile > 4096 else 8 if tile > 1024 else 4}
+    return {"ROWS": height, "COLUMNS": width, "num_warps": warps_of(height * width)}
 
 
-ROWS_SPACE = Space(ROWS=powers(1, 256), COLUMNS=powers(1, 32768), num_warps=choices(1, 2, 4, 8, 16, 32))
+def warps_of(tile):
+    """How many warps share a tile of so many elements."""
+    return 16 if tile > 4096 else 8 if tile > 1024 else 4 if tile > 256 else 1
+
+
+def _no_larger(ROWS, COLUMNS, rows, columns):
+    return ROWS <= next_power_of_2(rows) and COLUMNS <= next_power_of_2(columns)
+
+
+def _warps_have_work(ROWS, COLUMNS, num_warps):
+    """Two elements a thread at least, unless a warp is one too many already."""
+    return num_warps == 1 or ROWS * COLUMNS >= 2 * 32 * num_warps
+
+
+def _lines_of_memory(ROWS, COLUMNS, columns, along):
+    """Where rows are contiguous whole ones or long parts; else no wider than it takes to share the reads of a row."""
+    return COLUMNS >= min(next_power_of_2(columns), 512) if along else COLUMNS <= 512
+
+
+def rows_space(most):
+    """The space of a kernel over rows that keeps up to `most` elements a thread."""
+
+    def in_registers(ROWS, COLUMNS, num_warps):
+        return ROWS * COLUMNS <= most * 32 * num_warps
+
+    return Space(
+        ROWS=powers(1, 256, default=1), COLUMNS=powers(1, 32768, default=1024), num_warps=warps(1, 32),
+        where=(_no_larger, _warps_have_work, _lines_of_memory, in_registers),
+    )  # fmt: skip
+
+
+ROWS_SPACE = rows_space(32)  # of one tensor
 
 
 @kernel
@@ -60,7 +90,7 @@ def store_tile(out, line, column, step, rows_inside, last, value):
     tl.store(out + line[:, None] + (column * step)[None, :], value.to(out.dtype.element_ty), mask=inside)
 
 
-@kernel(space=ROWS_SPACE, default=rows_default)
+@kernel(space=ROWS_SPACE, default=rows_default, key=("FINISH", "RANK", "WIDE"))
 def softmax_kernel(
     x,  # what is normalised: rows by `strides[:RANK]`, columns by `x_step`
     out,  # the result: rows by `strides[RANK:]`, columns by `out_step`
@@ -126,7 +156,7 @@ def log_softmax_slope(grad, output, total):
     return grad - tl.exp(output) * total
 
 
-@kernel(space=ROWS_SPACE, default=rows_default)
+@kernel(space=ROWS_SPACE, default=rows_default, key=("TERM", "FINISH", "RANK", "WIDE"))
 def softmax_backward_kernel(
     grad,  # the gradient of the result: rows by `strides[:RANK]`, columns by `grad_step`
     output,  # the result: rows by the next RANK strides, columns by `output_step`
@@ -188,10 +218,10 @@ def launch_rows(kernel, arrays, dim, result, **functions):
     shape, strides = merge(tuple(whole[d] for d in kept), [tuple(own[d] for d in kept) for own in steps])
     rows, along = math.prod(shape), [0 if dim is None else own[dim] for own in steps]
     shortest = min((abs(step) for step in strides[0] if step), default=1 << 62)
-    config = kernel.config((out,), rows=rows, columns=columns, along=abs(along[0]) <= shortest)
+    facts = {"RANK": len(shape), "WIDE": needs_64_bits(whole, steps), **functions}
+    config = kernel.config(everyone, rows=rows, columns=columns, along=abs(along[0]) <= shortest, **facts)
     kernel[(cdiv(rows, config["ROWS"]),)](
         *everyone, rows, columns, shape, sum(strides, ()), *along,
-        COMPUTE=triton_dtype(computed_in(result)), RANK=len(shape), WHOLE=config["COLUMNS"] >= columns,
-        WIDE=needs_64_bits(whole, steps), **functions, **config,
+        COMPUTE=triton_dtype(computed_in(result)), WHOLE=config["COLUMNS"] >= columns, **facts, **config,
     )  # fmt: skip
     return out

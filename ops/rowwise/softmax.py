@@ -104,6 +104,10 @@ class RowWise(Op, abstract=True):
         yield draw(5, 7) - 200, 1, None
         yield draw.integers(-3, 3, 5, 7), 1, np.dtype(np.float32)
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 1, None
+
 
 class Softmax(RowWise):
     """exp(x - max x) / sum exp(x - max x) along `dim`."""
@@ -174,6 +178,11 @@ class RowWiseBackward(Op, abstract=True):
         for input, dim, dtype in cls.of.samples(draw):
             if dtype is None:
                 yield draw(*input.shape), np.asarray(cls.of.host(input, dim)), dim
+
+    @classmethod
+    def sized(cls, draw, M=4096, N=4096):
+        input, dim, _ = cls.of.sized(draw, M, N)
+        return draw(M, N), cls.of.host(input, dim), dim
 
 
 class SoftmaxBackward(RowWiseBackward):

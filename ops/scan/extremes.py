@@ -90,6 +90,11 @@ class RunSums(Op):
         rows, numbers = as_contiguous(input), as_contiguous(index)
         return launch_run_sums(rows, numbers, dim, computed_in(input.dtype), add_alike)
 
+    @staticmethod
+    def fitted(input, index, dim):
+        """An index with runs: where each running largest of other numbers stands."""
+        return input, running(index, dim, np.maximum, np.greater_equal)[1], dim
+
     def backward(self, grad):
         """The gradient at the index."""
         return grad.gather(self.inputs[2], self.inputs[1]), None
@@ -100,6 +105,11 @@ class RunSums(Op):
             values = draw.integers(0, 50, *shape)
             yield draw(*shape), running(values, dim, np.maximum, np.greater_equal)[1], dim
         yield draw(4, 6).T, np.zeros((6, 4), np.int64), 0
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        _, index = running(draw(M, N), 1, np.maximum, np.greater_equal)
+        return draw(M, N), index, 1
 
 
 class RunningExtreme(Scan, abstract=True):
@@ -153,6 +163,10 @@ class RunningExtreme(Scan, abstract=True):
         yield draw.booleans(5, 7), 0
         yield np.array([1, np.nan, 2, np.nan, 3]).astype(draw.dtype), 0
         yield draw(2, 0), 1
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 1
 
 
 class Cummax(RunningExtreme):

@@ -12,9 +12,10 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
+from tritorch.ops.reduction.kernel import LEAST, in_lines, needed, split_where_few
 from tritorch.runtime import tl
 
 _INT64 = np.dtype(np.int64)
@@ -28,16 +29,31 @@ def scan_default(device, *, rows, columns, along):
         height = min(next_power_of_2(cdiv(rows, 8)), max(131072 // width, 1))
         return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": 4}
     width = min(next_power_of_2(columns), 1024 if along else 32)
-    height = min(next_power_of_2(rows), max(1024 // width, 1))
-    while height > 1 and cdiv(rows, height) < 2 * device.sms:
+    height, lowest = min(next_power_of_2(rows), 1024 // width, 256), 1 if along else 32
+    while height > lowest and height * width > LEAST and cdiv(rows, height) < 2 * device.sms:
         height //= 2
+    width = min(next_power_of_2(columns), max(width, LEAST // height))
     splits = 1
     while splits < 512 and cdiv(rows, height) * splits < 2 * device.sms and columns > 4 * width * splits:
         splits *= 2
     return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": 4 if width * height > 256 else 1}
 
 
-SCAN_SPACE = Space(ROWS=powers(1, 1024), COLUMNS=powers(1, 4096), SPLITS=powers(1, 512), num_warps=choices(1, 2, 4, 8))
+def _shared_out(ROWS, COLUMNS, num_warps):
+    """Two to 16 elements for each thread, of one warp fewer."""
+    each = ROWS * COLUMNS // (32 * num_warps)
+    return each <= 16 and (num_warps == 1 or each >= 2)
+
+
+def _carried_seldom(COLUMNS, columns):
+    """A block waits for the one before it, so that narrow ones make long chains."""
+    return COLUMNS >= min(next_power_of_2(columns), 32)
+
+
+SCAN_SPACE = Space(
+    ROWS=powers(1, 256), COLUMNS=powers(1, 4096), SPLITS=powers(1, 512, default=1), num_warps=warps(1, 8),
+    where=(_shared_out, needed, in_lines, _carried_seldom, split_where_few),
+)  # fmt: skip
 
 
 @functools.cache
@@ -58,7 +74,7 @@ def scanner(fn):
     return combine
 
 
-@kernel(space=SCAN_SPACE, default=scan_default)
+@kernel(space=SCAN_SPACE, default=scan_default, key=("COMBINE", "COMPUTE", "REVERSE", "RANK", "WIDE"))
 def scan_kernel(
     x,  # what is scanned: rows by `strides[:RANK]`, columns by `x_step`
     numbers,  # the number of each element of x, contiguous like it; None: its column
@@ -168,17 +184,21 @@ def _launch(x, numbers, out, places, dim, compute, reverse, heads, fixed):
     rows, columns = math.prod(shape), x.shape[dim] if x.ndim else 1
     along = [own[dim] if x.ndim else 0 for own in steps]
     shortest = min((abs(step) for step in strides[0] if step), default=1 << 62)
-    config = scan_kernel.config((x,), rows=rows, columns=columns, along=abs(along[0]) <= shortest)
+    facts = {"REVERSE": reverse, "RANK": len(shape), "WIDE": needs_64_bits(x.shape, steps)}
+    config = scan_kernel.config(
+        (x, numbers, out, places), rows=rows, columns=columns, along=abs(along[0]) <= shortest,
+        COMBINE=fixed["COMBINE"], COMPUTE=compute, **facts,
+    )  # fmt: skip
     splits = config["SPLITS"]
     carries = carry_places = None
     layout = (rows, columns, shape, sum(strides, ()), *along)
-    given = {"REVERSE": reverse, "RANK": len(shape), "WIDE": needs_64_bits(x.shape, steps), **fixed, **config}
+    given = {"HEADS": heads, **facts, **fixed, **config}
     grid = (cdiv(rows, config["ROWS"]), splits)
     if splits > 1:
         carries = empty_like(x, (rows, splits), compute)
         carry_places = empty_like(x, (rows, splits), _INT64) if fixed["NUMBERED"] else None
-        scan_kernel[grid](x, numbers, None, None, carries, carry_places, *layout, HEADS=False, **given)
+        scan_kernel[grid](x, numbers, None, None, carries, carry_places, *layout, **given)
         totals, total_places = empty_like(carries), None if carry_places is None else empty_like(carry_places)
         _launch(carries, carry_places, totals, total_places, 1, compute, False, False, fixed)
         carries, carry_places = totals, total_places
-    scan_kernel[grid](x, numbers, out, places, carries, carry_places, *layout, HEADS=heads, **given)
+    scan_kernel[grid](x, numbers, out, places, carries, carry_places, *layout, **given)

@@ -93,6 +93,10 @@ class RunningTotal(Scan, abstract=True):
         yield draw.booleans(5, 7), 0, None, False
         yield draw(5, 7), 1, np.dtype(np.float64), False
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 1, None, False
+
     @classmethod
     def errors(cls, draw):
         message = f"\"{cls.op_name}_out_cpu\" not implemented for 'Bool'"
@@ -167,6 +171,10 @@ class Cumprod(RunningTotal):
         yield zeros, 1, None, False
         yield zeros, 0, None, True
 
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw.uniform(0.9, 1.1, M, N), 1, None, False
+
 
 def _by_each(grad, input, dim, reverse):
     """The gradient of a running product as products again, so that it has derivatives of all orders, also at zeros.
@@ -229,6 +237,10 @@ class Logcumsumexp(Scan):
         for sample in scan_samples(draw):
             yield (*sample, False)
         yield draw(5, 7) * 30, 1, True
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 1, False
 
     @staticmethod
     def errors(draw):

@@ -119,6 +119,10 @@ class Cat(Op):
         yield 0, (0, 2), draw(2, 3), draw.integers(0, 5, 1, 3)
 
     @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return 1, (0, N), draw(M, N), draw(M, N)
+
+    @staticmethod
     def errors(draw):
         yield ([],), {}, ValueError, "torch.cat(): expected a non-empty list of Tensors"
         message = "except in dimension 0. Expected size 2 but got size 3 for tensor number 1 in the list."
@@ -183,6 +187,10 @@ class Stack(Op):
         yield 2, draw(3, 2).T, draw(2, 3), draw(2, 3)
         yield 0, draw(), draw.integers(0, 5)
         yield 1, draw(700, 2), draw(700, 2)
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return 0, draw(M, N), draw(M, N)
 
     @staticmethod
     def errors(draw):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.creation import number_bits
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.parallel import for_each, pieces_of
-from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
+from tritorch.ops.pointwise.family import block_space, pointwise_default, triton_dtype
 from tritorch.ops.pooling.max_pool import place_of
 from tritorch.runtime import tl
-
-_SPACE = Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8))
 
 
 @kernel
@@ -93,7 +92,7 @@ MODES = {
 }  # fmt: skip
 
 
-@kernel(space=_SPACE, default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default, key=("SOURCE", "RANK", "WIDE"))
 def _pad(
     x,  # any shape of RANK dimensions by its strides
     out,  # contiguous: (*out_size)
@@ -205,11 +204,14 @@ class Pad(Op):
             size, steps = (*front, *input.shape[padded:]), (*steps, *strides[padded:])
             before = (*(0,) * len(front), *(pair[0] for pair in widths[padded:]))
             floating = input.dtype.kind in "fV"
-            config = _pad.config((out,), count=out.size)
+            facts = {
+                "SOURCE": MODES[mode].source, "RANK": len(size),
+                "WIDE": out.size >= 2**31 or needs_64_bits(size, [steps]),
+            }  # fmt: skip
+            config = _pad.config((input, out), count=out.size, **facts)
             _pad[(cdiv(out.size, config["BLOCK"]),)](
                 input, out, number_bits(value, input.dtype), out.size, size, (*front, *out.shape[padded:]), before,
-                steps, SOURCE=MODES[mode].source, COMPUTE=_computed(input.dtype), FLOATING=floating, RANK=len(size),
-                WIDE=out.size >= 2**31 or needs_64_bits(size, [steps]), **config,
+                steps, COMPUTE=_computed(input.dtype), FLOATING=floating, **facts, **config,
             )  # fmt: skip
         return out
 
@@ -241,6 +243,10 @@ class Pad(Op):
             yield draw(*shape), widths, mode, 0
         yield draw.integers(0, 9, 3, 4)[:, ::-1], ((0, 0), (3, 2)), "reflect", 0
 
+    @staticmethod
+    def sized(draw, N=32, C=64, H=56, W=56, padding=1):
+        return draw(N, C, H, W), ((0, 0), (0, 0), *((padding, padding),) * 2), "constant", 0
+
 
 def borders():
     """Shapes, widths and modes for the samples."""
@@ -270,7 +276,7 @@ def _rows(padded, dim, inner):
     return np.moveaxis(padded[(*(slice(None),) * (dim + 1), *inner[dim + 1 :])], dim, 0)
 
 
-@kernel(space=_SPACE, default=pointwise_default)
+@kernel(space=block_space(most=16), default=pointwise_default, key=("READER", "turns", "WIDE"))
 def _pad_backward(
     grad,  # of the padded tensor, five dimensions by grad_strides: (images, channels, *out_size)
     out,  # contiguous: (images, channels, *size)
@@ -340,12 +346,15 @@ class PadBackward(Op):
             missing = 5 - len(size)
             (_, channels, *inner), pairs = (1,) * missing + tuple(size), ((0, 0),) * missing + widths
             turns = [1 if pair == (0, 0) else MODES[mode].turns(*pair) for pair in pairs[2:]]
-            config = _pad_backward.config((out,), count=out.size)
+            facts = {
+                "READER": MODES[mode].reader,
+                "WIDE": out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]),
+            }
+            config = _pad_backward.config((grad, out), count=out.size, turns=math.prod(turns), **facts)
             _pad_backward[(cdiv(out.size, config["BLOCK"]),)](
                 grad, out, out.size, channels, tuple(inner), ((1,) * missing + grad.shape)[2:],
                 tuple([pair[0] for pair in pairs[2:]]), tuple([pair[1] for pair in pairs[2:]]), tuple(turns),
-                (0,) * missing + element_strides(grad), READER=MODES[mode].reader, COMPUTE=_computed(grad.dtype),
-                WIDE=out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]), **config,
+                (0,) * missing + element_strides(grad), COMPUTE=_computed(grad.dtype), **facts, **config,
             )  # fmt: skip
         return out
 
@@ -368,3 +377,8 @@ class PadBackward(Op):
         for shape, widths, mode in borders():
             yield draw(*padded_size(shape, widths)), shape, widths, mode
         yield draw(5, 9, 2).transpose(2, 0, 1), (2, 3, 4), ((0, 0), (1, 1), (2, 3)), "reflect"
+
+    @staticmethod
+    def sized(draw, N=32, C=64, H=56, W=56, padding=1):
+        widths = ((0, 0), (0, 0), *((padding, padding),) * 2)
+        return draw(N, C, H + 2 * padding, W + 2 * padding), (N, C, H, W), widths, "reflect"

@@ -50,6 +50,10 @@ class Flip(Op):
         yield draw(2, 3), ()
 
     @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), (1,)
+
+    @staticmethod
     def errors(draw):
         yield (draw(2, 3), 2), {}, IndexError, "Dimension out of range (expected to be in range of [-2, 1], but got 2)"
         yield (draw(2, 3), (0, 0)), {}, RuntimeError, "dim 0 appears multiple times in the list of dims"
@@ -115,6 +119,10 @@ class Roll(Op):
         yield draw(2, 3, 4), (0,), (1,)
         yield draw(1025), (1024,), (0,)
         yield draw(0, 3), (1, 1), (0, 1)
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), (N // 2,), (1,)
 
     @staticmethod
     def errors(draw):

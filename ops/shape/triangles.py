@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.batching import leading
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
 from tritorch.ops.outputs import takes_out
-from tritorch.ops.pointwise.family import offsets_of, pointwise_default
+from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
 from tritorch.runtime import tl
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default, key=("UPPER", "RANK", "WIDE"))
 def _triangle(
     out,  # contiguous: (..., rows, columns)
     x,  # `shape` by its strides
@@ -60,11 +60,11 @@ class Triangle(Op, abstract=True):
         out = empty_like(input)
         if out.size:
             shape, strides = merge(input.shape, [element_strides(input)])
-            config = _triangle.config((out,), count=out.size)
+            facts = {"UPPER": self.upper, "RANK": len(shape), "WIDE": needs_64_bits(shape, strides)}
+            config = _triangle.config((out, input), count=out.size, **facts)
             _triangle[(cdiv(out.size, config["BLOCK"]),)](
-                out, input, out.size, *input.shape[-2:], diagonal, shape, strides[0],
-                UPPER=self.upper, RANK=len(shape), WIDE=needs_64_bits(shape, strides), **config,
-            )  # fmt: skip
+                out, input, out.size, *input.shape[-2:], diagonal, shape, strides[0], **facts, **config
+            )
         return out
 
     def backward(self, grad):
@@ -81,6 +81,10 @@ class Triangle(Op, abstract=True):
         yield draw(0, 3), 0
         yield draw.integers(0, 9, 1, 1), 1
         yield draw.booleans(3, 3), 0
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096):
+        return draw(M, N), 0
 
     @classmethod
     def errors(cls, draw):

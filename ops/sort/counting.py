@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op, device_of
 from tritorch.ops.creation import Full
 from tritorch.ops.layout import element_strides
-from tritorch.ops.pointwise.family import pointwise_default
+from tritorch.ops.pointwise.family import block_space, pointwise_default
 from tritorch.runtime import tl
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default, key=("bins",))
 def _count(
     counts,  # zeros at first, int64: (bins,)
     x,  # integers: (count,), `step` apart
@@ -45,7 +45,7 @@ class CountEach(Op):
         """One launch, which adds to zeros."""
         counts = Full().forward((bins,), 0, np.dtype(np.int64), device_of(input))
         if input.size and bins:
-            config = _count.config((input,), count=input.size)
+            config = _count.config((counts, input), count=input.size, bins=bins)
             (step,) = element_strides(input)
             _count[(cdiv(input.size, config["BLOCK"]),)](counts, input, bins, input.size, step, **config)
         return counts
@@ -56,3 +56,7 @@ class CountEach(Op):
         yield draw.integers(-3, 12, 50, dtype=np.int32)[::-2], 9
         yield draw.integers(0, 250, 300, dtype=np.uint8), 1025
         yield draw.integers(0, 9, 0), 3
+
+    @staticmethod
+    def sized(draw, N=1 << 24, bins=256):
+        return draw.integers(0, bins, N), bins

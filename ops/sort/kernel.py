@@ -13,22 +13,48 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, next_power_of_2, powers
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
-from tritorch.ops.pointwise.family import offsets_of, pointwise_default
+from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
 from tritorch.runtime import tl
 
 _INT64 = np.dtype(np.int64)
 
 
-def sort_default(device, *, rows, columns):
-    """Blocks of 32, 128 or 512, so that few networks are compiled; small ones, quickly merged, interpreted."""
+def sort_default(device, *, rows, columns, keep):
+    """Blocks of 32, 128 or 512, so that few networks are compiled; small ones, quickly merged, interpreted.
+
+    keep  how many of a row are wanted in the end, which decides whether blocks are sorted again or merged
+    """
     if device.kind == "interpreter":
         width = min(next_power_of_2(columns), 64)
         lines = rows * cdiv(columns, width)
         return {"ROWS": min(next_power_of_2(cdiv(lines, 8)), 32768 // width), "COLUMNS": width, "num_warps": 4}
     width = 32 if columns <= 32 else 128 if columns <= 128 else 512
     return {"ROWS": 512 // width, "COLUMNS": width, "num_warps": 4}
+
+
+def _shared_out(ROWS, COLUMNS, num_warps):
+    """Two to 16 elements for each thread, which holds each as one or two integers of 64 bits."""
+    return 2 <= ROWS * COLUMNS // (32 * num_warps) <= 16
+
+
+def _needed(ROWS, COLUMNS, rows, columns):
+    """No more than twice as wide as a row, and no more rows than there are, but for a block that fills a few warps."""
+    width = next_power_of_2(columns)
+    lines = next_power_of_2(rows) * max(width // COLUMNS, 1)
+    return COLUMNS <= max(2 * width, 32) and ROWS * COLUMNS <= max(lines * COLUMNS, 512)
+
+
+def _whole_where_it_can(COLUMNS, columns):
+    """A row that fits a block is not merged from several small ones."""
+    return COLUMNS >= min(next_power_of_2(columns), 128)
+
+
+SORT_SPACE = Space(
+    ROWS=powers(1, 64), COLUMNS=powers(32, 1024), num_warps=warps(1, 8),
+    where=(_shared_out, _needed, _whole_where_it_can),
+)  # fmt: skip
 
 
 @kernel
@@ -70,9 +96,7 @@ def _exchange(key, order, column, SIZE: tl.constexpr, STEP: tl.constexpr, PAIRS:
     return tl.where(take, other, key), order
 
 
-@kernel(
-    space=Space(ROWS=powers(1, 1024), COLUMNS=powers(32, 1024), num_warps=choices(1, 2, 4, 8)), default=sort_default
-)
+@kernel(space=SORT_SPACE, default=sort_default, key=("PAIRS", "RANK", "WIDE"))
 def sort_blocks(
     x,  # what is sorted: rows by `strides[:RANK]`, columns by `x_step`
     keys,  # of a former round: (rows, columns); None in the first
@@ -137,7 +161,7 @@ def sort_blocks(
         tl.store(places + target, at, mask=wanted)
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(most=16), default=pointwise_default)
 def merge_rows(
     merged,  # the keys, in sorted runs of twice the length: (rows, columns)
     merged_order,  # what they stand for, likewise; None unless PAIRS
@@ -174,7 +198,7 @@ def merge_rows(
         tl.store(merged_order + place, tl.load(order + index, mask=inside, other=0), mask=inside)
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(), default=pointwise_default, key=("RANK",))
 def place_sorted(
     x,  # what was sorted: rows by `strides[:RANK]`, columns by `x_step`
     keys,  # sorted: (rows, columns)
@@ -235,18 +259,21 @@ def sort_along(x, dim, keep, descending=False):
         )  # fmt: skip
         return following, later
 
-    config = sort_blocks.config((x,), rows=rows, columns=columns)
+    def config_of(columns):
+        return sort_blocks.config((x, keys, order), rows=rows, columns=columns, keep=keep, WIDE=wide, **fixed)
+
+    config = config_of(columns)
     while columns > config["COLUMNS"] >= 2 * keep:
         following = cdiv(columns, config["COLUMNS"]) * keep
         keys, order = sort_each(columns, config, keep, following)
         columns = following
-        config = sort_blocks.config((x,), rows=rows, columns=columns)
+        config = config_of(columns)
     if columns <= config["COLUMNS"]:
         sort_each(columns, config, None, 0)
         return values, places
     keys, order = sort_each(columns, config, config["COLUMNS"], columns)
     keys, order = merge_all(keys, order, config["COLUMNS"])
-    config = place_sorted.config((x,), count=rows * keep)
+    config = place_sorted.config((x, keys, order, values, places), count=rows * keep, RANK=len(outer))
     place_sorted[(cdiv(rows * keep, config["BLOCK"]),)](
         x, keys, order, values, places, rows * keep, columns, keep, *layout, **fixed, **config
     )  # fmt: skip
@@ -256,8 +283,8 @@ def sort_along(x, dim, keep, descending=False):
 def merge_all(keys, order, length):
     """Keys of (rows, columns), in sorted runs of `length`, sorted as whole rows, and `order`, if any, with them."""
     columns = keys.shape[1]
-    config = merge_rows.config((keys,), count=keys.size)
     spare = [(empty_like(keys), None if order is None else empty_like(keys)), (keys, order)]
+    config = merge_rows.config((*spare[0], keys, order), count=keys.size)
     while length < columns:
         target = spare[0]
         merge_rows[(cdiv(keys.size, config["BLOCK"]),)](

@@ -68,6 +68,10 @@ class Sort(Ordering):
         yield draw(3, 0), 1, False
 
     @staticmethod
+    def sized(draw, M=1024, N=4096):
+        return draw(M, N), 1, False
+
+    @staticmethod
     def differentiable_at(input, dim, descending):
         return 0 not in input.strides
 
@@ -114,6 +118,10 @@ class Topk(Ordering):
         yield draw.integers(-(2**40), 2**40, 4200), 0, 3, False
         yield np.array([2, np.nan, -np.inf, 0, np.inf, -0.0, np.nan, -1]).astype(draw.dtype), 0, 4, True
         yield draw(3, 4), 1, 0, True
+
+    @staticmethod
+    def sized(draw, M=1024, N=4096, k=8):
+        return draw(M, N), 1, k, True
 
     @staticmethod
     def errors(draw):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, choices, kernel, powers
+from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, merge
-from tritorch.ops.pointwise.family import offsets_of, pointwise_default, triton_dtype
+from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default, triton_dtype
 from tritorch.runtime import dtypes, tl
 
 
-@kernel(space=Space(BLOCK=powers(256, 8192), num_warps=choices(2, 4, 8)), default=pointwise_default)
+@kernel(space=block_space(most=16), default=pointwise_default, key=("RIGHT", "RANK"))
 def _search(
     out,  # how many elements of the value's row come before it: (count,)
     x,  # the values, of `shape` by their strides, each row's one after the other
@@ -87,11 +87,12 @@ class FindPlace(Op):
             return out
         size, several = sorted_sequence.shape[-1], sorted_sequence.ndim > 1
         shape, (strides,) = merge(input.shape, [element_strides(input)])
-        config = _search.config((out,), count=out.size)
+        rows, order = as_contiguous(sorted_sequence), None if sorter is None else as_contiguous(sorter)
+        facts = {"RIGHT": right, "RANK": len(shape)}
+        config = _search.config((out, input, rows, order), count=out.size, **facts)
         _search[(cdiv(out.size, config["BLOCK"]),)](
-            out, input, as_contiguous(sorted_sequence), None if sorter is None else as_contiguous(sorter), out.size,
-            input.shape[-1] if several else out.size, size, shape, strides, RIGHT=right,
-            COMPUTE=triton_dtype(dtypes.COMPUTE[input.dtype]), RANK=len(shape), **config,
+            out, input, rows, order, out.size, input.shape[-1] if several else out.size, size, shape, strides,
+            COMPUTE=triton_dtype(dtypes.COMPUTE[input.dtype]), **facts, **config,
         )  # fmt: skip
         return out
 
@@ -122,3 +123,7 @@ class FindPlace(Op):
         yield mixed, draw(2, 3), False, wide, np.argsort(mixed, 1)
         yield np.array([1, np.nan]).astype(draw.dtype), np.array([np.nan, 2]).astype(draw.dtype), False, wide, None
         yield draw(0), draw(3), False, wide, None
+
+    @staticmethod
+    def sized(draw, M=4096, N=4096, S=65536):
+        return np.sort(draw(S)), draw(M, N), False, np.dtype(np.int64), None

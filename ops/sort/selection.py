@@ -88,6 +88,10 @@ class Kthvalue(Selection):
         yield np.array([2, np.nan, 0, np.inf, -1]).astype(draw.dtype), 0, False, 5
 
     @staticmethod
+    def sized(draw, M=1024, N=4096, k=8):
+        return draw(M, N), 1, False, k
+
+    @staticmethod
     def errors(draw):
         yield (draw(3, 4), 5), {}, RuntimeError, "selected number k out of range for dimension 1"
         yield (draw.booleans(3), 1), {}, NotImplementedError, "\"kthvalue_cpu\" not implemented for 'Bool'"
@@ -130,3 +134,7 @@ class MedianOfAll(Extreme):
         yield (draw.integers(0, 99, 127), None, False)
         yield (np.array([2, np.nan, 0, np.inf, -1]).astype(draw.dtype), None, False)
         yield (draw(), None, False)
+
+    @staticmethod
+    def sized(draw, N=1 << 20):
+        return draw(N), None, False

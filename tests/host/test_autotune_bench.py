@@ -45,7 +45,7 @@ def test_a_good_config_is_timed(bench, key):
 @pytest.mark.parametrize(
     ("does", "state", "cause"),
     [
-        (toys.RAISES, COMPILE, "ValueError: this config cannot be compiled"),
+        (toys.RAISES, COMPILE, "this config cannot be compiled"),
         (toys.WRONG, WRONG, "2e+03 times the difference that is allowed"),
         (toys.BESIDE, WRONG, "wrote beside 1 of 2 arrays"),
         (toys.UNSET, WRONG, r"inf times the difference that is allowed: largest difference at [99]"),

@@ -142,7 +142,7 @@ def test_bytes_that_are_no_table_are_refused(table, how):
 
 
 def test_a_huge_file_is_refused_before_it_is_read(table, monkeypatch):
-    monkeypatch.setattr(store, "LARGEST", 1000)
+    monkeypatch.setattr(store, "LARGEST", 200)
     with pytest.raises(TableError, match="more than"):
         read_table(table)
     with pytest.raises(TableError, match="No such file"):

@@ -54,7 +54,7 @@ def test_a_sweep_goes_on_after_every_fault(key):
         assert found[toys.GOOD] == here.trial(NAME, key, config()) and found[toys.GOOD].state == OK
         assert found[toys.HANGS].cause == "no answer within 1.5 s"
         assert found[toys.DIES].cause == "the process ended with exit code 3"
-        assert "signal 6" in found[toys.ABORTS].cause and "in abort" in found[toys.ABORTS].cause
+        assert "signal 6" in found[toys.ABORTS].cause and "in misbehave" in found[toys.ABORTS].cause
         first, broken, second = bench.finals(NAME, key, [config(), config(DOES=toys.DIES), config(BLOCK=32)])
         assert broken is None and [first, second] == here.finals(NAME, key, [config(), config(BLOCK=32)])
         other = work.bench(Toy(7))

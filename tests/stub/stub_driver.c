@@ -18,6 +18,7 @@ typedef void *Handle;
 
 enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, INVALID_CONTEXT = 201 };
 enum { INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700 };
+enum { CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901 };
 
 static long setting(const char *name, long otherwise) {
     const char *text = getenv(name);
@@ -61,7 +62,7 @@ DRIVER cuDeviceGetAttribute(int *value, int attribute, int device) {
     case 16: *value = 132; break;         // multiprocessors
     case 36: *value = 3201000; break;     // memory's clock, kHz
     case 37: *value = 6144; break;        // memory's bus, bits
-    case 38: *value = 50 << 20; break;    // L2 cache
+    case 38: *value = 2 << 20; break;     // L2 cache
     case 39: *value = 2048; break;        // threads per multiprocessor
     case 75: *value = 9; break;           // capability, major
     case 76: *value = 0; break;           // capability, minor
@@ -105,7 +106,9 @@ DRIVER cuGetErrorString(Result error, const char **text) {
 typedef struct { int device, priority, held; } Stream;
 typedef struct { Stream *stream; double time; unsigned flags; int recorded; } Event;
 static double clock_milliseconds;
-static long captures;
+static Stream *capturing;  // one stream at a time may capture; what must not happen meanwhile is an error
+static long captures, memsets;
+#define NOT_CAPTURING if (capturing) return CAPTURE_UNSUPPORTED
 
 DRIVER cuStreamCreateWithPriority(Stream **stream, unsigned flags, int priority) {
     CHECKED;
@@ -124,8 +127,8 @@ DRIVER cuStreamGetCtx(Stream *stream, Handle *context, Handle *green) {
     if (green) *green = NULL;
     return SUCCESS;
 }
-DRIVER cuStreamIsCapturing(Stream *stream, int *status) { *status = 0; return SUCCESS; }
-DRIVER cuStreamSynchronize(Stream *stream) { CHECKED; stream->held = 0; return SUCCESS; }
+DRIVER cuStreamIsCapturing(Stream *stream, int *status) { *status = stream == capturing; return SUCCESS; }
+DRIVER cuStreamSynchronize(Stream *stream) { CHECKED; if (stream == capturing) return CAPTURE_UNSUPPORTED; stream->held = 0; return SUCCESS; }
 DRIVER cuStreamQuery(Stream *stream) { CHECKED; return stream->held ? NOT_READY : SUCCESS; }
 DRIVER cuStreamWaitEvent(Stream *stream, Event *event, unsigned flags) { CHECKED; stream->held |= event->stream->held; return SUCCESS; }
 
@@ -193,6 +196,7 @@ DRIVER cuMemPoolSetAttribute(Handle pool, int attribute, void *value) { return S
 DRIVER cuMemAllocAsync(Pointer *pointer, size_t bytes, Stream *stream) {
     CHECKED;
     if (!bytes) return INVALID_VALUE;
+    if (stream == capturing) return CAPTURE_UNSUPPORTED;  // would be a part of the graph
     return allocate(pointer, bytes, stream->device);
 }
 DRIVER cuMemFreeAsync(Pointer pointer, Stream *stream) { CHECKED; return release(pointer); }
@@ -215,7 +219,7 @@ DRIVER cuMemcpyAsync(Pointer destination, Pointer source, size_t bytes, Stream *
 DRIVER cuMemcpyHtoDAsync(Pointer destination, const void *source, size_t bytes, Stream *stream) { return copy(destination, (Pointer)source, bytes, stream); }
 DRIVER cuMemcpyDtoHAsync(void *destination, Pointer source, size_t bytes, Stream *stream) { return copy((Pointer)destination, source, bytes, stream); }
 DRIVER cuMemcpyDtoDAsync(Pointer destination, Pointer source, size_t bytes, Stream *stream) { return copy(destination, source, bytes, stream); }
-DRIVER cuMemsetD8Async(Pointer to, unsigned char value, size_t count, Stream *stream) { CHECKED; memset((void *)to, value, count); return SUCCESS; }
+DRIVER cuMemsetD8Async(Pointer to, unsigned char value, size_t count, Stream *stream) { CHECKED; memsets++; memset((void *)to, value, count); return SUCCESS; }
 DRIVER cuMemsetD16Async(Pointer to, unsigned short value, size_t count, Stream *stream) {
     CHECKED;
     for (size_t i = 0; i < count; i++) ((unsigned short *)to)[i] = value;
@@ -226,12 +230,12 @@ DRIVER cuMemsetD32Async(Pointer to, unsigned value, size_t count, Stream *stream
     for (size_t i = 0; i < count; i++) ((unsigned *)to)[i] = value;
     return SUCCESS;
 }
-DRIVER cuCtxSynchronize(void) { CHECKED; return SUCCESS; }
+DRIVER cuCtxSynchronize(void) { CHECKED; NOT_CAPTURING; return SUCCESS; }
 
 // ---- kernels: any cubin loads, a launch is written down
 
 static struct { unsigned grid[3], block[3], shared; Handle stream; } last_launch;
-static long launches;
+static long launches, captured, graph_launches;
 
 DRIVER cuLibraryLoadData(Handle *library, const void *code, ...) { *library = (Handle)0x5000; return SUCCESS; }
 DRIVER cuLibraryUnload(Handle library) { return SUCCESS; }
@@ -244,8 +248,9 @@ DRIVER cuKernelSetAttribute(int attribute, int value, Handle kernel, int device)
 DRIVER cuFuncGetAttribute(int *value, int attribute, Handle function) { *value = attribute == 0 ? 1024 : 0; return SUCCESS; }
 
 typedef struct { unsigned grid[3], block[3], shared; Handle stream; void *attributes; unsigned count; } LaunchConfig;
-static Result launched(const unsigned *grid, const unsigned *block, unsigned shared, Handle stream) {
+static Result launched(const unsigned *grid, const unsigned *block, unsigned shared, Stream *stream) {
     CHECKED;
+    if (capturing && stream == capturing) return captured++, SUCCESS;
     launches++;
     memcpy(last_launch.grid, grid, sizeof last_launch.grid);
     memcpy(last_launch.block, block, sizeof last_launch.block);
@@ -260,12 +265,50 @@ DRIVER cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz, un
                       unsigned shared, Handle stream, void **parameters, void **extra) {
     return launched((unsigned[]){gx, gy, gz}, (unsigned[]){bx, by, bz}, shared, stream);
 }
+
+// ---- graphs: how many launches were captured, which a replay adds to the others
+
+typedef struct { long launches; } Graph;
+DRIVER cuStreamBeginCapture(Stream *stream, int mode) {
+    CHECKED;
+    NOT_CAPTURING;
+    capturing = stream;
+    captured = 0;
+    captures++;
+    return SUCCESS;
+}
+DRIVER cuStreamEndCapture(Stream *stream, Graph **graph) {
+    CHECKED;
+    if (stream != capturing) return CAPTURE_INVALIDATED;
+    capturing = NULL;
+    *graph = calloc(1, sizeof(Graph));
+    (*graph)->launches = captured;
+    return SUCCESS;
+}
+DRIVER cuGraphInstantiateWithFlags(Graph **executable, Graph *graph, unsigned long long flags) {
+    CHECKED;
+    *executable = calloc(1, sizeof(Graph));
+    **executable = *graph;
+    return SUCCESS;
+}
+DRIVER cuGraphLaunch(Graph *executable, Stream *stream) {
+    CHECKED;
+    launches += executable->launches;
+    graph_launches++;
+    return SUCCESS;
+}
+DRIVER cuGraphDestroy(Graph *graph) { free(graph); return SUCCESS; }
+DRIVER cuGraphExecDestroy(Graph *executable) { free(executable); return SUCCESS; }
+
 STUB long stub_counter(const char *name) {
     if (!strcmp(name, "allocations")) return allocations;
     if (!strcmp(name, "frees")) return frees;
     if (!strcmp(name, "trims")) return trims;
     if (!strcmp(name, "copies")) return copies;
     if (!strcmp(name, "launches")) return launches;
+    if (!strcmp(name, "graph_launches")) return graph_launches;
+    if (!strcmp(name, "captures")) return captures;
+    if (!strcmp(name, "memsets")) return memsets;
     if (!strcmp(name, "host_allocations")) return host_allocations;
     if (!strcmp(name, "context")) return current_context != NULL;
     if (!strcmp(name, "grid")) return last_launch.grid[0];

@@ -51,8 +51,10 @@ def _update():
     """Make what is set what calls see; the caster stands outermost, so that a profiler sees what was called."""
     active = {kind: _settings.dtypes[kind] for kind, on in _settings.enabled.items() if on}
     current.active = active or None
-    others = tuple(each for each in graph.interceptors if each is not _caster)
-    graph.interceptors = (_caster, *others) if active else others
+    others = [each for each in graph.interceptors if each is not _caster]
+    if active:
+        others.insert(sum(each.outermost for each in others), _caster)
+    graph.interceptors = tuple(others)
 
 
 def _kind_of(device_type):

@@ -11,6 +11,7 @@ from tritorch.autograd.anomaly_mode import state as anomaly
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import intercepted
 from tritorch.autograd.variable import Variable, View, next_sequence
+from tritorch.autotune.recovery import can_recover, run_again
 from tritorch.ops.base import RESULT, Op
 from tritorch.runtime.device import CPU
 from tritorch.runtime.quiet import restore, silence
@@ -74,7 +75,12 @@ def _create(cls, args):
     if not cls.creates:
         raise _no_tensor(cls, args)
     device = args[-1]
-    return _wrap(cls.host(*args[:-1]) if device is CPU else cls().forward(*args), device)
+    if device is CPU:
+        return _wrap(cls.host(*args[:-1]), device)
+    try:
+        return _wrap(cls().forward(*args), device)
+    except Exception as error:
+        return _wrap(_run_again(cls, args, error), device)
 
 
 def _run_kernels(cls, args, arrays, device):
@@ -83,7 +89,17 @@ def _run_kernels(cls, args, arrays, device):
     for position, arg in enumerate(args):
         if isinstance(arg, Variable) and arg.device is not device:
             arrays[position] = arg.array.item()
-    return cls().forward(*arrays)
+    try:
+        return cls().forward(*arrays)
+    except Exception as error:
+        return _run_again(cls, arrays, error)
+
+
+def _run_again(cls, arrays, error):
+    """The results with other configs, where one that was found in a table or in the cache fails to launch."""
+    if not can_recover(error):
+        raise
+    return run_again(error, lambda: cls().forward(*arrays), getattr(cls, "in_place", False))
 
 
 def _common_device(cls, args):

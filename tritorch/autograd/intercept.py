@@ -7,13 +7,18 @@ out of the way, so the ops it calls go to the next one out, and at last to the d
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from tritorch.autograd.grad_mode import state
 
 
 class Interceptor:
-    """Inside `with self:`, every op call of this thread becomes `self.intercept(cls, args)`."""
+    """Inside `with self:`, every op call of this thread becomes `self.intercept(cls, args)`.
+
+    One that is `outermost` stands where `in_all_threads` puts it: what it sees is what the device gets.
+    """
+
+    outermost = False
 
     def intercept(self, cls, args):
         """What becomes of the call of op class `cls`; `cls.apply(*args)` lets it go on."""
@@ -34,6 +39,25 @@ class Interceptor:
         rest = list(state.interceptors)
         del rest[len(rest) - 1 - rest[::-1].index(self)]  # start() and stop() of two may cross
         state.interceptors = tuple(rest)
+
+
+@contextmanager
+def in_all_threads(interceptor):
+    """An interceptor around the calls of every thread, also of those that begin meanwhile; it must be `outermost`.
+
+    Threads that intercepted calls when this ended may go on to call it.
+    """
+    default = type(state)
+    before, here = default.interceptors, vars(state).get("interceptors")
+    default.interceptors = (interceptor, *before)
+    if here is not None:
+        state.interceptors = (interceptor, *here)
+    try:
+        yield interceptor
+    finally:
+        default.interceptors = before
+        if "interceptors" in vars(state):
+            state.interceptors = tuple([each for each in state.interceptors if each is not interceptor])
 
 
 def intercepted(cls, args):

@@ -20,6 +20,7 @@ import os
 import pkgutil
 import sys
 import types
+from contextlib import nullcontext
 
 import tritorch
 from tritorch import alias
@@ -38,9 +39,17 @@ def add_arguments(parser):
 
 def run(options):
     """Run it; gives its exit code."""
+    return start(options, "tritorch run", nullcontext())
+
+
+def start(options, command, around):
+    """Run the program that `options` name, inside the context `around`; gives its exit code.
+
+    `command` is who speaks where there is no such program. A SystemExit of the program passes.
+    """
     program = options.module or options.script
     if not program:
-        print("tritorch run: needs a script, or -m and a module", file=sys.stderr)
+        print(f"{command}: needs a script, or -m and a module", file=sys.stderr)
         return USAGE
     options.device = options.device or os.environ.get("TRITORCH_DEVICE")
     if options.device and device_of(options) is None:
@@ -52,9 +61,10 @@ def run(options):
         os.environ["TRITORCH_DEVICE"] = device  # for child processes
         set_default_device(device)
         sys.modules["__main__"] = main
-        exec(code, vars(main))
+        with around:
+            exec(code, vars(main))
     except CannotStart as error:
-        print(f"tritorch run: {error}", file=sys.stderr)
+        print(f"{command}: {error}", file=sys.stderr)
         return error.exit_code
     except SystemExit:
         raise

@@ -7,7 +7,7 @@ import warnings
 
 from tritorch import creation
 from tritorch.functional.dropout import dropout
-from tritorch.ops.attention.kernels import LARGEST_WIDTH
+from tritorch.ops.attention.tiles import LARGEST_WIDTH
 from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors

@@ -52,13 +52,17 @@ class Kernel:
             return
         if _pending:
             materialise()
-        array = launcher.find_device_array(args)
-        if array is None and keywords:
-            array = launcher.find_device_array(keywords.values())
-        if array is None:
-            interpreter.interpret(self, grid, args, keywords)
-        else:
-            launcher.launcher_of(self, array.device.index, args, keywords).run(grid, *args, **keywords)
+        try:
+            array = launcher.find_device_array(args)
+            if array is None and keywords:
+                array = launcher.find_device_array(keywords.values())
+            if array is None:
+                interpreter.interpret(self, grid, args, keywords)
+            else:
+                launcher.launcher_of(self, array.device.index, args, keywords).run(grid, *args, **keywords)
+        except Exception as error:
+            note_failure(error, self, grid, args, keywords)
+            raise
 
     start = launch  # a kernel that was launched on a GPU has what was generated for it in this place
 
@@ -87,6 +91,12 @@ class Launch(NamedTuple):
     grid: tuple
     args: tuple
     keywords: dict
+
+
+def note_failure(error, kernel, grid, args, keywords):
+    """Let an exception tell, as `failed_launch`, the innermost Launch that ended with it."""
+    if not hasattr(error, "failed_launch"):
+        error.failed_launch = Launch(kernel, grid, args, keywords)
 
 
 class Recording(NamedTuple):

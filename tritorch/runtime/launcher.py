@@ -8,7 +8,6 @@ arguments; benchmarks/launch.py measures it.
 
 from __future__ import annotations
 
-import struct
 from contextlib import nullcontext
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from tritorch.runtime import interpreter
 from tritorch.runtime.binding import OPTIONS, binder_of, checked_grid, parameters
 from tritorch.runtime.language import triton_lock
+from tritorch.runtime.packing import check_packed, generate_call
 
 _LARGEST_CONFIGS = 4096  # grids remembered per entry
 _DEFAULT_SHARED_MEMORY = 48 * 1024  # more has to be asked for
@@ -120,17 +120,21 @@ class Launcher:
         source = (
             f"def {self.kernel.__name__}(_grid, {text}):\n"
             f"{self._guard(pairs, names)}"
-            f"    _key = ({key}{', '.join(OPTIONS)})\n"
-            f"    _entry = _find(_key) or _miss(_key, ({values}), ({', '.join(OPTIONS)}))\n"
-            f"    _config = _entry.configs.get(_grid) or _entry.config(_grid)\n"
-            f"    if _config is None:\n"
-            f"        return\n"
-            f"    if _hooks:\n"
-            f"        _entry.hand_over(_stream({self.device_index}), _config, _grid, {values})\n"
-            f"    else:\n"
-            f"        _entry.call(_launch, _stream({self.device_index}), _config, {values})\n"
+            f"    try:\n"
+            f"        _key = ({key}{', '.join(OPTIONS)})\n"
+            f"        _entry = _find(_key) or _miss(_key, ({values}), ({', '.join(OPTIONS)}))\n"
+            f"        _config = _entry.configs.get(_grid) or _entry.config(_grid)\n"
+            f"        if _config is None:\n"
+            f"            return\n"
+            f"        if _hooks:\n"
+            f"            _entry.hand_over(_stream({self.device_index}), _config, _grid, {values})\n"
+            f"        else:\n"
+            f"            _entry.call(_launch, _stream({self.device_index}), _config, {values})\n"
+            f"    except Exception as _error:\n"
+            f"        raise _failed(_error, _grid, ({values}), ({', '.join(OPTIONS)}))\n"
         )
         names |= {"_find": self.entries.get, "_miss": self._miss, "_stream": current_stream, "_hooks": _hooks}
+        names["_failed"] = self._failed
         names |= {"_class": class_of, "_type": type_of, "_tag": tag_of, "_launch": _core_launch()}
         exec(source, names)
         return names[self.kernel.__name__]
@@ -147,8 +151,16 @@ class Launcher:
         return ""
 
     def _general(self, grid, values, options):
-        chosen = {name: value for name, value in zip(OPTIONS, options, strict=True) if value is not None}
-        self.kernel.launch(grid, *values, **chosen)
+        self.kernel.launch(grid, *values, **_chosen(options))
+
+    def _failed(self, error, grid, values, options):
+        """The exception to raise for one that a launch ended with: it tells the launch, and is ours."""
+        from tritorch.runtime.cuda import driver
+        from tritorch.runtime.kernel import note_failure
+
+        failure = driver.translated(error, f"launching kernel {self.kernel.__name__}")
+        note_failure(failure, self.kernel, grid, values, _chosen(options))
+        return failure
 
     def _miss(self, key, values, options):
         for parameter, value in zip(self.kernel.params, values, strict=True):
@@ -164,6 +176,10 @@ class Launcher:
                     self.kernel, values, dict(zip(OPTIONS, options, strict=True)), self.device_index
                 )
         return entry
+
+
+def _chosen(options):
+    return {name: value for name, value in zip(OPTIONS, options, strict=True) if value is not None}
 
 
 def _key_text(parameter, expected, names):
@@ -271,7 +287,7 @@ class Entry:
         used = resources(compiled)
         self.registers, self.spills = used.registers, used.spills
         self.core = self._load(compiled, driver)
-        self.call = _generate_call(kernel, compiled.src.signature, self.metadata, self.core, device_index)
+        self.call = generate_call(kernel, compiled.src.signature, self.metadata, self.core, device_index)
         self.configs: dict = {}  # grid -> cuda-core's LaunchConfig
 
     def _load(self, compiled, driver):
@@ -316,7 +332,7 @@ class Entry:
         """A launch that is watched, or handed to a hook: then its parameters are packed as for the driver."""
         around, instead = _hooks.get("around"), _hooks.get("instead")
         with around(self.kernel, stream) if around is not None else nullcontext():
-            self.call(_core_launch() if instead is None else _check_packed, stream, config, *values)
+            self.call(_core_launch() if instead is None else check_packed, stream, config, *values)
             if instead is not None:
                 named = zip(self.kernel.params, values, strict=True)
                 args = tuple(value for each, value in named if not each.is_constexpr)
@@ -331,84 +347,3 @@ def _core_launch():
     from cuda.core import launch
 
     return launch
-
-
-def _check_packed(_stream, _config, core, *packed):
-    """What cuda-core would refuse or cut: a slot takes a bool or an integer of 64 bits with its sign."""
-    for each in packed:
-        if type(each) is not bool and not (type(each) is int and -(1 << 63) <= each < 1 << 63):
-            raise TypeError(f"kernel parameter {each!r} of {core} is neither a bool nor a signed 64-bit integer")
-
-
-def _generate_call(kernel, signature, metadata, core, device_index):
-    """The function that packs a launch: pointers as integers, floats as raw bits, then two scratch pointers."""
-    texts = []
-    for name, type in signature.items():
-        _pack_texts(name, type, texts)
-    values = ", ".join(each.name for each in kernel.params)
-    scratch = metadata.global_scratch_size * metadata.num_ctas
-    lines = [f"def call(_launch, _stream, _config, {values}):"]
-    if scratch:  # of every program; the allocator orders its reuse behind this launch
-        lines += ["    _x, _y, _z = _config.grid", f"    _scratch = _allocate({scratch} * _x * _y * _z, _stream)"]
-    texts += ["_scratch.pointer" if scratch else "0", "0"]  # the second is the profiler's, which we do not use
-    lines.append(f"    _launch(_stream.core, _config, _core, {', '.join(texts)})")
-    names = {"_core": core, "_signed": _signed} | {f"_bits_{type}": pack for type, pack in _BITS.items()}
-    if scratch:
-        from tritorch.runtime.cuda.memory import allocator
-
-        names["_allocate"] = allocator(device_index).allocate
-    exec("\n".join(lines), names)
-    return names["call"]
-
-
-def _pack_texts(name, type, texts):
-    if isinstance(type, tuple):
-        for at, each in enumerate(type):
-            _pack_texts(f"{name}[{at}]", each, texts)
-    elif type[0] == "*":
-        texts.append(f"{name}.pointer")
-    elif type in _BITS:
-        texts.append(f"_bits_{type}({name})")
-    elif type == "u64":
-        texts.append(f"_signed({name})")
-    elif type != "constexpr":
-        texts.append(name)
-
-
-_float, _double, _half = struct.Struct("<f").pack, struct.Struct("<d").pack, struct.Struct("<e").pack
-_unsigned32, _signed64 = struct.Struct("<I").unpack, struct.Struct("<q").unpack
-_unsigned16 = struct.Struct("<H").unpack
-
-
-def _signed(value):
-    """cuda-core keeps an integer in a signed 64-bit slot."""
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def _bits_of_single(value):
-    try:
-        return _unsigned32(_float(value))[0]
-    except OverflowError:  # too large for float32: what a conversion on the GPU gives
-        return 0x7F800000 if value > 0 else 0xFF800000
-
-
-def _bits_of_bfloat16(value):
-    bits = _bits_of_single(value)
-    if value != value:
-        return 0x7FC0
-    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16  # to nearest even
-
-
-def _bits_of_half(value):
-    try:
-        return _unsigned16(_half(value))[0]
-    except OverflowError:
-        return 0x7C00 if value > 0 else 0xFC00
-
-
-_BITS = {
-    "fp32": _bits_of_single,
-    "fp64": lambda value: _signed64(_double(value))[0],
-    "fp16": _bits_of_half,
-    "bf16": _bits_of_bfloat16,
-}

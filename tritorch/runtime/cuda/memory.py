@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import contextmanager
 
 from tritorch.runtime.cuda import driver
 from tritorch.runtime.cuda.stream import Event
@@ -123,6 +124,7 @@ class Allocator:
         self._free: dict = {}
         self.allocated = self.reserved = self.peak_allocated = self.peak_reserved = 0
         self.owners = self.allocations = self.driver_allocations = self.retries = self.failures = 0
+        self._capture: tuple | None = None  # (stream that captures, stream to get memory from, blocks that are kept)
 
     def allocate(self, nbytes, stream):
         """A block of at least `nbytes` for work on `stream`, from the free list or the driver."""
@@ -136,7 +138,23 @@ class Allocator:
             self.allocations += 1
             if self.allocated > self.peak_allocated:
                 self.peak_allocated = self.allocated
-        return Block(chunk, charged, self._returned.append)
+        block = Block(chunk, charged, self._returned.append)
+        if self._capture is not None and self._capture[0] is stream:
+            self._capture[2].append(block)
+        return block
+
+    @contextmanager
+    def capturing(self, stream, beside):
+        """While `stream` captures, let what it needs come from `beside`, and keep all of it in the list this gives.
+
+        Memory got from the driver on `stream` would be a part of the graph, and exist only while the graph runs.
+        """
+        kept: list = []
+        self._capture = stream, beside, kept
+        try:
+            yield kept
+        finally:
+            self._capture = None
 
     def _collect(self):
         """Sort what owners gave back into the free lists, or let it wait for the other streams that used it."""
@@ -162,6 +180,8 @@ class Allocator:
 
     def _grow(self, capacity, nbytes, stream):
         """A new chunk from the driver; where it has none, all cached ones are given back and it is asked once more."""
+        if self._capture is not None and self._capture[0] is stream:
+            return self._beside(capacity, nbytes, stream)
         try:
             pointer = self.pool.allocate(capacity, stream)
         except PoolExhausted:
@@ -172,6 +192,20 @@ class Allocator:
             except PoolExhausted:
                 self.failures += 1
                 raise OutOfMemoryError(self._out_of_memory(nbytes)) from None
+        return self._grown(pointer, capacity, stream)
+
+    def _beside(self, capacity, nbytes, stream):
+        """A new chunk while `stream` captures: there at once, and without a retry, which would have to synchronise."""
+        other = self._capture[1]
+        try:
+            pointer = self.pool.allocate(capacity, other)
+        except PoolExhausted:
+            self.failures += 1
+            raise OutOfMemoryError(self._out_of_memory(nbytes)) from None
+        other.synchronize()
+        return self._grown(pointer, capacity, stream)
+
+    def _grown(self, pointer, capacity, stream):
         self.reserved += capacity
         self.driver_allocations += 1
         self.peak_reserved = max(self.peak_reserved, self.reserved)
