@@ -23,7 +23,7 @@ from tritorch.cli.main import GOOD
 
 _SHOWN = 8  # characters of a digest
 
-_COLUMNS = ("kernel", "sizes", "dtypes", "best config", ">time", ">gain", ">rate", ">roofline", ">trials", "effort",
+_COLUMNS = ("op", "sizes", "dtypes", "best config", ">time", ">gain", ">rate", ">roofline", ">trials", "effort",
             ">age", "entry")  # fmt: skip
 _TRIALS = (">#", "state", ">p50", ">p20", ">p80", ">final", ">registers", ">spills", ">shared", ">error", "config",
            "cause")  # fmt: skip
@@ -68,7 +68,7 @@ def _print_part(store, part):
 def _row(figures, age):
     failed = ", ".join(f"{count} {state}" for state, count in figures.failures.items())
     return (
-        figures.name,
+        figures.title,
         figures.sizes,
         figures.dtypes,
         "none works" if figures.best is None else show_config(figures.best.config),
@@ -116,6 +116,7 @@ def _entry_json(store, environment, entry, trials):
     best = figures.best
     found = {
         "digest": entry.key.digest,
+        "op": figures.name,
         "kernel": entry.key.kernel,
         "sizes": figures.sizes,
         "dtypes": figures.dtypes,
