@@ -161,8 +161,14 @@ def heat_maps(figures):
 
 def _panel(each, drawing):
     value = tag("b", time_text(each.seconds), " ", tag("span", gain_text(each.gain), class_="gain"))
-    return tag("div", tag("h3", tag("span", each.title), value if each.best else tag("b", "none works", class_="bad")),
-               tag("p", f"{each.sizes} · {each.dtypes}", class_="sub"), drawing, class_="panel")  # fmt: skip
+    kernel = "" if each.title == each.name else f"{each.kernel} · "
+    return tag(
+        "div",
+        tag("h3", tag("span", each.name), value if each.best else tag("b", "none works", class_="bad")),
+        tag("p", f"{kernel}{each.sizes} · {each.dtypes}", class_="sub"),
+        drawing,
+        class_="panel",
+    )
 
 
 def _most_telling(figures):

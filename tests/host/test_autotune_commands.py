@@ -260,6 +260,9 @@ def test_why_names_the_nearest_entries_first(capsys):
     first, *more = capsys.readouterr().out.splitlines()[1:]
     assert "columns (<=32 of 16 here, <=64 of 16 there);" in first and len(more) == 2
     assert "rows (<=32 of 16 here, <=512 of 16 there)" in more[0] and "4096" in more[1]
+    Store().save(replace(HERE, triton="3.5.0"), tuned(*allowed(1)))  # the very key, but every config is in doubt
+    assert why("--shape", SHAPE) == GOOD
+    assert "triton" not in capsys.readouterr().out.splitlines()[1]
 
 
 @pytest.mark.parametrize(
