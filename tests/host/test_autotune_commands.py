@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import re
@@ -9,12 +10,13 @@ from dataclasses import replace
 
 import pytest
 from invented_store import ENVIRONMENT, invented_entries, matmul, row_wise
+from rich.console import Console
 
 from tritorch.autotune import lookup
 from tritorch.autotune.bench import Bench
 from tritorch.autotune.command.problems import sizes_of
 from tritorch.autotune.command.selection import matches
-from tritorch.autotune.command.table import plain_lines, printable
+from tritorch.autotune.command.table import plain_lines, print_table, printable
 from tritorch.autotune.command.verify import BAD, RIGHT, SKIPPED, verified
 from tritorch.autotune.device import INTERPRETER, environment_of
 from tritorch.autotune.figures import figures_of, rate_text, time_text
@@ -81,6 +83,18 @@ def test_plain_tables_are_aligned_and_tame():
     assert lines[0] == "title" and len({len(line) for line in lines[1:]}) == 1
     assert "\x1b" not in "".join(lines)
     assert printable("a\nb\x9b1") == "a\nb\N{REPLACEMENT CHARACTER}1"
+
+
+@pytest.mark.parametrize("width", [40, 200])
+def test_tables_fit_a_terminal(width):
+    console = Console(force_terminal=True, width=width, file=io.StringIO())
+    rows = [("matmul", "M=4096 N=4096", "1.50 ms", "BLOCK_M=128 BLOCK_N=64 num_warps=4 num_stages=3\x1b[2J")]
+    print_table(("op", "sizes", ">time", "config"), rows, "a title", console)
+    lines = re.sub("\x1b\\[[0-9;]*m", "", console.file.getvalue()).splitlines()
+    assert max(map(len, lines)) <= width and "\x1b" not in "".join(lines)
+    text = " ".join("".join(lines).split())
+    assert all(word in text for row in rows for each in row for word in each.replace("\x1b[2J", "").split())
+    assert any("matmul" in line and "1.50 ms" in line for line in lines)
 
 
 # --------------------------------------------------------------------------------------------------------------- show
