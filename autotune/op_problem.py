@@ -25,7 +25,7 @@ from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import recording_launches
 from tritorch.validation import reduction_length, reference_in_float64
 
-PASSING = frozenset(("seed", "offset", "step"))  # arguments that count calls and decide nothing
+PASSING = frozenset(("seed", "offset", "step", "value"))  # arguments that decide nothing of what is launched
 _LARGEST_SIZE = 1 << 31
 _MOST_ARGUMENTS = 1 << 14
 _MOST_SHOWN = 3  # tensors in a label
@@ -188,11 +188,15 @@ def _settings(named, has_tensors):
             continue
         if value is True:
             yield name
-        elif isinstance(value, (int, str)) or (isinstance(value, (tuple, list)) and not list(specs_in(value))):
+        elif _is_setting(value):
             if not has_tensors and name == "size":
                 yield str(tuple(value))
-            elif name.startswith("dim") or not _is_plain(value):
+            elif name.startswith(("dim", "count")) or not _is_plain(value):
                 yield f"{name}={value}".replace(" ", "")
+
+
+def _is_setting(value):
+    return all(map(_is_setting, value)) if isinstance(value, (tuple, list)) else isinstance(value, (int, str))
 
 
 def _is_plain(value):
