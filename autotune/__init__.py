@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from tritorch.autotune.device import DeviceInfo as DeviceInfo
 from tritorch.autotune.device import generation as generation
 from tritorch.autotune.space import Space as Space
@@ -14,3 +16,10 @@ from tritorch.autotune.space import stages as stages
 from tritorch.autotune.space import warps as warps
 from tritorch.autotune.tunable import TunableKernel as TunableKernel
 from tritorch.autotune.tunable import kernel as kernel
+
+
+def __getattr__(name):
+    """`tune`, which needs the tuner, and that all of tritorch: found when asked for."""
+    if name == "tune":
+        return importlib.import_module("tritorch.autotune.tuning").tune
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

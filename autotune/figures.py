@@ -65,7 +65,8 @@ def share_text(share):
 class Figures:
     """What an entry comes to.
 
-    name     the op or kernel;  dtypes, sizes  of the problem where it can be made again, else of the key
+    name     the op, or the user's kernel;  kernel  the kernel, of which an op may have several
+    dtypes   of the arrays;  sizes  of the problem where it can be made again, else of the key
     best     the trial to use;  default  that of the config by formula, which a sweep tries first
     gain     default's time over best's;  share  of the time that the hardware would take at least
     failures {state: how many}
@@ -73,6 +74,7 @@ class Figures:
 
     entry: Entry
     name: str
+    kernel: str
     dtypes: str
     sizes: str
     best: Trial | None
@@ -80,6 +82,11 @@ class Figures:
     gain: float | None
     share: float | None
     failures: dict[str, int]
+
+    @property
+    def title(self):
+        """The op, and the kernel where its name is another."""
+        return self.name if self.kernel.removesuffix("_kernel") == self.name else f"{self.name} ({self.kernel})"
 
     @property
     def seconds(self):
@@ -112,6 +119,7 @@ def figures_of(entry):
     return Figures(
         entry=entry,
         name=name,
+        kernel=kernel_name(entry.key),
         dtypes=", ".join(each for each in dict.fromkeys(entry.key.arrays) if each != "none"),
         sizes=sizes,
         best=best,
@@ -128,19 +136,14 @@ def kernel_name(key):
 
 
 def _names(entry):
-    """The kernel's name and the sizes: as the problem has them, else by the key's buckets."""
+    """The op's or kernel's name and the sizes: as the problem has them, else by the key."""
     sizes = " ".join(map(_size, entry.key.sizes))
     try:
         problem = problem_from(entry.problem)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        ImportError,
-    ):  # of another version, or with a kernel that is not here
-        return kernel_name(entry.key), sizes
-    return kernel_name(entry.key), problem.label or sizes
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError):  # of another version, or of a file not here
+        name = entry.problem.get("op", entry.problem.get("kernel"))
+        return name if isinstance(name, str) else kernel_name(entry.key), sizes
+    return problem.name, problem.label or sizes
 
 
 def _size(size):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import tritorch
 from tritorch.autotune.device import Environment
+from tritorch.autotune.search import EFFORTS
 from tritorch.autotune.trial import OK, Entry, config_name
 from tritorch.runtime.files import cache_folder, replace_file
 
@@ -290,12 +291,15 @@ def environment_from(found):
     return Environment(**found)
 
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
 def entry_text(entry):
     """An entry as the text of its file: JSON with one line a field and one line a trial, for people and for diff."""
     found = {"format": FORMAT, **entry.to_json()}
     trials = found.pop("trials")
-    lines = [f" {json.dumps(name)}: {json.dumps(value, allow_nan=False)},\n" for name, value in found.items()]
-    trials = ",\n".join(f"  {json.dumps(each, allow_nan=False)}" for each in trials)
+    lines = [f" {_encode(name)}: {_encode(value)},\n" for name, value in found.items()]
+    trials = ",\n".join(f"  {_encode(each)}" for each in trials)
     return f'{{\n{"".join(lines)} "trials": [\n{trials}\n ]\n}}\n'
 
 
@@ -305,14 +309,23 @@ def merged(there, ours):
         return ours
     mine = {config_name(each.config): each for each in ours.trials}
     adds = any(_weight(each) > _weight(mine.get(config_name(each.config))) for each in there.trials)
-    rest = {name: getattr(ours, name) or getattr(there, name) for name in ("finished", "space", "problem", "work")}
-    if not adds and all(value == getattr(ours, name) for name, value in rest.items()):
+    furthest = there if _effort(there) > _effort(ours) else ours
+    problem, work = ours.problem or there.problem, ours.work or there.work
+    if not adds and furthest is ours and (problem, work) == (ours.problem, ours.work):
         return ours
     trials = {}
     for each in there.trials:  # in the order they were made: a tie goes to the earlier one
         other = mine.pop(config_name(each.config), None)
         trials[config_name(each.config)] = each if _weight(each) > _weight(other) else other
-    return replace(ours, trials=[*trials.values(), *mine.values()], **rest)
+    return replace(
+        ours, trials=[*trials.values(), *mine.values()], finished=furthest.finished, space=furthest.space,
+        problem=problem, work=work,
+    )  # fmt: skip
+
+
+def _effort(entry):
+    """How much the last sweep that was finished has tried."""
+    return list(EFFORTS).index(entry.finished) if entry.finished in EFFORTS else -1
 
 
 def _weight(trial):

@@ -61,7 +61,7 @@ def row_wise(op, rows, columns, dtype="bfloat16", trials=24):
         return 1.05 + 0.15 * abs(math.log2(config["ROWS"] * columns / (1024 * config["num_warps"])))
 
     problem = _problem(op, [[rows, columns]], dtype, 1)
-    work = (5 * size, 2 * size * _ITEMSIZE[dtype])
+    work = (0, 2 * size * _ITEMSIZE[dtype])
     name = f"tritorch.ops.rowwise.{op}._{op}"
     sizes = {"rows": rows, "columns": columns}
     return _entry(name, dtype, sizes, work, knobs, factor, lambda config: 0, problem, trials)
@@ -84,7 +84,7 @@ def attention(length, depth, dtype, trials=40):
     problem = _problem("scaled_dot_product_attention", [shape, shape, shape], dtype)
     work = (4 * heads * length * length * depth, 4 * heads * length * depth * itemsize)
     sizes = {"queries": length, "keys": length, "depth": depth}
-    name = "tritorch.ops.attention.kernels.attention_forward"
+    name = "tritorch.ops.attention.kernels.attention_kernel"
     return _entry(name, dtype, sizes, work, knobs, factor, shared_memory, problem, trials)
 
 

@@ -40,6 +40,12 @@ class Case:
         yield from (printable(f"        {each}") for each in (*self.failures, *self.notes))
 
 
+def name_of(subject):
+    """What a case about a Subject is called."""
+    problem = subject.problem
+    return f"{subject.kernel.kernel_name} [{problem.name} {problem.label} {problem.dtype}]"
+
+
 def write_junit(path, cases):
     """Write cases as JUnit XML: a test suite for each check, a test case for each case."""
     root = xml.Element("testsuites", name="tritorch autotune check", **_counts(cases))

@@ -58,7 +58,7 @@ def run(options):
 def verified(worker, store, environment, entry, every=False):
     """Check an entry's best config, or every one; yields (state, line). After a wrong one the next best is checked."""
     figures = figures_of(entry)
-    what = f"{figures.name} {figures.sizes} {figures.dtypes}"
+    what = f"{figures.title} {figures.sizes} {figures.dtypes}"
     try:
         bench = worker.bench(problem_from(entry.problem))
         others = _others(bench.asked(), store, environment, entry)

@@ -75,7 +75,7 @@ def run(options):
     """Print a line for each config that is asked for, and after a miss one for each near entry."""
     info = info_of(options.device)
     lookup.forget()  # what other processes have found meanwhile counts too
-    known = _everything()
+    known = everything_known()
     for weighted in problems_of(options):
         problem = weighted.problem
         print(f"{problem.name} {problem.label} {problem.dtype} on {info.name}:")
@@ -88,7 +88,7 @@ def run(options):
 
 
 def explain(asked, known):
-    """The lines that say where the config of an Asked comes from; `known` is what `_everything` found."""
+    """The lines that say where the config of an Asked comes from; `known` is what `everything_known` found."""
     found = lookup.find(asked.kernel, asked.key, asked.device, asked.known)
     sizes = " ".join(f"{size.name}={size}" for size in asked.key.sizes).replace("=<=", "<=")
     what = f"{kernel_name(asked.key)} [{', '.join(asked.key.arrays)}] {sizes}".rstrip()
@@ -111,7 +111,7 @@ def _place(found):
     return f" ({found.file})" if found.file else ""
 
 
-def _everything():
+def everything_known():
     """What the store and tables know, as a list of Near."""
     there, found = lookup.disk(), []
     for environment, _ in there.store.environments():

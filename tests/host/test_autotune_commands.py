@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import re
@@ -9,12 +10,13 @@ from dataclasses import replace
 
 import pytest
 from invented_store import ENVIRONMENT, invented_entries, matmul, row_wise
+from rich.console import Console
 
 from tritorch.autotune import lookup
 from tritorch.autotune.bench import Bench
 from tritorch.autotune.command.problems import sizes_of
 from tritorch.autotune.command.selection import matches
-from tritorch.autotune.command.table import plain_lines, printable
+from tritorch.autotune.command.table import plain_lines, print_table, printable
 from tritorch.autotune.command.verify import BAD, RIGHT, SKIPPED, verified
 from tritorch.autotune.device import INTERPRETER, environment_of
 from tritorch.autotune.figures import figures_of, rate_text, time_text
@@ -83,6 +85,18 @@ def test_plain_tables_are_aligned_and_tame():
     assert printable("a\nb\x9b1") == "a\nb\N{REPLACEMENT CHARACTER}1"
 
 
+@pytest.mark.parametrize("width", [40, 200])
+def test_tables_fit_a_terminal(width):
+    console = Console(force_terminal=True, width=width, file=io.StringIO())
+    rows = [("matmul", "M=4096 N=4096", "1.50 ms", "BLOCK_M=128 BLOCK_N=64 num_warps=4 num_stages=3\x1b[2J")]
+    print_table(("op", "sizes", ">time", "config"), rows, "a title", console)
+    lines = re.sub("\x1b\\[[0-9;]*m", "", console.file.getvalue()).splitlines()
+    assert max(map(len, lines)) <= width and "\x1b" not in "".join(lines)
+    text = " ".join("".join(lines).split())
+    assert all(word in text for row in rows for each in row for word in each.replace("\x1b[2J", "").split())
+    assert any("matmul" in line and "1.50 ms" in line for line in lines)
+
+
 # --------------------------------------------------------------------------------------------------------------- show
 
 
@@ -90,7 +104,7 @@ def test_show_lists_environments_and_entries(store, capsys):
     assert autotune("show") == GOOD
     out = capsys.readouterr().out
     assert ENVIRONMENT.folder in out and OTHER.folder in out and "driver 575.57.08" in out
-    assert len(re.findall("^matmul_kernel", out, re.M)) == 5 and len(re.findall("^softmax", out, re.M)) == 4
+    assert len(re.findall("^matmul ", out, re.M)) == 5 and len(re.findall("^softmax ", out, re.M)) == 4
     entry = matmul(4096, 4096, 4096)
     line = next(line for line in out.splitlines() if entry.key.digest[:8] in line)
     found = figures_of(entry)
@@ -260,6 +274,9 @@ def test_why_names_the_nearest_entries_first(capsys):
     first, *more = capsys.readouterr().out.splitlines()[1:]
     assert "columns (<=32 of 16 here, <=64 of 16 there);" in first and len(more) == 2
     assert "rows (<=32 of 16 here, <=512 of 16 there)" in more[0] and "4096" in more[1]
+    Store().save(replace(HERE, triton="3.5.0"), tuned(*allowed(1)))  # the very key, but every config is in doubt
+    assert why("--shape", SHAPE) == GOOD
+    assert "triton" not in capsys.readouterr().out.splitlines()[1]
 
 
 @pytest.mark.parametrize(
@@ -354,7 +371,7 @@ def test_verify_says_what_it_cannot_check():
     entry = tuned(config)
     for problem in ({}, {"kind": "op", "op": "none"}, {"kind": "kernel", "file": "/x.py", "kernel": "k"}):
         ((state, line),) = verified(InThisProcess(), store, HERE, replace(entry, problem=problem))
-        assert state == SKIPPED and "matmul_kernel" in line
+        assert state == SKIPPED and f"{entry.key.kernel[-13:]}" in line
     old = replace(entry, key=replace(entry.key, source="0" * 12))
     ((state, line),) = verified(InThisProcess(), store, HERE, old)
     assert state == SKIPPED and f"source ({'0' * 12} then, {entry.key.source} now)" in line

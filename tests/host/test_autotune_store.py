@@ -89,6 +89,10 @@ def test_saving_adds_to_what_is_there(store):
     assert found.find(trial(16).config).final == timing(4e-3)
     assert found.find(trial(64).config).cause == "gone"
     assert (found.finished, found.work) == ("quick", {"flops": 1})
+    store.save(ENVIRONMENT, entry(finished="full", space={"BLOCK": [8, 16]}))
+    store.save(ENVIRONMENT, entry(finished="quick", space={"BLOCK": [8]}))
+    found = store.load(ENVIRONMENT, key())
+    assert (found.finished, found.space) == ("full", {"BLOCK": [8, 16]})  # what the larger effort has searched
 
 
 def test_removing(store):
