@@ -13,6 +13,7 @@ import numpy as np
 from tritorch import creation
 from tritorch.autograd.grad_mode import no_grad
 from tritorch.autograd.inplace import write
+from tritorch.autograd.variable import Variable
 from tritorch.autotune.arguments import TensorSpec, described, from_json, made, spec_of, specs_in, to_json
 from tritorch.autotune.comparing import Truth, compare_all
 from tritorch.autotune.problem import Call, Problem, Work
@@ -53,13 +54,13 @@ class OpProblem(Problem):
         return TABLE[self.name]
 
     @classmethod
-    def of(cls, op, args):
-        """The problem of calling op class `op` with `args`, as dispatch gets them."""
+    def of(cls, op, args, values=True):
+        """The problem of calling op class `op` with `args`, as dispatch gets them; by layout alone without `values`."""
         _tunable(op.op_name)
-        args = args[:-1] if op.creates else args  # without the device
+        args = args[:-1] if op.creates else _without_host_numbers(args)  # without the device
         names = [*op.names, *[f"tensor {at}" for at in range(len(args) - len(op.names))]]
         named = zip(args, names, strict=False)
-        return _whole(op, tuple(described(each, f"{op.op_name}: argument '{name}'") for each, name in named))
+        return _whole(op, tuple(described(each, f"{op.op_name}: argument '{name}'", values) for each, name in named))
 
     @classmethod
     def sized(cls, name, dtype="float32", sizes=None):
@@ -150,6 +151,15 @@ def _whole(op, arguments):
     return OpProblem(op.op_name, arguments, kinds[0] if kinds else "none")
 
 
+def _without_host_numbers(args):
+    """The arguments, with a number in the place of a tensor on the host beside others on a GPU, as dispatch has it."""
+    tensors = [each for each in args if isinstance(each, Variable)]
+    if not any(each.device.is_cuda for each in tensors):
+        return args
+    on_host = {id(each) for each in tensors if each.device.is_host}
+    return [each.array.item() if id(each) in on_host else each for each in args]
+
+
 def _check_room(op, specs):
     if sum(spec.room[0] * spec.numpy.itemsize for spec in specs) > MOST_BYTES:
         raise ValueError(f"op {op.op_name!r}: its arguments take more than {MOST_BYTES >> 30} GiB")
@@ -196,7 +206,8 @@ def _settings(named, has_tensors):
 
 
 def _is_setting(value):
-    return all(map(_is_setting, value)) if isinstance(value, (tuple, list)) else isinstance(value, (int, str))
+    plain = (int, str, slice, type(...))
+    return all(map(_is_setting, value)) if isinstance(value, (tuple, list)) else isinstance(value, plain)
 
 
 def _is_plain(value):

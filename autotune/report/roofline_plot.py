@@ -7,6 +7,7 @@ import math
 from tritorch.autotune.report.markup import LogScale, path, prefixed, svg, tag
 
 _MOST_LABELS = 16  # with more points only the fastest of each name is named
+_MANY = 60  # points, from which on they are smaller
 _LONGEST = 18  # letters of a label
 _LETTER = 6.8  # the width of a letter of a label, about
 # Where a label may stand, from the dot: the first place that is free.
@@ -36,10 +37,11 @@ class _Plot:
         self.strip = strip if self.movers else 0
         intensities = [each.intensity for each in self.points] + roofs.ridges or [1.0]
         self.x = LogScale(min(intensities) / 3, max(intensities) * 3, _EDGE + self.strip + _TICKS, width - 16)
-        foot = self.x.low * roofs.bandwidth  # of the slope
+        self.ridge = max([*roofs.ridges, 0.0]) or self.x.high  # where the slope ends
+        foot, ridge = self.x.low * roofs.bandwidth, self.ridge * roofs.bandwidth
         rates = [rate for each in self.points for rate in (each.best, each.default) if rate]
         rates += [rate * self.x.low for each in self.movers for rate in (each.best, each.default) if rate]
-        self.y = LogScale(min(*rates, foot) / 1.6, max(*rates, *roofs.flops.values(), foot) * 2.2, height - 46, 26)
+        self.y = LogScale(min(*rates, foot) / 1.6, max(*rates, ridge) * 2.2, height - 46, 26)
         self.placed = _Placed(0, width - 8)
 
     def grid(self):
@@ -78,8 +80,8 @@ class _Plot:
     def roofs_drawn(self):
         """The slope of the memory's bandwidth and, for each dtype, a roof from its ridge on."""
         x, y, roofs = self.x, self.y, self.roofs
-        foot, ridge = x.low * roofs.bandwidth, max([*roofs.ridges, 0.0]) or x.high
-        parts = [self._line((x(x.low), y(foot)), (x(ridge), y(ridge * roofs.bandwidth)))]
+        foot = x.low * roofs.bandwidth
+        parts = [self._line((x(x.low), y(foot)), (x(self.ridge), y(self.ridge * roofs.bandwidth)))]
         if self.strip:
             parts.append(self._line((_EDGE, y(foot)), (_EDGE + self.strip, y(foot))))
         names: dict[float, list] = {}
@@ -92,17 +94,17 @@ class _Plot:
             text = f"{prefixed(flops)}FLOP/s {', '.join(dtypes)}"
             parts.append(self.placed.at(text, x(x.high), height - 8, "end", "roof-name"))
             parts.append(self.placed.at(f"ridge {at:.3g} FLOP/B", x(at) - 9, height + 4, "end", "roof-name"))
-        return [*parts, self._bandwidth_named(ridge)]
+        return [*parts, self._bandwidth_named()]
 
     def _line(self, start, end):
         self.placed.block_line(*start, *end)
         return path([start, end], class_="roof")
 
-    def _bandwidth_named(self, ridge):
+    def _bandwidth_named(self):
         x, y, text = self.x, self.y, f"{prefixed(self.roofs.bandwidth)}B/s"
         if self.strip:
             return self.placed.at(text, _EDGE, y(x.low * self.roofs.bandwidth) - 8, "start", "roof-name")
-        middle = (x.low * ridge) ** 0.5
+        middle = (x.low * self.ridge) ** 0.5
         across, height = x(middle), y(middle * self.roofs.bandwidth) - 8
         angle = math.degrees(math.atan2(y(y.low * 10) - y(y.low), x(x.low * 10) - x(x.low)))
         return tag("text", text, x=across, y=height, transform=f"rotate({angle:.1f} {across:.1f} {height:.1f})",
@@ -119,15 +121,15 @@ class _Plot:
 
     def marks(self):
         """A ring for each default, a dot for each best, a line between them."""
-        found = []
+        found, radius = [], 5 if len(self.points) + len(self.movers) <= _MANY else 3
         for point, across, best, default in self._places():
             parts = [tag("title", point.tip)]
             self.placed.block(across - 5, best - 5, across + 5, best + 5)
             if default is not None:
                 self.placed.block(across - 4, default - 4, across + 4, default + 4)
                 parts.append(tag("path", d=f"M{across:.1f} {default:.1f}V{best:.1f}", class_="link"))
-                parts.append(tag("circle", cx=across, cy=default, r=3.5, class_="default"))
-            parts.append(tag("circle", cx=across, cy=best, r=5, class_="best"))
+                parts.append(tag("circle", cx=across, cy=default, r=radius * 0.7, class_="default"))
+            parts.append(tag("circle", cx=across, cy=best, r=radius, class_="best"))
             found.append(tag("g", parts, class_="point"))
         return found
 

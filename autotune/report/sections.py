@@ -15,6 +15,7 @@ from tritorch.autotune.trial import COMPILE, CRASH, LAUNCH, RESOURCES, TIMEOUT, 
 
 MOST_PANELS = 24  # of small drawings; what is left out is in the table
 _MOST_CAUSES = 20
+_LONG = 40  # rows of a table, from which on it scrolls
 
 _MEANINGS = {
     RESOURCES: "needs more shared memory or registers than there are",
@@ -97,7 +98,8 @@ def winners(figures):
     head = tag("tr", [tag("th", tag("button", name, type="button"), class_=side or None) for name, side in names])
     rows = [tag("tr", _winner(each)) for each in figures]
     note = "Best configs as launches take them. Gain is the default's time over the best's. Headings sort."
-    return section("Winners", note, tag("table", tag("thead", head), tag("tbody", rows), class_="cards"))
+    table = tag("table", tag("thead", head), tag("tbody", rows), class_="cards")
+    return section("Winners", note, tag("div", table, class_="long") if len(rows) > _LONG else table)
 
 
 def _winner(each):

@@ -74,6 +74,8 @@ rect.untried { fill: none; stroke: var(--faint); }
 table { border-collapse: collapse; width: 100%; font-size: 13px; line-height: 1.4; }
 th { text-align: left; font-weight: 500; color: var(--muted); padding: 4px 12px 6px 0;
   border-bottom: 1px solid var(--ink); vertical-align: bottom; white-space: nowrap; }
+.long { max-height: 75vh; overflow: auto; border-bottom: 1px solid var(--rule); }
+.long th { position: sticky; top: 0; background: var(--paper); }
 td { padding: 6px 12px 6px 0; border-bottom: 1px solid var(--faint); vertical-align: top; }
 .n { text-align: right; white-space: nowrap; }
 td:last-child, th:last-child { padding-right: 0; }
@@ -131,6 +133,7 @@ footer { margin-top: 56px; font-size: 13px; }
   h2, .note, .legend, .key { break-after: avoid; }
   .panel h3 { font-size: 9.5pt; }
   .bars { break-inside: avoid; }
+  .long { max-height: none; overflow: visible; }
   .panels { grid-template-columns: repeat(3, 1fr); gap: 18px 22px; }
   #tip { display: none; }
 }

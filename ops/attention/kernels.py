@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.autotune import cdiv, kernel, next_power_of_2
-from tritorch.ops.attention.tiles import ATTENTION_FACTS, FORWARD_SPACE, tile_default
+from tritorch.ops.attention.tiles import ATTENTION_FACTS, FORWARD_SPACE, forward_default
 from tritorch.ops.matrix.kernel import dot_settings
 from tritorch.ops.random.philox import philox
 from tritorch.runtime import tl
@@ -116,7 +116,7 @@ def attend(
     return higher, sums, total
 
 
-@kernel(space=FORWARD_SPACE, default=tile_default, key=ATTENTION_FACTS)
+@kernel(space=FORWARD_SPACE, default=forward_default, key=ATTENTION_FACTS)
 def attention_kernel(
     q,  # queries: (batch, heads, length, width) by its strides
     k,  # keys: (batch, heads / group, keys, width) by its strides

@@ -23,47 +23,54 @@ def _widest(width, value_width):
     return min(next_power_of_2(max(width, value_width, _LEAST_SIDE)), LARGEST_WIDTH)
 
 
-def tile_default(
-    device, *, length, keys, width, value_width, itemsize=4, tensor_cores=True, plain=True, aligned=True, sums=1
-):  # fmt: skip
+def _tile(fits, sums, device, length, keys, width, value_width, itemsize, tensor_cores, plain, aligned):
     """Tiles whose sums fit the registers; without tensor cores, rows are multiplied a few elements at a time.
 
     `sums` is 2 for the kernels of gradients; a mask or dropout, where it is not `plain`, takes registers too.
     """
-    width = _widest(width, value_width)
+    widest = _widest(width, value_width)
     least = _LEAST_SIDE if plain or not tensor_cores else _LEAST_SIDE_MASKED
     rows, columns = (max(least, next_power_of_2(each)) for each in (length, keys))
     if device.kind == "interpreter":
-        return {"ROWS": min(rows, 256), "COLUMNS": min(columns, 512), "DEPTH": width, "num_warps": 4, "num_stages": 1}
+        return {"ROWS": min(rows, 256), "COLUMNS": min(columns, 512), "DEPTH": widest, "num_warps": 4, "num_stages": 1}
     if not tensor_cores:
-        side = 16 if itemsize == 8 or width > 128 // sums or not plain else 32
+        side = 16 if itemsize == 8 or widest > 128 // sums or not plain else 32
         depth = _DEPTH_OF_THREADS
         return {"ROWS": min(rows, side), "COLUMNS": min(columns, side), "DEPTH": depth, "num_warps": 4, "num_stages": 1}
     if sums == 1:
-        most = (128 if plain else 64, 64) if width <= 128 else (64, 32)
+        most = (128 if plain else 64, 64) if widest <= 128 else (64, 32)
     else:
-        most = (64, 64 if plain and width <= 64 else 32) if width <= 128 else (32, 32)
+        most = (64, 64 if plain and widest <= 64 else 32) if widest <= 128 else (32, 32)
     if itemsize == 4 or not aligned:
-        most = (max(least, most[0] // 2), max(least, most[1] // 2)) if width <= 128 else (least, least)
-    return {
-        "ROWS": min(rows, most[0]), "COLUMNS": min(columns, most[1]), "DEPTH": width,
-        "num_warps": 8 if width > 64 or sums > 1 else 4, "num_stages": 2 if width > 64 or itemsize == 4 else 3,
-    }  # fmt: skip
+        most = (max(least, most[0] // 2), max(least, most[1] // 2)) if widest <= 128 else (least, least)
+    rows, columns = min(rows, most[0]), min(columns, most[1])
+    warps = 8 if widest > 64 or (sums > 1 and max(rows, columns) > _LEAST_SIDE) else 4
+    stages = 2 if widest > 64 or itemsize == 4 else 3
+    while stages > 1 and not fits(rows, columns, warps, stages, width, value_width, itemsize, tensor_cores, device):
+        stages -= 1
+    return {"ROWS": rows, "COLUMNS": columns, "DEPTH": widest, "num_warps": warps, "num_stages": stages}
+
+
+def forward_default(
+    device, *, length, keys, width, value_width, itemsize=4, tensor_cores=True, plain=True, aligned=True
+):  # fmt: skip
+    """Tiles for one sum beside one product."""
+    return _tile(_forward_fits, 1, device, length, keys, width, value_width, itemsize, tensor_cores, plain, aligned)
 
 
 def query_default(device, *, length, keys, width, value_width, itemsize=4, tensor_cores=True, plain=True, aligned=True):
     """Tiles for one sum by query beside two products."""
-    return tile_default(device, length=length, keys=keys, width=width, value_width=value_width, itemsize=itemsize,
-                        tensor_cores=tensor_cores, plain=plain, aligned=aligned, sums=2)  # fmt: skip
+    return _tile(_query_fits, 2, device, length, keys, width, value_width, itemsize, tensor_cores, plain, aligned)
 
 
 def key_default(device, *, length, keys, width, value_width, itemsize=4, tensor_cores=True, plain=True, aligned=True):
     """Tiles for two sums by key beside two products: as many keys as the other kernel has queries."""
-    config = query_default(device, length=length, keys=keys, width=width, value_width=value_width, itemsize=itemsize,
-                           tensor_cores=tensor_cores, plain=plain, aligned=aligned)  # fmt: skip
-    if device.kind != "interpreter":
-        config["ROWS"] = min(config["ROWS"], config["COLUMNS"])
-    return config
+    config = _tile(_key_fits, 2, device, length, keys, width, value_width, itemsize, tensor_cores, plain, aligned)
+    if device.kind == "interpreter":
+        return config
+    rows = min(config["ROWS"], config["COLUMNS"])
+    busy = _warps_have_work(rows, config["COLUMNS"], config["num_warps"], width, value_width)
+    return config | {"ROWS": rows, "num_warps": config["num_warps"] if busy else 4}
 
 
 def _no_larger(ROWS, COLUMNS, length, keys):
@@ -97,31 +104,34 @@ def _pipelined(num_stages, keys, COLUMNS):
     return num_stages <= max(next_power_of_2(keys) // COLUMNS, 1) or num_stages <= 3
 
 
+def _fits(sums, held, read, num_warps, num_stages, width, value_width, itemsize, device):
+    """Sums in registers; what is held, and all stages of two lines of `read` tiles, in shared memory."""
+    lines = num_stages * (width + value_width) if num_stages > 1 else max(width, value_width)
+    return sums <= _SUMS * 32 * num_warps and (held + read * lines) * itemsize <= device.shared_memory
+
+
 def _forward_fits(ROWS, COLUMNS, num_warps, num_stages, width, value_width, itemsize, tensor_cores, device):
-    """Scores and sums in registers; queries, weights, and all stages of keys and values in shared memory."""
-    if not tensor_cores:
-        return True
-    sums = ROWS * (COLUMNS + value_width)
-    held = ROWS * (width + COLUMNS) + num_stages * COLUMNS * (width + value_width)
-    return sums <= _SUMS * 32 * num_warps and held * itemsize <= device.shared_memory
+    """Scores and a sum; queries and weights are held, keys and values read."""
+    sums, held = ROWS * (COLUMNS + value_width), ROWS * (width + COLUMNS)
+    return not tensor_cores or _fits(
+        sums, held, COLUMNS, num_warps, num_stages, width, value_width, itemsize, device
+    )  # fmt: skip
 
 
 def _query_fits(ROWS, COLUMNS, num_warps, num_stages, width, value_width, itemsize, tensor_cores, device):
-    """Two products and a sum in registers; queries, gradients, slopes and the stages of keys and values shared."""
-    if not tensor_cores:
-        return True
-    sums = ROWS * (2 * COLUMNS + width)
-    held = ROWS * (width + value_width + COLUMNS) + num_stages * COLUMNS * (width + value_width)
-    return sums <= _SUMS * 32 * num_warps and held * itemsize <= device.shared_memory
+    """Two products and a sum; queries, gradients and slopes are held, keys and values read."""
+    sums, held = ROWS * (2 * COLUMNS + width), ROWS * (width + value_width + COLUMNS)
+    return not tensor_cores or _fits(
+        sums, held, COLUMNS, num_warps, num_stages, width, value_width, itemsize, device
+    )  # fmt: skip
 
 
 def _key_fits(ROWS, COLUMNS, num_warps, num_stages, width, value_width, itemsize, tensor_cores, device):
-    """Two products and two sums in registers; keys, values, and the stages of queries and gradients shared."""
-    if not tensor_cores:
-        return True
-    sums = COLUMNS * (2 * ROWS + width + value_width)
-    held = COLUMNS * (width + value_width + 2 * ROWS) + num_stages * ROWS * (width + value_width)
-    return sums <= _SUMS * 32 * num_warps and held * itemsize <= device.shared_memory
+    """Two products and two sums; keys, values, weights and slopes are held, queries and gradients read."""
+    sums, held = COLUMNS * (2 * ROWS + width + value_width), COLUMNS * (width + value_width + 2 * ROWS)
+    return not tensor_cores or _fits(
+        sums, held, ROWS, num_warps, num_stages, width, value_width, itemsize, device
+    )  # fmt: skip
 
 
 _CONDITIONS = (_no_larger, _sides_of_masked, _whole_or_few, _tiles_of_threads, _warps_have_work, _pipelined)

@@ -20,30 +20,37 @@ from tritorch.ops.matrix.tiles import (
 
 _MOST_PARTS = 256
 _MOST_SUMS = 8192  # of a tile by formula
-_ADDRESSES = 64  # of both operands that a thread can hold beside its sums
+_OF_IMAGES, _OF_OTHERS = 16, 32  # elements that a thread can load beside its sums: an image's have masks to compute
 
 
 def gather_default(
     device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True, wide=False
 ):  # fmt: skip
     """The default of a product, smaller and less deep: addresses and masks of gathered operands take registers."""
+    return _gathered(images_by_rows, device, rows, columns, inner, batch, itemsize, tensor_cores, dots, wide)
+
+
+def _gathered(fits, device, rows, columns, inner, batch, itemsize, tensor_cores, dots, wide):
     config = matmul_default(device, rows=rows, columns=columns, inner=inner, batch=batch, itemsize=itemsize,
                             tensor_cores=tensor_cores, dots=dots)  # fmt: skip
-    if device.kind != "interpreter":
-        while config["BLOCK_M"] * config["BLOCK_N"] > _MOST_SUMS:
-            config["BLOCK_M" if config["BLOCK_M"] > config["BLOCK_N"] else "BLOCK_N"] //= 2
-        warps = 8 if wide or config["BLOCK_M"] * config["BLOCK_N"] > 4096 else config["num_warps"]
-        depth = min(config["BLOCK_K"], 32)
-        config.update(BLOCK_K=depth, num_warps=warps, num_stages=min(2, loops(inner, depth)))
-    return config
+    if device.kind == "interpreter":
+        return config
+    m, n, k = config["BLOCK_M"], config["BLOCK_N"], min(config["BLOCK_K"], 32)
+    while m * n > _MOST_SUMS:
+        m, n = (m // 2, n) if m > n else (m, n // 2)
+    warps = 8 if wide or m * n > 4096 else config["num_warps"]
+    while k > SMALLEST and not fits(m, n, k, warps, dots):
+        k //= 2
+    warps = warps if fits(m, n, k, warps, dots) else 8
+    depth = min(2, loops(inner, k))
+    return config | {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "num_warps": warps, "num_stages": depth}
 
 
 def weight_default(
     device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True, wide=False
 ):  # fmt: skip
     """The default of a gathered product, and enough parts of the long sum to give every multiprocessor a tile."""
-    config = gather_default(device, rows=rows, columns=columns, inner=inner, batch=batch, itemsize=itemsize,
-                            tensor_cores=tensor_cores, dots=dots, wide=wide)  # fmt: skip
+    config = _gathered(images_by_columns, device, rows, columns, inner, batch, itemsize, tensor_cores, dots, wide)
     del config["GROUP_M"]
     tiles = tile_count(rows, columns, batch, config["BLOCK_M"], config["BLOCK_N"])
     if device.kind == "interpreter":
@@ -62,9 +69,18 @@ def gathered_sums(BLOCK_M, BLOCK_N, BLOCK_K, num_warps, dots, tensor_cores):
     return (elements if dots else elements * BLOCK_K) <= (64 if tensor_cores or not dots else 32) * 32 * num_warps
 
 
-def gathered_operands(BLOCK_M, BLOCK_N, BLOCK_K, num_warps, dots):
-    """Each element of both operands has an address and a mask of its own."""
-    return not dots or (BLOCK_M + BLOCK_N) * BLOCK_K <= _ADDRESSES * 32 * num_warps
+def _loaded(images, others, depth, warps):
+    return images * depth <= _OF_IMAGES * 32 * warps and others * depth <= _OF_OTHERS * 32 * warps
+
+
+def images_by_rows(BLOCK_M, BLOCK_N, BLOCK_K, num_warps, dots):
+    """The addresses and masks of what is gathered, its rows being places in images."""
+    return not dots or _loaded(BLOCK_M, BLOCK_N, BLOCK_K, num_warps)
+
+
+def images_by_columns(BLOCK_M, BLOCK_N, BLOCK_K, num_warps, dots):
+    """The addresses and masks of what is gathered, its columns being places in images."""
+    return not dots or _loaded(BLOCK_N, BLOCK_M, BLOCK_K, num_warps)
 
 
 def gathering_warps_have_work(BLOCK_M, BLOCK_N, num_warps, wide):
@@ -78,7 +94,7 @@ def warps_for_wide(num_warps, wide):
 
 
 _CONDITIONS = (
-    rows_needed, columns_needed, depth_that_multiplies, gathered_sums, gathered_operands, gathering_warps_have_work,
+    rows_needed, columns_needed, depth_that_multiplies, gathered_sums, gathering_warps_have_work,
     warps_for_wide, stages_in_shared_memory, stages_have_loops, not_too_few_tiles, not_too_many_tiles,
 )  # fmt: skip
 _TILES = {
@@ -102,7 +118,9 @@ def parts_enough(BLOCK_M, BLOCK_N, BLOCK_K, PARTS, rows, columns, inner, batch, 
     )
 
 
-GATHER_SPACE = Space(**_TILES, GROUP_M=choices(1, 8, default=8), where=(*_CONDITIONS, rows_to_group))
+GATHER_SPACE = Space(**_TILES, GROUP_M=choices(1, 8, default=8), where=(*_CONDITIONS, images_by_rows, rows_to_group))
 WEIGHT_SPACE = Space(
-    **_TILES, PARTS=powers(1, _MOST_PARTS, default=1), where=(*_CONDITIONS, parts_that_fill, parts_enough)
+    **_TILES,
+    PARTS=powers(1, _MOST_PARTS, default=1),
+    where=(*_CONDITIONS, images_by_columns, parts_that_fill, parts_enough),
 )

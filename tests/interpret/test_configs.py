@@ -1,0 +1,191 @@
+"""What launches ask a config by: keys that miss nothing the compiled code depends on, defaults that lie in their space.
+
+Ops run on the interpreter device with their launches noted instead of carried out, and with configs chosen as for a
+GPU.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+from collections import defaultdict
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tritorch.autotune import generation
+from tritorch.autotune.key import array_text, describe_key
+from tritorch.autotune.tunable import KERNELS, Asked, TunableKernel, noting_configs, pretending
+from tritorch.ops.base import TABLE
+from tritorch.ops.draw import Draw
+from tritorch.runtime import precision, transfer
+from tritorch.runtime.device import INTERPRETER
+from tritorch.runtime.kernel import Kernel, Launch, recording_launches
+from tritorch.validation import call_on, check_forward, samples_of
+
+FAMILIES = ("matrix", "convolution", "attention", "recurrent", "normalization", "rowwise", "loss")
+# How samples are drawn, and how exact products of float32 are.
+SETTINGS = ((np.float32, "highest"), (np.float32, "high"), (ml_dtypes.bfloat16, "highest"), (np.float64, "highest"))
+DEVICES = tuple(map(generation, (80, 90, 100)))
+SIZES = (1, 48, 1000, 1 << 14, 1 << 24)  # what default configs are asked for beyond the samples
+LIMITED = dict.fromkeys(("width", "value_width"), (16, 64, 256))  # sizes that have a limit
+
+# What may differ under one key, by kernel and parameter, and why.
+FREE = {
+    ("matmul_kernel", "EVEN_K"): "whether BLOCK_K divides the sum: follows from a size and a knob",
+    ("softmax_kernel", "WHOLE"): "whether a row fits a block: follows from a size and a knob",
+    ("softmax_backward_kernel", "WHOLE"): "likewise",
+    ("norm_rows_kernel", "WHOLE"): "likewise",
+    ("norm_rows_backward_kernel", "WHOLE"): "likewise",
+    ("distance_kernel", "P"): "an exponent: the formulas that differ by it are in the key",
+    ("distance_gradient_kernel", "P"): "likewise",
+    ("nll_kernel", "MEAN"): "a division by the only program, if there is one: follows from a size and a knob",
+}  # fmt: skip
+
+
+class Seen(NamedTuple):
+    """A launch, by whom, and what was asked for it."""
+
+    op: str
+    sample: int
+    launch: Launch
+    asked: Asked | None
+
+
+class Log:
+    """Where launches are noted with what their kernel asked last."""
+
+    def __init__(self, asked):
+        self.asked, self.found = asked, []
+
+    def append(self, launch):
+        if isinstance(launch.kernel, TunableKernel):
+            last = next((each for each in reversed(self.asked) if each.kernel is launch.kernel), None)
+            self.found.append((launch, last))
+
+
+def family(kernel):
+    return kernel.__module__.split(".")[2]
+
+
+@functools.cache
+def launches():
+    """Every launch of a kernel with a space that the samples of all ops lead to."""
+    seen, allocate, before = [], transfer.empty_on_host, precision.get_float32_matmul_precision()
+    transfer.empty_on_host = np.zeros  # results of launches that do not happen
+    try:
+        for dtype, exactness in SETTINGS:
+            precision.set_float32_matmul_precision(exactness)
+            for op in TABLE.values():
+                for number, sample in enumerate(samples_of(op, dtype)):
+                    with pretending(generation(90)), noting_configs() as asked:
+                        log = Log(asked)
+                        with recording_launches(run=False, launches=log):
+                            call_on(op, sample, INTERPRETER)
+                    seen.extend(Seen(op.op_name, number, *each) for each in log.found)
+    finally:
+        transfer.empty_on_host = allocate
+        precision.set_float32_matmul_precision(before)
+    return seen
+
+
+def described(launch):
+    """What the compiled code depends on: constants that are no knobs, and which arrays there are, of which dtypes."""
+    parameters = inspect.signature(launch.kernel.fn).parameters
+    keywords = {name: value for name, value in launch.keywords.items() if name in parameters}
+    values = inspect.signature(launch.kernel.fn).bind(*launch.args, **keywords).arguments
+    found = {}
+    for name, value in values.items():
+        if parameters[name].annotation == "tl.constexpr":
+            if name not in launch.kernel.space.knobs:
+                found[name] = value
+        else:
+            found[name] = kinds(value)
+    return found
+
+
+def kinds(value):
+    if isinstance(value, tuple):
+        return tuple(map(kinds, value))
+    return array_text(value) if value is None or isinstance(value, np.ndarray) else "a number"
+
+
+def text(value):
+    return value.__name__ if isinstance(value, Kernel) else str(value)
+
+
+def test_launches_ask_for_a_config():
+    silent = {f"{seen.op}: {seen.launch.kernel.kernel_name}" for seen in launches() if seen.asked is None}
+    assert not silent, f"launches whose kernel was not asked for a config: {sorted(silent)}"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_keys_miss_nothing_that_code_depends_on(name):
+    groups = defaultdict(list)
+    for seen in launches():
+        if seen.asked and family(seen.launch.kernel) == name:
+            groups[seen.launch.kernel, seen.asked.key].append(seen)
+    assert groups, f"no launches of {name}"
+    wrong = []
+    for (kernel, key), members in groups.items():
+        first = described(members[0].launch)
+        for member in members[1:]:
+            for parameter, value in described(member.launch).items():
+                if value != first[parameter] and (kernel.__name__, parameter) not in FREE:
+                    wrong.append(
+                        f"{parameter} is {text(first[parameter])} in {members[0].op} {members[0].sample}, {text(value)} "
+                        f"in {member.op} {member.sample}, under one key: {describe_key(key)}"
+                    )
+    assert not wrong, "\n".join(wrong)
+
+
+def known_of(kernel):
+    """What was asked of a kernel: each combination of facts and switches once."""
+    found = {}
+    for seen in launches():
+        if seen.asked and seen.launch.kernel is kernel:
+            known = seen.asked.known
+            switches = tuple(value for name, value in known.items() if name not in scaled(kernel, known))
+            found.setdefault(switches, known)
+    return found.values()
+
+
+def scaled(kernel, known):
+    """The sizes that a default is asked for at other scales."""
+    return [name for name in kernel.sizes if type(known[name]) is int and name != "itemsize"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_defaults_lie_in_their_space(name):
+    for kernel in KERNELS.values():
+        if family(kernel) == name:
+            for known, device in itertools.product(known_of(kernel), DEVICES):
+                check_defaults(kernel, known, device)
+
+
+def check_defaults(kernel, known, device):
+    names = scaled(kernel, known)
+    for sizes in itertools.product(*(LIMITED.get(each, SIZES) for each in names)):
+        asked = known | dict(zip(names, sizes, strict=True))
+        config = kernel.config_for(device, **{size: asked[size] for size in kernel.sizes})
+        kernel.space.check_values(config, kernel.__name__)
+        broken = [condition.__name__ for condition, needs in kernel.space.conditions
+                  if all(each in {**asked, **config, "device": device} for each in needs)
+                  and not condition(**{each: {**asked, **config, "device": device}[each] for each in needs})]  # fmt: skip
+        assert not broken, f"{kernel.__name__}: the default {config} breaks {broken}; {device.name}, {asked}"
+
+
+SIZED = sorted(name for name, op in TABLE.items() if op.sized is not None)
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_arguments_of_a_given_size(name):
+    op = TABLE[name]
+    sizes = {each.name: each.default for each in list(inspect.signature(op.sized).parameters.values())[1:]}
+    assert all(type(size) is int for size in sizes.values()), f"{name}: sizes have integers as defaults, got {sizes}"
+    sample = op.sized(Draw(np.float32), **{size: min(default, 8) for size, default in sizes.items()})
+    finding = check_forward(op, sample, 0, INTERPRETER, np.float32)
+    assert finding.ok, str(finding)
