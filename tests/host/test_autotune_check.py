@@ -19,6 +19,7 @@ from tritorch.autotune.store import Store
 from tritorch.autotune.trial import COMPILE, RESOURCES, Entry, Resources, Timing, Trial
 from tritorch.autotune.tuner import Weighted, find_subjects
 from tritorch.cli.main import FAILED, GOOD, NOTHING_VALID, USAGE, main
+from tritorch.ops.base import TABLE
 from tritorch.runtime.language import triton_missing
 
 if triton_missing():
@@ -196,10 +197,23 @@ def test_nothing_to_check_is_not_good(place, capsys):
     assert "no architecture named 'sm_12'" in capsys.readouterr().err
 
 
-def test_every_kernel_of_an_op_is_launched_by_some_op():
+def test_without_ops_each_kernel_is_launched_by_some_op(monkeypatch):
+    names = ("softmax", "matmul", "mul", "neg", "transpose")
+    monkeypatch.setattr(compiled, "TABLE", {name: TABLE[name] for name in names})
+    monkeypatch.setattr(
+        TABLE["matmul"], "sized", staticmethod(lambda draw, M=64: (draw(M, M), draw(M, M), False, False))
+    )
+    monkeypatch.setattr(TABLE["softmax"], "sized", None)
     subjects, missing = compiled.one_of_each("float32", autotune.generation("sm_90"))
-    assert not missing
-    assert len({subject.kernel for subject in subjects}) == len(subjects) > 50
+    assert {subject.kernel.__name__ for subject in subjects} == {"pointwise_kernel", "matmul_kernel", "softmax_kernel"}
+    assert f"tritorch.ops.scan.kernel.{'scan_kernel'}" in missing
+    by_name = {subject.kernel.__name__: subject for subject in subjects}
+    assert by_name["matmul_kernel"].problem.label == "M=64"
+    rows = by_name["softmax_kernel"]  # of all samples the one that allows most configs
+    most = sum(1 for _ in rows.kernel.space.configs(**rows.known))
+    every = [compiled.find_subjects([Weighted(problem)], autotune.generation("sm_90")) for problem in
+             compiled._sample_problems("float32") if problem.name == "softmax"]  # fmt: skip
+    assert most == max(sum(1 for _ in each.kernel.space.configs(**each.known)) for found in every for each in found)
 
 
 def test_junit_holds_what_a_compiler_prints(tmp_path):
