@@ -141,6 +141,53 @@ def test_show_json_holds_what_the_store_holds(store, capsys):
             assert sum(found["trials"].values()) == len(entry.trials)
 
 
+def put(path, value):
+    """A change of an entry's JSON: a value at a path of names and positions."""
+
+    def change(found):
+        *steps, last = path
+        for step in steps:
+            found = found[step]
+        found[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put(("work", "flops"), "many"),
+        put(("work", "bytes"), -1),
+        put(("work", "roofline"), 10**400),
+        put(("trials", 0, "timing", "repeats"), "x"),
+        put(("trials", 0, "timing", "p50"), "1e-5"),
+        put(("trials", 0, "resources", "registers"), []),
+        put(("trials", 0, "config"), []),
+        put(("key", "arrays"), [1]),
+        put(("problem",), 3),
+    ],
+)
+def test_an_entry_of_nonsense_is_left_out_with_a_warning(store, cache, capsys, change):
+    """Fault 33."""
+    path = store.path(OTHER, row_wise("softmax", 64, 64).key)
+    found = json.loads(path.read_text())
+    change(found)
+    path.write_text(json.dumps(found))
+    with pytest.warns(RuntimeWarning, match="is no entry and is not used"):
+        assert autotune("show") == autotune("report", "-o", "r.html") == autotune("export", "-o", "t.json") == GOOD
+    out = capsys.readouterr().out
+    assert ENVIRONMENT.folder in out and len(re.findall("^softmax ", out, re.M)) == 3
+
+
+@pytest.mark.parametrize("problem", [{"kind": "op", "op": ["softmax"]}, {"kind": [], "op": "x\x1b[2J"}, {"kernel": {}}])
+def test_a_problem_of_nonsense_is_named_by_its_kernel(cache, capsys, problem):
+    entry = replace(row_wise("softmax", 64, 64), problem=problem)
+    Store().save(ENVIRONMENT, entry)
+    assert autotune("show", "_softmax") == autotune("report", "-o", "r.html") == GOOD
+    out = capsys.readouterr().out
+    assert "rows<=64" in out and "\x1b" not in out
+
+
 def test_show_of_nothing(capsys):
     assert autotune("show") == GOOD
     assert "tritorch autotune sweep" in capsys.readouterr().out
@@ -369,7 +416,7 @@ def test_verify_marks_wrong_numbers(monkeypatch):
 def test_verify_says_what_it_cannot_check():
     store, (config,) = Store(), allowed(1)
     entry = tuned(config)
-    for problem in ({}, {"kind": "op", "op": "none"}, {"kind": "kernel", "file": "/x.py", "kernel": "k"}):
+    for problem in ({}, {"kind": []}, {"kind": "op", "op": "none"}, {"kind": "kernel", "file": "/x.py", "kernel": "k"}):
         ((state, line),) = verified(InThisProcess(), store, HERE, replace(entry, problem=problem))
         assert state == SKIPPED and f"{entry.key.kernel[-13:]}" in line
     old = replace(entry, key=replace(entry.key, source="0" * 12))
