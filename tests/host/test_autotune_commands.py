@@ -354,6 +354,11 @@ def test_entries_of_another_source_are_not_used_are_explained_and_are_stale(caps
     assert [environment for environment, _ in Store().environments()] == [OTHER, HERE]
 
 
+def never(BLOCK_M):
+    """A condition that no config meets."""
+    return False
+
+
 def test_why_of_what_is_known_and_not_taken(capsys, monkeypatch):
     each, _ = asked()
     Store().save(HERE, Entry(each.key, [Trial(each.config).failed(CRASH, "gone")]))
@@ -362,7 +367,12 @@ def test_why_of_what_is_known_and_not_taken(capsys, monkeypatch):
     Store().save(HERE, tuned(each.config | {"BLOCK_M": 7}))
     lookup.forget()
     assert why("--shape", SHAPE) == GOOD
-    assert "BLOCK_M=7" in capsys.readouterr().out
+    assert "BLOCK_M is 7, which is none of" in capsys.readouterr().out
+    monkeypatch.setattr(each.kernel.space, "conditions", [(never, ("BLOCK_M",))])
+    assert autotune("clear", "--yes") == GOOD
+    Store().save(HERE, tuned(each.config))
+    assert why("--shape", SHAPE) == GOOD
+    assert "its space does not allow for these sizes (never)" in capsys.readouterr().out
     monkeypatch.setenv("TRITORCH_AUTOTUNE", "0")
     assert why("--shape", SHAPE) == GOOD
     assert "TRITORCH_AUTOTUNE=0" in capsys.readouterr().out
