@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from tritorch.autotune.device import DeviceInfo as DeviceInfo
 from tritorch.autotune.device import generation as generation
 from tritorch.autotune.space import Space as Space
@@ -14,3 +16,12 @@ from tritorch.autotune.space import stages as stages
 from tritorch.autotune.space import warps as warps
 from tritorch.autotune.tunable import TunableKernel as TunableKernel
 from tritorch.autotune.tunable import kernel as kernel
+
+_LATER = {"tune": "tuning", "pin_config": "lookup", "unpin_configs": "lookup"}  # what needs the tuner, or reads files
+
+
+def __getattr__(name):
+    """What is imported when it is asked for, so that importing tritorch is short."""
+    if name in _LATER:
+        return getattr(importlib.import_module(f"tritorch.autotune.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ when its parent is gone.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import pickle
@@ -23,9 +24,8 @@ from multiprocessing.connection import Connection, wait
 from tritorch.runtime.processes import interrupts_blocked, set_signals
 
 PARENT_CHECK_SECONDS = 1.0
-_TEXT = (
-    "import sys; sys.path[:] = {path!r}; from tritorch.autotune.child import serve; serve({pipe}, {log!r}, {parent})"
-)
+_TEXT = "import sys; sys.path[:] = {path!r}; from tritorch.autotune.child import serve; serve({pipe}, {parent})"
+_KILL_SECONDS = 10.0
 _SAID = 4000  # the last characters of what a process printed before it died
 
 
@@ -46,13 +46,17 @@ class Child:
 
     def __init__(self, **environment):
         ours, theirs = socket.socketpair()
-        log = tempfile.NamedTemporaryFile("r", prefix="tritorch-child-", suffix=".log", errors="replace", delete=False)  # noqa: SIM115
-        self._log = log
-        text = _TEXT.format(path=sys.path, pipe=theirs.fileno(), log=log.name, parent=os.getpid())
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # what it prints is wanted here, not on the terminal
+        text = _TEXT.format(path=sys.path, pipe=theirs.fileno(), parent=os.getpid())
         command = [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", text]
         with theirs, interrupts_blocked():
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=os.environ | environment
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._said,
+                stderr=self._said,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | environment,
             )
         self.connection = Connection(ours.detach())
 
@@ -61,16 +65,28 @@ class Child:
         """The number of its process."""
         return self.process.pid
 
+    @property
+    def ended(self):
+        """Whether it was killed, or was seen to have died."""
+        return self.connection.closed
+
     def call(self, function, *arguments, timeout=None):
         """What `function(*arguments)` gives or raises there; a ChildError if it does not come back."""
         self.send(function, *arguments)
-        if not wait([self.connection], timeout):
+        try:
+            ready = wait([self.connection], timeout)
+        except BaseException:  # an interrupt: the answer would be taken for that to the next call
+            self.kill()
+            raise
+        if not ready:
             self.kill()
             raise ChildTimeout(f"no answer within {timeout:g} s")
         return self.receive()
 
     def send(self, function, *arguments):
         """Ask without waiting; `receive` gives the answer, when `connection` is ready."""
+        if self.ended:
+            raise ChildDied("the process has ended")
         try:
             self.connection.send((function, arguments))
         except (BrokenPipeError, ConnectionResetError):
@@ -88,7 +104,8 @@ class Child:
 
     def _died(self):
         code = self.process.wait()
-        said = self._log.read().strip()[-_SAID:]
+        self._said.seek(0)
+        said = self._said.read().decode(errors="replace").strip()[-_SAID:]
         self.kill()
         return ChildDied(f"{_obituary(code)}{said and ': ' + said}")
 
@@ -96,11 +113,10 @@ class Child:
         """End it at once, whatever it is doing; again does nothing."""
         if self.process.returncode is None:
             self.process.kill()
-            self.process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the driver may hold it while a GPU hangs
+                self.process.wait(_KILL_SECONDS)
         self.connection.close()
-        self._log.close()
-        if os.path.exists(self._log.name):  # it did not live to remove it
-            os.unlink(self._log.name)
+        self._said.close()
 
 
 def _obituary(code):
@@ -109,12 +125,9 @@ def _obituary(code):
     return f"the process ended with exit code {code}"
 
 
-def serve(pipe, log, parent):
+def serve(pipe, parent):
     """The main function of a child: answer calls until the parent closes the pipe or is gone."""
     set_signals()
-    with open(log, "w") as file:  # what crashes print is wanted by the parent, not by its terminal
-        os.dup2(file.fileno(), 2)
-    os.unlink(log)
     faulthandler.enable(all_threads=False)
     connection, calls = Connection(pipe), queue.SimpleQueue()
     threading.Thread(target=_take_in, args=(connection, calls, parent), daemon=True).start()

@@ -8,6 +8,7 @@ from tritorch.runtime import transfer
 from tritorch.validation import difference
 
 WHOLE = 1 << 22  # elements compared whole
+_CANCELLED = 8  # times that results may be smaller than what they were made of
 PIECES, PIECE = 64, 1 << 14  # of larger results: that many stretches of so many elements, the first and the last too
 
 
@@ -20,10 +21,12 @@ class Truth:
         self.is_whole = self.size <= WHOLE or result.dtype.kind not in "fV"
         if self.is_whole:
             self.starts, self.kept = [0], [result]
+            self.scale = _scale(result)
             return
         flat = result.reshape(-1)
         self.starts = [round(at * (self.size - PIECE) / (PIECES - 1)) for at in range(PIECES)]
         self.kept = [flat[start : start + PIECE].copy() for start in self.starts]
+        self.scale = _scale(np.concatenate(self.kept))
         nan = np.isnan(flat)
         self.nan = nan if nan.any() else None
 
@@ -35,7 +38,7 @@ class Truth:
         flat = mine.reshape(-1)
         worst, where = self._stray_nan(flat)
         for start, true in zip(self.starts, self.kept, strict=True):
-            error, text = difference(flat[start : start + PIECE], true, length=length)
+            error, text = difference(flat[start : start + PIECE], true, length=length, scale=self.scale)
             if error > worst:
                 worst, where = error, f"{text}, counted from element {start} of {self.size} in a row"
         return worst, where
@@ -43,7 +46,7 @@ class Truth:
     def _whole(self, mine, length):
         if mine.shape != self.shape:
             return float("inf"), f"shape {mine.shape}, the reference has {self.shape}"
-        return difference(mine, self.kept[0], length=length)
+        return difference(mine, self.kept[0], length=length, scale=self.scale)
 
     def _stray_nan(self, flat):
         """Where the result is NaN and the reference is not: what was never written shows by it."""
@@ -54,6 +57,17 @@ class Truth:
             if wrong.any():
                 return float("inf"), f"NaN at element {start + int(wrong.argmax())} of {self.size} in a row"
         return 0.0, ""
+
+
+def _scale(values):
+    """How large values are: the middle one by size, of those that are neither zero nor infinite.
+
+    Rounding errors are as large as what was summed and multiplied. Results have about its size, or are somewhat smaller
+    where terms cancel; much smaller ones, such as gradients of a mean over many, were made of small numbers.
+    """
+    sizes = np.abs(values[np.isfinite(values) & (values != 0)]) if values.dtype.kind == "f" else np.empty(0)
+    middle = float(np.median(sizes)) if sizes.size else 1.0
+    return max(middle, min(1.0, _CANCELLED * middle))
 
 
 def compare_all(truths, results, length):

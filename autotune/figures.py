@@ -35,20 +35,21 @@ def _three_digits(value):
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
 
 
-def rate(work, seconds):
-    """(value, unit) of how fast work is done in `seconds`, or None where the work is not known."""
-    flops, moved = work.get("flops", 0), work.get("bytes", 0)
-    if not (flops or moved) or not 0 < seconds < math.inf:
-        return None
-    if flops >= _ARITHMETIC * moved:
-        return flops / seconds / 1e12, "TFLOP/s"
-    return moved / seconds / 1e9, "GB/s"
-
-
 def rate_text(work, seconds):
     """How fast work is done: "512 TFLOP/s", "2910 GB/s", or "-"."""
     found = rate(work, seconds)
-    return "-" if found is None else f"{_three_digits(found[0])} {found[1]}"
+    if not found:
+        return "-"
+    return f"{_three_digits(found / 1e12)} TFLOP/s" if _is_arithmetic(work) else f"{_three_digits(found / 1e9)} GB/s"
+
+
+def rate(work, seconds):
+    """FLOP/s or, where there is little arithmetic, bytes a second; 0 where the work is not known."""
+    return work.get("flops" if _is_arithmetic(work) else "bytes", 0) / seconds
+
+
+def _is_arithmetic(work):
+    return work.get("flops", 0) > _ARITHMETIC * work.get("bytes", 0)
 
 
 def gain_text(gain):
@@ -65,7 +66,8 @@ def share_text(share):
 class Figures:
     """What an entry comes to.
 
-    name     the op or kernel;  dtypes, sizes  of the problem where it can be made again, else of the key
+    name     the op, or the user's kernel;  kernel  the kernel, of which an op may have several
+    dtypes   of the arrays;  sizes  of the problem where it can be made again, else of the key
     best     the trial to use;  default  that of the config by formula, which a sweep tries first
     gain     default's time over best's;  share  of the time that the hardware would take at least
     failures {state: how many}
@@ -73,6 +75,7 @@ class Figures:
 
     entry: Entry
     name: str
+    kernel: str
     dtypes: str
     sizes: str
     best: Trial | None
@@ -80,6 +83,11 @@ class Figures:
     gain: float | None
     share: float | None
     failures: dict[str, int]
+
+    @property
+    def title(self):
+        """The op, and the kernel where its name is another."""
+        return self.name if self.kernel.removesuffix("_kernel") == self.name else f"{self.name} ({self.kernel})"
 
     @property
     def seconds(self):
@@ -90,6 +98,11 @@ class Figures:
     def failed(self):
         """How many trials failed."""
         return sum(self.failures.values())
+
+    @property
+    def rate(self):
+        """The best config's FLOP/s or bytes a second, 0 where it is not known."""
+        return rate(self.entry.work, self.seconds)
 
     @property
     def rate_text(self):
@@ -112,6 +125,7 @@ def figures_of(entry):
     return Figures(
         entry=entry,
         name=name,
+        kernel=kernel_name(entry.key),
         dtypes=", ".join(each for each in dict.fromkeys(entry.key.arrays) if each != "none"),
         sizes=sizes,
         best=best,
@@ -128,19 +142,14 @@ def kernel_name(key):
 
 
 def _names(entry):
-    """The kernel's name and the sizes: as the problem has them, else by the key's buckets."""
+    """The op's or kernel's name and the sizes: as the problem has them, else by the key."""
     sizes = " ".join(map(_size, entry.key.sizes))
     try:
         problem = problem_from(entry.problem)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        ImportError,
-    ):  # of another version, or with a kernel that is not here
-        return kernel_name(entry.key), sizes
-    return kernel_name(entry.key), problem.label or sizes
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError):  # of another version, or of a file not here
+        name = entry.problem.get("op", entry.problem.get("kernel"))
+        return name if isinstance(name, str) else kernel_name(entry.key), sizes
+    return problem.name, problem.label or sizes
 
 
 def _size(size):

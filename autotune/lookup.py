@@ -22,6 +22,7 @@ from tritorch.runtime.files import cache_folder
 
 OFF, CACHED_ONLY, TUNE = "0", "cached", "1"
 EXPLICIT, PINNED, CACHED, BUNDLED, FORMULA = "explicit", "pinned table", "cache", "bundled table", "formula"
+FOUND = (PINNED, CACHED, BUNDLED)  # where configs are from that somebody has timed
 
 
 class Answer(NamedTuple):
@@ -153,7 +154,7 @@ def expects(device):
 def answer(kernel, key, device, known):
     """The config of a launch, as tunable.py asks for it."""
     found = find(kernel, key, device, known)
-    if found.source in (PINNED, CACHED, BUNDLED):
+    if found.source in FOUND:
         _state.given = True
     elif found.source == FORMULA and _state.misses is not None:
         _state.misses.append((kernel, key, device))

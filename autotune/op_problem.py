@@ -13,6 +13,7 @@ import numpy as np
 from tritorch import creation
 from tritorch.autograd.grad_mode import no_grad
 from tritorch.autograd.inplace import write
+from tritorch.autograd.variable import Variable
 from tritorch.autotune.arguments import TensorSpec, described, from_json, made, spec_of, specs_in, to_json
 from tritorch.autotune.comparing import Truth, compare_all
 from tritorch.autotune.problem import Call, Problem, Work
@@ -23,9 +24,10 @@ from tritorch.ops.scan.family import Scan
 from tritorch.runtime import dtypes, transfer, views
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import recording_launches
+from tritorch.runtime.quiet import restore, silence
 from tritorch.validation import reduction_length, reference_in_float64
 
-PASSING = frozenset(("seed", "offset", "step"))  # arguments that count calls and decide nothing
+PASSING = frozenset(("seed", "offset", "step", "value"))  # arguments that decide nothing of what is launched
 _LARGEST_SIZE = 1 << 31
 _MOST_ARGUMENTS = 1 << 14
 _MOST_SHOWN = 3  # tensors in a label
@@ -53,13 +55,13 @@ class OpProblem(Problem):
         return TABLE[self.name]
 
     @classmethod
-    def of(cls, op, args):
-        """The problem of calling op class `op` with `args`, as dispatch gets them."""
+    def of(cls, op, args, values=True):
+        """The problem of calling op class `op` with `args`, as dispatch gets them; by layout alone without `values`."""
         _tunable(op.op_name)
-        args = args[:-1] if op.creates else args  # without the device
+        args = args[:-1] if op.creates else _without_host_numbers(args)  # without the device
         names = [*op.names, *[f"tensor {at}" for at in range(len(args) - len(op.names))]]
         named = zip(args, names, strict=False)
-        return _whole(op, tuple(described(each, f"{op.op_name}: argument '{name}'") for each, name in named))
+        return _whole(op, tuple(described(each, f"{op.op_name}: argument '{name}'", values) for each, name in named))
 
     @classmethod
     def sized(cls, name, dtype="float32", sizes=None):
@@ -150,6 +152,15 @@ def _whole(op, arguments):
     return OpProblem(op.op_name, arguments, kinds[0] if kinds else "none")
 
 
+def _without_host_numbers(args):
+    """The arguments, with a number in the place of a tensor on the host beside others on a GPU, as dispatch has it."""
+    tensors = [each for each in args if isinstance(each, Variable)]
+    if not any(each.device.is_cuda for each in tensors):
+        return args
+    on_host = {id(each) for each in tensors if each.device.is_host}
+    return [each.array.item() if id(each) in on_host else each for each in args]
+
+
 def _check_room(op, specs):
     if sum(spec.room[0] * spec.numpy.itemsize for spec in specs) > MOST_BYTES:
         raise ValueError(f"op {op.op_name!r}: its arguments take more than {MOST_BYTES >> 30} GiB")
@@ -174,10 +185,13 @@ def _sizes_of(op, given):
 
 def _made_by_sizes(op, draw, sizes):
     words = " ".join(f"{name}={size}" for name, size in sizes.items())
+    before = silence()  # some compute arguments, of zeros where only their shapes are wanted
     try:
         args = op.sized(draw, **sizes)
     except (ValueError, TypeError, RuntimeError, ArithmeticError, IndexError, MemoryError) as error:
         raise ValueError(f"op {op.op_name!r} cannot be called with {words}: {error}") from error
+    finally:
+        restore(before)
     return tuple(np.asarray(each) if isinstance(each, np.generic) else each for each in args)
 
 
@@ -188,11 +202,16 @@ def _settings(named, has_tensors):
             continue
         if value is True:
             yield name
-        elif isinstance(value, (int, str)) or (isinstance(value, (tuple, list)) and not list(specs_in(value))):
+        elif _is_setting(value):
             if not has_tensors and name == "size":
                 yield str(tuple(value))
-            elif name.startswith("dim") or not _is_plain(value):
+            elif name.startswith(("dim", "count")) or not _is_plain(value):
                 yield f"{name}={value}".replace(" ", "")
+
+
+def _is_setting(value):
+    plain = (int, str, slice, type(...))
+    return all(map(_is_setting, value)) if isinstance(value, (tuple, list)) else isinstance(value, plain)
 
 
 def _is_plain(value):

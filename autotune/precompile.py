@@ -191,9 +191,9 @@ def _call_of(described, device):
     if not _calls or _calls[0] != (described, device):
         transfer.empty_on_host = np.zeros  # nothing runs, and what is not touched takes no memory
         kind, found = described
-        materialise()
         with pretending(device):
             _calls[:] = (described, device), kind.from_json(found).call(INTERPRETER, values=False)
+        materialise()  # a user's kernels too, which were imported just now
     return _calls[1]
 
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tritorch.autotune.device import device_info
 from tritorch.autotune.tunable import Asked, is_overridden, noting_configs
 from tritorch.runtime.kernel import recording_launches
 
@@ -32,27 +33,47 @@ class Suspect(NamedTuple):
 
 
 def can_recover(error):
-    """Whether an error came from a launch in a process where configs were found, and the device can go on."""
+    """Whether an error came from a launch in a process where configs were found, and another config may do better."""
     if not hasattr(error, "failed_launch"):
         return False
     from tritorch.autotune import lookup
+    from tritorch.runtime.compile import refused_by_compiler
     from tritorch.runtime.cuda import driver
     from tritorch.runtime.cuda.memory import OutOfMemoryError
 
-    return lookup.gave_any() and not isinstance(error, OutOfMemoryError) and not driver.context_lost()
+    if not lookup.gave_any() or driver.context_lost() or isinstance(error, OutOfMemoryError):
+        return False
+    return not isinstance(error, TypeError) or refused_by_compiler(error)  # else arguments are no kernel's
+
+
+def let_go(error, kernel, config, arrays, known):
+    """Drop the config of a launch that ended with `error`, where it was found and another is known; else raise that.
+
+    For a kernel that asks for its own config and can be launched again, since a launch that fails has written nothing.
+    """
+    from tritorch.autotune import lookup
+
+    if not can_recover(error):
+        raise error
+    key, device = kernel.key_for(arrays, known), device_info(arrays[0])
+    answer = None if is_overridden(kernel, key) else lookup.find(kernel, key, device, known)
+    if answer is None or answer.source not in lookup.FOUND or answer.config != config:
+        raise error
+    lookup.pass_over(kernel, key, config)
+    _drop([([Suspect(Asked(kernel, key, device, known, config), answer)], error)], again=True)
 
 
 def run_again(error, forward, in_place):
     """What `forward()` gives with other configs, after a first run ended with `error`; else that error."""
     from tritorch.autotune import lookup
 
-    passed_over, latest = [], error
+    passed_over, undo, latest = [], [], error
     while len(passed_over) < _TRIES:
         suspects, before = _suspects(latest, forward)
         if not suspects:
             break
-        allows = [lookup.pass_over(each.asked.kernel, each.asked.key, each.answer.config) for each in suspects]
-        passed_over.append((suspects, allows, latest))
+        undo += [lookup.pass_over(each.asked.kernel, each.asked.key, each.answer.config) for each in suspects]
+        passed_over.append((suspects, latest))
         if in_place and before != 0:
             _drop(passed_over, again=False)
             raise error
@@ -65,9 +86,8 @@ def run_again(error, forward, in_place):
         else:
             _drop(passed_over, again=True)
             return results
-    for _, allows, _ in passed_over:
-        for allow in allows:
-            allow()
+    for allow in undo:
+        allow()
     raise error
 
 
@@ -89,7 +109,7 @@ def _suspects(error, forward):
         other = any(chosen.get(name, value) != value for name, value in each.config.items())
         if not other and not is_overridden(each.kernel, each.key):
             answer = lookup.find(each.kernel, each.key, each.device, each.known)
-            if answer.source in (lookup.PINNED, lookup.CACHED, lookup.BUNDLED):
+            if answer.source in lookup.FOUND:
                 found.append(Suspect(each, answer))
     return found, _place(failed, launches)
 
@@ -131,7 +151,7 @@ def _drop(passed_over, again):
     from tritorch.autotune import lookup
     from tritorch.autotune.bench import explained
 
-    for suspects, _, error in passed_over:
+    for suspects, error in passed_over:
         state, cause = explained(error)
         for asked, answer in suspects:
             lookup.drop(answer.key, asked.device, answer.config, cause, state)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import tritorch
 from tritorch.autotune.device import Environment
+from tritorch.autotune.search import EFFORTS
 from tritorch.autotune.trial import OK, Entry, config_name
 from tritorch.runtime.files import cache_folder, replace_file
 
@@ -101,7 +102,7 @@ class Store:
         if path in _memory:
             return _copy(_memory[path])
         try:
-            return self._parse(path, _bytes_of(path), key)
+            return self._parse(path, _bytes_of(path))
         except NOWHERE:
             return None
         except OSError as error:
@@ -119,7 +120,7 @@ class Store:
             whole = merged(_memory[path], whole)
         try:
             found = _bytes_of(path) if path.exists() else None
-            whole = merged(self._known(path, found, whole.key), whole)
+            whole = merged(self._known(path, found), whole)
             self._make_folder(environment)
             whole = self._write(path, whole, found)
         except OSError as error:
@@ -133,10 +134,10 @@ class Store:
             _memory.pop(path, None)
         return _copy(whole)
 
-    def _known(self, path, found, key):
+    def _known(self, path, found):
         """The entry that the bytes of a file are, None where they are none; those written last need no reading."""
         last_path, last_bytes, last = self._last
-        return last if (last_path, last_bytes) == (path, found) else self._parse(path, found, key)
+        return last if (last_path, last_bytes) == (path, found) else self._parse(path, found)
 
     def _write(self, path, whole, found):
         """Put `whole` where the bytes `found` stand; gives it with what others have put there meanwhile."""
@@ -147,14 +148,14 @@ class Store:
             before = replace_file(path, data)
             if before is None or before == found:
                 break
-            more = merged(self._parse(path, before, whole.key), whole)  # another process was between
+            more = merged(self._parse(path, before), whole)  # another process was between
             if more is whole:
                 break
             whole, found = more, data
         self._last = (path, data, _copy(whole))
         return whole
 
-    def _parse(self, path, data, key):
+    def _parse(self, path, data):
         """The entry that a file's bytes are, None with a warning where they are none or another key's."""
         if data is None:
             return None
@@ -163,10 +164,8 @@ class Store:
             if found["format"] != FORMAT:
                 raise ValueError(f"its format is {found['format']!r}, this tritorch reads {FORMAT}")
             entry = Entry.from_json(found)
-            if key is not None and entry.key != key:
-                raise ValueError("it holds the entry of another key")
             if file_name(entry.key) != path.name:
-                raise ValueError("it does not have the name that its key gives it")
+                raise ValueError("it holds the entry of another key")
         except NOT_JSON as error:
             warn_once(str(path), f"autotune: {path} is no entry and is not used ({_reason(error)})")
             return None
@@ -179,7 +178,7 @@ class Store:
         for name in sorted(self.names(environment)):
             path = folder / name
             try:
-                entry = _copy(_memory[path]) if path in _memory else self._parse(path, _bytes_of(path), None)
+                entry = _copy(_memory[path]) if path in _memory else self._parse(path, _bytes_of(path))
             except OSError as error:
                 warn_once(str(path), f"autotune: {path} cannot be read ({error.strerror})")
                 continue
@@ -290,12 +289,15 @@ def environment_from(found):
     return Environment(**found)
 
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
 def entry_text(entry):
     """An entry as the text of its file: JSON with one line a field and one line a trial, for people and for diff."""
     found = {"format": FORMAT, **entry.to_json()}
     trials = found.pop("trials")
-    lines = [f" {json.dumps(name)}: {json.dumps(value, allow_nan=False)},\n" for name, value in found.items()]
-    trials = ",\n".join(f"  {json.dumps(each, allow_nan=False)}" for each in trials)
+    lines = [f" {_encode(name)}: {_encode(value)},\n" for name, value in found.items()]
+    trials = ",\n".join(f"  {_encode(each)}" for each in trials)
     return f'{{\n{"".join(lines)} "trials": [\n{trials}\n ]\n}}\n'
 
 
@@ -305,14 +307,23 @@ def merged(there, ours):
         return ours
     mine = {config_name(each.config): each for each in ours.trials}
     adds = any(_weight(each) > _weight(mine.get(config_name(each.config))) for each in there.trials)
-    rest = {name: getattr(ours, name) or getattr(there, name) for name in ("finished", "space", "problem", "work")}
-    if not adds and all(value == getattr(ours, name) for name, value in rest.items()):
+    furthest = there if _effort(there) > _effort(ours) else ours
+    problem, work = ours.problem or there.problem, ours.work or there.work
+    if not adds and furthest is ours and (problem, work) == (ours.problem, ours.work):
         return ours
     trials = {}
     for each in there.trials:  # in the order they were made: a tie goes to the earlier one
         other = mine.pop(config_name(each.config), None)
         trials[config_name(each.config)] = each if _weight(each) > _weight(other) else other
-    return replace(ours, trials=[*trials.values(), *mine.values()], **rest)
+    return replace(
+        ours, trials=[*trials.values(), *mine.values()], finished=furthest.finished, space=furthest.space,
+        problem=problem, work=work,
+    )  # fmt: skip
+
+
+def _effort(entry):
+    """How much the last sweep that was finished has tried."""
+    return list(EFFORTS).index(entry.finished) if entry.finished in EFFORTS else -1
 
 
 def _weight(trial):

@@ -45,7 +45,7 @@ class TunableKernel(Kernel):
         self.sizes = {each.name: each.default for each in parameters if each.kind is not each.VAR_KEYWORD}
         self.facts = tuple(key)
         self._found: dict = {}  # (device, arrays, values of sizes and facts) -> config
-        self._counts: set = set()  # how many arrays launches on a GPU have given
+        self._arrays = 1  # how many a launch has, most recently
         self.config = _generate(self)
         KERNELS[self.kernel_name] = self
 
@@ -77,19 +77,24 @@ class TunableKernel(Kernel):
     def _missed(self, arrays, values):
         """The config of a launch on the host, or of one on a GPU that was not seen before."""
         on_host = isinstance(arrays[0], np.ndarray)
-        if not on_host and len(arrays) not in self._counts:
-            self._counts.add(len(arrays))
-            self.config = _generate(self, len(arrays) if len(self._counts) == 1 else None)
         kinds = [getattr(each, "dtype", None) if on_host else array_kind(each) for each in arrays]
         seen = (*kinds, *values) if on_host else (arrays[0].device, *kinds, *values)
         found = self._found.get(seen)
         if found is None:
+            if not on_host and len(arrays) != self._arrays:
+                self._expect(len(arrays))
             found = self._look_up(arrays, values)
             if len(self._found) >= _MOST_CONFIGS:
                 self._found.clear()
             if _state.asked is None:  # else every launch is to ask
                 self._found[seen] = found
         return found
+
+    def _expect(self, count):
+        """Let `config` be fast for launches of `count` arrays; it stays the same function, for those who hold it."""
+        self._arrays, again = count, {}
+        exec(_config_text(self, count), self.config.__globals__, again)
+        self.config.__code__ = again["config"].__code__
 
     def _look_up(self, arrays, values):
         known = dict(zip((*self.sizes, *self.facts), values, strict=True))
@@ -182,33 +187,32 @@ def noting_configs():
         yield asked
 
 
-def _generate(kernel, count=None):
-    """The function `config`: from arrays, sizes and facts to a config that was found before, in under a microsecond.
+def _generate(kernel):
+    """The function `config`: from arrays, sizes and facts to a config that was found before, in under a microsecond."""
+    defaults = {name: value for name, value in kernel.sizes.items() if value is not inspect.Parameter.empty}
+    names = {f"_default_{name}": value for name, value in defaults.items()}
+    names |= {"_found": kernel._found, "_miss": kernel._missed}
+    exec(_config_text(kernel, 1), names)
+    return names["config"]
 
-    `count` is how many arrays each launch gives, where that is known: unpacked they are looked at faster.
-    """
-    names, defaults, texts = (*kernel.sizes, *kernel.facts), {}, []
-    for name in names:
-        default = kernel.sizes.get(name, inspect.Parameter.empty)
-        texts.append(name if default is inspect.Parameter.empty else f"{name}=_default_{name}")
-        if default is not inspect.Parameter.empty:
-            defaults[f"_default_{name}"] = default
-    values = "".join(f"{name}, " for name in names)
-    kind = "{0} is not None and {0}.code * 2 + (not {0}.pointer & 15)"
-    first, unpacked, kinds = "_arrays[0]", "", f"*[{kind.format('_a')} for _a in _arrays]"
-    if count:
-        each = [f"_a{at}" for at in range(count)]
-        first, unpacked, kinds = each[0], f"        {', '.join(each)}, = _arrays\n", ", ".join(map(kind.format, each))
-    source = (
-        f"def config(_arrays{', *, ' if texts else ''}{', '.join(texts)}):\n"
+
+def _config_text(kernel, count):
+    """The text of `config`, which is fast for launches of `count` arrays and right for others."""
+    every = (*kernel.sizes, *kernel.facts)
+    optional = {name for name, value in kernel.sizes.items() if value is not inspect.Parameter.empty}
+    takes = ", ".join(f"{name}=_default_{name}" if name in optional else name for name in every)
+    arrays = [f"_a{at}" for at in range(count)]
+    kinds = "".join(f"{each} is not None and {each}.code * 2 + (not {each}.pointer & 15), " for each in arrays)
+    values = "".join(f"{name}, " for name in every)
+    return (
+        f"def config(_arrays{', *, ' if every else ''}{takes}):\n"
         f"    try:\n"
-        f"{unpacked}"
-        f"        return _found[({first}.device, {kinds}, {values})]\n"
-        f"    except (AttributeError, KeyError{', ValueError' if count else ''}):\n"
-        f"        return _miss(_arrays, ({values}))\n"
+        f"        {', '.join(arrays)}, = _arrays\n"
+        f"        return _found[_a0.device, {kinds}{values}]\n"
+        f"    except (AttributeError, KeyError, ValueError):\n"
+        f"        pass\n"
+        f"    return _miss(_arrays, ({values}))\n"
     )
-    exec(source, defaults | {"_found": kernel._found, "_miss": kernel._missed}, defaults)
-    return defaults["config"]
 
 
 def kernel(fn=None, *, space=None, default=None, key=(), **tuning):

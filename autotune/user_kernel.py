@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tritorch.autotune.recovery import let_go
 from tritorch.autotune.tunable import TunableKernel
 from tritorch.runtime import transfer
 from tritorch.runtime.binding import OPTIONS
@@ -96,7 +97,7 @@ class SelfTuned(TunableKernel):
 
     def _failed(self, error, config, arrays, **known):
         """Let go of a config that cannot be launched, where another is known; else the error stands."""
-        raise error
+        let_go(error, self, config, arrays, known)
 
 
 class _Plan:

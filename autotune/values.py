@@ -8,6 +8,7 @@ import numpy as np
 
 from tritorch.ops.draw import Draw
 from tritorch.runtime import transfer
+from tritorch.runtime.quiet import restore, silence
 
 MOST_BYTES = 1 << 38  # of all tensors of a call
 _DRAWN = 1_000_003  # numbers drawn at most, a prime; larger arrays repeat them, and no two rows begin alike
@@ -105,7 +106,9 @@ def look(array):
         if some.size <= _KEPT:
             return {"values": tuple(some.reshape(-1).tolist())}
         return {"low": int(some.min()), "high": int(some.max()), **_order(some, array)}
+    before = silence()  # a cast of a signalling NaN, or of memory that was never set, says so
     some = some.astype(np.float64)
+    restore(before)
     return _range(some) | ({"sorted": True} if some.shape == array.shape and _ascends(some) else {})
 
 

@@ -54,6 +54,8 @@ class Worker:
     def ask(self, problem, function, *arguments, timeout=None):
         """What a module's `function(bench, *arguments)` gives there; a ChildError where nothing came back."""
         described = type(problem), problem.to_json()
+        if self._child is not None and self._child.ended:  # by an interrupt
+            self.close()
         if self._child is None:
             self._child = Child()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from dataclasses import replace
 
 from tritorch.autotune.device import Environment
 from tritorch.autotune.key import Key, Size, bucket
@@ -14,6 +15,8 @@ ENVIRONMENT = Environment(
     device="NVIDIA H100 80GB HBM3", capability=90, sms=132, shared_memory=232448, driver="575.57.08", triton="3.6.0",
     flags="fp_fusion", determinism="deterministic",
 )  # fmt: skip
+
+OTHER = replace(ENVIRONMENT, device="NVIDIA A100-SXM4-80GB", capability=80, sms=108)
 
 _BYTES_A_SECOND, _FLOPS_A_SECOND = 3.35e12, {"bfloat16": 989e12, "float16": 989e12, "float32": 67e12}
 _ITEMSIZE = {"bfloat16": 2, "float16": 2, "float32": 4}
@@ -61,7 +64,7 @@ def row_wise(op, rows, columns, dtype="bfloat16", trials=24):
         return 1.05 + 0.15 * abs(math.log2(config["ROWS"] * columns / (1024 * config["num_warps"])))
 
     problem = _problem(op, [[rows, columns]], dtype, 1)
-    work = (5 * size, 2 * size * _ITEMSIZE[dtype])
+    work = (0, 2 * size * _ITEMSIZE[dtype])
     name = f"tritorch.ops.rowwise.{op}._{op}"
     sizes = {"rows": rows, "columns": columns}
     return _entry(name, dtype, sizes, work, knobs, factor, lambda config: 0, problem, trials)
@@ -84,7 +87,7 @@ def attention(length, depth, dtype, trials=40):
     problem = _problem("scaled_dot_product_attention", [shape, shape, shape], dtype)
     work = (4 * heads * length * length * depth, 4 * heads * length * depth * itemsize)
     sizes = {"queries": length, "keys": length, "depth": depth}
-    name = "tritorch.ops.attention.kernels.attention_forward"
+    name = "tritorch.ops.attention.kernels.attention_kernel"
     return _entry(name, dtype, sizes, work, knobs, factor, shared_memory, problem, trials)
 
 

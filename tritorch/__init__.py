@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib as _importlib
+import os as _os
 from math import e as e
 from math import inf as inf
 from math import nan as nan
@@ -91,3 +92,9 @@ def __getattr__(name):
 def __dir__():
     rooms = (room.name for room in _iter_modules(__path__) if not room.name.startswith("_"))
     return sorted({*globals(), *rooms, *_FROM_ROOMS})
+
+
+if _os.environ.get("TRITORCH_AUTOTUNE") == "1":
+    from tritorch.autotune.training import start as _start
+
+    _start()

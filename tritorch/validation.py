@@ -240,8 +240,8 @@ def reduction_length(sample, results):
     return max(1, most // max(1, least))
 
 
-def difference(mine, true, gradient=False, length=1):
-    """How many times the allowed difference the largest one is, and where."""
+def difference(mine, true, gradient=False, length=1, scale=1.0):
+    """How many times the allowed difference the largest one is, and where; `scale` is what is about one of them."""
     if mine.shape != true.shape:
         return float("inf"), f"shape {mine.shape}, the reference has {true.shape}"
     if mine.size == 0:
@@ -250,6 +250,7 @@ def difference(mine, true, gradient=False, length=1):
         wrong = mine != true
         return (float("inf"), f"{int(wrong.sum())} of {mine.size} elements differ") if wrong.any() else (0.0, "")
     relative, absolute = tolerance(mine.dtype, gradient, length)
+    absolute *= scale
     a, b = mine.astype(np.float64), true.astype(mine.dtype).astype(np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     before = silence()

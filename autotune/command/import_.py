@@ -69,6 +69,6 @@ def _pin(file, tables):
         print(printable(f"{file}: {len(table.rows)} configs for {table.environment.folder}, pinned in {copy}"))
     for at, (row, reason) in enumerate(unusable(tables)):
         if at == _MOST_SHOWN:
-            print("and more that no launch here takes", file=sys.stderr)
+            print("and more of the kind", file=sys.stderr)
             break
-        print(printable(f"no launch here takes it: {describe_key(row.key)}: {reason}"), file=sys.stderr)
+        print(printable(f"held against no space: {describe_key(row.key)}: {reason}"), file=sys.stderr)

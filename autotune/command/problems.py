@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
-import math
+import re
 
 from tritorch.autotune.command.selection import Refused
-from tritorch.autotune.problem import problem_from
+from tritorch.autotune.trace import read_shapes
 from tritorch.autotune.tuner import Weighted
 
-FORMAT = 1  # of files of shapes
+_SHOWN = 3  # names of ops that are like another
 
 
 def add_problem_arguments(parser):
@@ -82,13 +81,26 @@ def _sized(name, dtype, sizes):
 
         return KernelProblem.sized(name, dtype, sizes)
     from tritorch.autotune.op_problem import OpProblem
+    from tritorch.ops.base import EXPORTS, TABLE
 
+    if name not in TABLE and any(each.rpartition(".")[2] == name for each in EXPORTS):
+        stem, words = re.sub(r"\d+d$", "", name), name.split("_")  # of conv2d, of scaled_dot_product_attention
+        close = [op for op in TABLE if op.startswith(stem) or op in words]
+        hint = f", perhaps {' or '.join(close[:_SHOWN])}" if close else ""
+        raise ValueError(
+            f"{name!r} is a function that calls other ops{hint}; `tritorch autotune trace` records which, with shapes"
+        )
     return OpProblem.sized(name, dtype, sizes)
 
 
 def _from_file(options):
     """The problems of a file of shapes, those of the ops and dtypes that are named if any are."""
-    read = read_shapes(options.shapes)
+    try:
+        read = [Weighted(each.problem, each.share, each.count) for each in read_shapes(options.shapes)]
+    except OSError as error:
+        raise Refused(f"{options.shapes}: {error.strerror}") from error
+    except ValueError as error:
+        raise Refused(str(error)) from error
     there = {each.problem.name for each in read}
     for name in options.ops:
         if name not in there:
@@ -105,30 +117,3 @@ def _from_file(options):
         dtypes = ", ".join(sorted({each.problem.dtype for each in read})) or "nothing"
         raise Refused(f"{options.shapes} has no such calls; its dtypes are {dtypes}")
     return chosen
-
-
-def read_shapes(path):
-    """The Weighted problems of a file that `trace` wrote, or people by hand."""
-    try:
-        with open(path) as file:
-            found = json.load(file)
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise Refused(f"{path} is no JSON: {error}") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("problems"), list):
-        raise Refused(f'{path} is no file of shapes: it takes {{"format": {FORMAT}, "problems": [...]}}')
-    problems = []
-    for at, each in enumerate(found["problems"], 1):
-        try:
-            problems.append(_weighted(each))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise Refused(f"{path}, problem {at}: {error}") from error
-    return problems
-
-
-def _weighted(found):
-    share, count = float(found.get("share", 1.0)), int(found.get("count", 1))
-    if not (math.isfinite(share) and share >= 0 and count >= 0):
-        raise ValueError(f"share {share} and count {count} are to be numbers from 0 on")
-    return Weighted(problem_from(found["problem"]), share, count)

@@ -23,8 +23,8 @@ from tritorch.cli.main import GOOD
 
 _SHOWN = 8  # characters of a digest
 
-_COLUMNS = ("kernel", "sizes", "dtypes", "best config", ">time", ">gain", ">rate", ">roofline", ">trials", "effort",
-            ">age", "entry")  # fmt: skip
+_COLUMNS = ("op", "sizes", "dtypes", "best config", ">time", ">gain", ">rate", ">roofline", ">trials", "failed",
+            "effort", ">age", "entry")  # fmt: skip
 _TRIALS = (">#", "state", ">p50", ">p20", ">p80", ">final", ">registers", ">spills", ">shared", ">error", "config",
            "cause")  # fmt: skip
 
@@ -66,9 +66,9 @@ def _print_part(store, part):
 
 
 def _row(figures, age):
-    failed = ", ".join(f"{count} {state}" for state, count in figures.failures.items())
+    failed = " ".join(f"{count} {state}" for state, count in figures.failures.items())
     return (
-        figures.name,
+        figures.title,
         figures.sizes,
         figures.dtypes,
         "none works" if figures.best is None else show_config(figures.best.config),
@@ -76,7 +76,8 @@ def _row(figures, age):
         gain_text(figures.gain),
         figures.rate_text,
         share_text(figures.share),
-        f"{len(figures.entry.trials)} ({failed})" if failed else str(len(figures.entry.trials)),
+        str(len(figures.entry.trials)),
+        failed,
         figures.entry.finished or "unfinished",
         "-" if age is None else duration_text(age),
         figures.entry.key.digest[:_SHOWN],
@@ -116,6 +117,7 @@ def _entry_json(store, environment, entry, trials):
     best = figures.best
     found = {
         "digest": entry.key.digest,
+        "op": figures.name,
         "kernel": entry.key.kernel,
         "sizes": figures.sizes,
         "dtypes": figures.dtypes,

@@ -58,11 +58,11 @@ def run(options):
 def verified(worker, store, environment, entry, every=False):
     """Check an entry's best config, or every one; yields (state, line). After a wrong one the next best is checked."""
     figures = figures_of(entry)
-    what = f"{figures.name} {figures.sizes} {figures.dtypes}"
+    what = f"{figures.title} {figures.sizes} {figures.dtypes}"
     try:
         bench = worker.bench(problem_from(entry.problem))
         others = _others(bench.asked(), store, environment, entry)
-    except (ValueError, ChildError) as error:  # no such op or file now, or it does not run at all
+    except (ValueError, TypeError, ChildError) as error:  # no such op or file now, or it does not run at all
         yield SKIPPED, f"{SKIPPED}  {what}: {error}"
         return
     for trial in entry.ranked():

@@ -93,7 +93,8 @@ def _title(subject):
 def _found(subject):
     seconds, gain, rate, share = figures(subject)
     failed = failures(subject)
-    text = f"best {seconds}, {gain} of the default, {rate}, {share} of the roofline"
+    found = f"best {seconds}, {gain} of the default, {rate}, {share} of the roofline"
+    text = found if subject.entry.best() is not None else "none works yet"
     return f"{text}, failed: {failed}" if failed != "-" else text
 
 

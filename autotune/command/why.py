@@ -75,7 +75,7 @@ def run(options):
     """Print a line for each config that is asked for, and after a miss one for each near entry."""
     info = info_of(options.device)
     lookup.forget()  # what other processes have found meanwhile counts too
-    known = _everything()
+    known = everything_known()
     for weighted in problems_of(options):
         problem = weighted.problem
         print(f"{problem.name} {problem.label} {problem.dtype} on {info.name}:")
@@ -88,7 +88,7 @@ def run(options):
 
 
 def explain(asked, known):
-    """The lines that say where the config of an Asked comes from; `known` is what `_everything` found."""
+    """The lines that say where the config of an Asked comes from; `known` is what `everything_known` found."""
     found = lookup.find(asked.kernel, asked.key, asked.device, asked.known)
     sizes = " ".join(f"{size.name}={size}" for size in asked.key.sizes).replace("=<=", "<=")
     what = f"{kernel_name(asked.key)} [{', '.join(asked.key.arrays)}] {sizes}".rstrip()
@@ -111,7 +111,7 @@ def _place(found):
     return f" ({found.file})" if found.file else ""
 
 
-def _everything():
+def everything_known():
     """What the store and tables know, as a list of Near."""
     there, found = lookup.disk(), []
     for environment, _ in there.store.environments():
@@ -142,4 +142,19 @@ def _difference(near, asked, here):
         return f"differs in {', '.join(texts[:_MOST_FIELDS])}{f' and {more} more fields' if more > 0 else ''}"
     if near.config is None:
         return "has no config that works"
-    return f"has {show_config(near.config)}, which failed since, or which these sizes do not allow"
+    return f"has {show_config(near.config)}, which {_refusal(near.config, asked)}"
+
+
+def _refusal(config, asked):
+    """What the kernel's space, or what happened since, has against a config."""
+    space, known = asked.kernel.space, {**asked.known, "device": asked.device, **config}
+    try:
+        space.check_values(config, kernel_name(asked.key))
+    except ValueError as error:
+        return f"is none of its space: {error}"
+    broken = [
+        condition.__name__.strip("_")
+        for condition, names in space.conditions
+        if all(name in known for name in names) and not condition(**{name: known[name] for name in names})
+    ]
+    return f"its space does not allow for these sizes ({', '.join(broken)})" if broken else "failed since"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tritorch
+from tritorch.autotune.device import INTERPRETER
 from tritorch.autotune.figures import figures_of
 from tritorch.autotune.report import sections
 from tritorch.autotune.report.markup import Markup, tag
@@ -26,7 +27,7 @@ def page(environment, entries, ceiling=None, made=""):
         "main",
         tag("p", "tritorch autotune", class_="over"),
         tag("h1", name),
-        sections.summary(figures),
+        sections.summary(figures, modelled=environment.device == INTERPRETER.name),
         sections.roofline(figures, ceiling),
         sections.winners(figures),
         sections.convergences(figures),

@@ -55,7 +55,8 @@ def _axes(y, count):
     for value in y.ticks(2):
         lines.append(tag("path", d=f"M{_LEFT} {y(value):.1f}H{_RIGHT}", class_="one" if value == 1 else None))
         if value >= 0.25 or len(y.ticks(2)) < 6 or math.log2(value) % 2 == 0:
-            texts.append(tag("text", f"{value:.2g}x", x=_LEFT - 5, y=y(value) + 3.5, text_anchor="end"))
+            text = f"{value:g}x" if value >= 1 else f"1/{1 / value:g}"
+            texts.append(tag("text", text, x=_LEFT - 5, y=y(value) + 3.5, text_anchor="end"))
     texts.append(tag("text", "1", x=_LEFT + 6, y=_HEIGHT - 4, text_anchor="middle"))
     if count > 1:
         texts.append(tag("text", f"{count} trials", x=_RIGHT, y=_HEIGHT - 4, text_anchor="end"))

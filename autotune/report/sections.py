@@ -9,11 +9,13 @@ from dataclasses import asdict
 from tritorch.autotune.figures import duration_text, gain_text, mean_gain, share_text, time_text
 from tritorch.autotune.report import convergence, heat
 from tritorch.autotune.report.markup import svg, tag
-from tritorch.autotune.report.roofline import NARROW, WIDE, points_of, roofline_plot, roofs_of
+from tritorch.autotune.report.roofline import points_of, roofs_of
+from tritorch.autotune.report.roofline_plot import NARROW, WIDE, roofline_plot
 from tritorch.autotune.trial import COMPILE, CRASH, LAUNCH, RESOURCES, TIMEOUT, WRONG, show_config
 
 MOST_PANELS = 24  # of small drawings; what is left out is in the table
 _MOST_CAUSES = 20
+_LONG = 40  # rows of a table, from which on it scrolls
 
 _MEANINGS = {
     RESOURCES: "needs more shared memory or registers than there are",
@@ -30,8 +32,8 @@ def section(title, note, *children):
     return tag("section", tag("h2", title), tag("p", note, class_="note"), *children)
 
 
-def summary(figures):
-    """The sentence and the four numbers at the top."""
+def summary(figures, modelled):
+    """The sentence and the four numbers at the top; `modelled` where no device took these times."""
     gains = [each.gain for each in figures if each.gain is not None]
     trials = sum(len(each.entry.trials) for each in figures)
     failed = sum(each.failed for each in figures)
@@ -40,11 +42,16 @@ def summary(figures):
     tiles = [
         (gain_text(mean_gain(gains)), "geometric mean gain over the defaults"),
         (f"{len(figures)}", "entries" if len(figures) != 1 else "entry"),
-        (f"{trials:,}", f"configs tried, {failed:,} of which failed"),
+        (f"{trials:,}", f"configs tried, {f'{failed:,}' if failed else 'none'} of which failed"),
         (duration_text(spent) if spent >= 1 else time_text(spent) if spent else "-", "spent in timed launches"),
     ]
     found = tag("div", [tag("div", tag("b", value), tag("span", text)) for value, text in tiles], class_="tiles")
-    return [tag("p", _sentence(figures, gains, best), class_="lead"), found]
+    warning = "Times here are those of a model of a GPU, not measurements: the interpreter takes no time of its own."
+    return [
+        tag("p", _sentence(figures, gains, best), class_="lead"),
+        tag("p", warning, class_="lead bad") if modelled and figures else None,
+        found,
+    ]
 
 
 def _sentence(figures, gains, best):
@@ -68,10 +75,12 @@ def roofline(figures, ceiling):
         tag("span", _symbol("default"), "default config, by formula"),
         tag("span", _symbol("best"), "best config found"),
     ]
-    left_out = sum(1 for each in figures if each.best) - len(points)
-    more = f" {left_out} that only move memory, or whose work is not known, are in the table." if left_out else ""
-    note = ("Both axes are logarithmic. What lies under the slope is bound by memory, under a flat roof by arithmetic; "
-            f"the closer to the line, the less is left to gain.{more}")  # fmt: skip
+    note = (
+        "Both axes are logarithmic. What lies under the slope is bound by memory, under a flat roof by arithmetic; the "
+        "closer to the line, the less is left to gain."
+    )
+    if not all(each.intensity for each in points):
+        note += " What multiplies nothing stands at the left, by its bytes a second under the memory's."
     return section("How close to the hardware", note, tag("div", key, class_="key"),
                    roofline_plot(points, roofs, WIDE), roofline_plot(points, roofs, NARROW))  # fmt: skip
 
@@ -84,17 +93,18 @@ def winners(figures):
     """The table of best configs."""
     if not figures:
         return None
-    names = [("kernel", ""), ("best config", ""), ("time", "n"), ("default", "n"), ("gain", "n"), ("rate", "n"),
+    names = [("op", ""), ("best config", ""), ("time", "n"), ("default", "n"), ("gain", "n"), ("rate", "n"),
              ("of roofline", "n"), ("trials", "n")]  # fmt: skip
     head = tag("tr", [tag("th", tag("button", name, type="button"), class_=side or None) for name, side in names])
     rows = [tag("tr", _winner(each)) for each in figures]
     note = "Best configs as launches take them. Gain is the default's time over the best's. Headings sort."
-    return section("Winners", note, tag("table", tag("thead", head), tag("tbody", rows), class_="cards"))
+    table = tag("table", tag("thead", head), tag("tbody", rows), class_="cards")
+    return section("Winners", note, tag("div", table, class_="long") if len(rows) > _LONG else table)
 
 
 def _winner(each):
     nothing = each.best is None
-    kernel = [tag("b", each.name), tag("span", f"{each.sizes} · {each.dtypes}", class_="sub")]
+    kernel = [tag("b", each.title), tag("span", f"{each.sizes} · {each.dtypes}", class_="sub")]
     config = "no config works" if nothing else tag("code", show_config(each.best.config))
     trials = [
         str(len(each.entry.trials)),
@@ -108,7 +118,7 @@ def _winner(each):
         _number("time", time_text(each.seconds), each.seconds),
         _number("default", time_text(default), default),
         _number("gain", tag("b", gain_text(each.gain), class_="gain" if gained else None), each.gain or 0),
-        _number("rate", each.rate_text, (each.entry.work.get("flops") or 0) / each.seconds),
+        _number("rate", each.rate_text, each.rate),
         _number("of roofline", share_text(each.share), each.share or 0),
         _number("trials", tag("span", trials), len(each.entry.trials)),
     ]
@@ -153,8 +163,14 @@ def heat_maps(figures):
 
 def _panel(each, drawing):
     value = tag("b", time_text(each.seconds), " ", tag("span", gain_text(each.gain), class_="gain"))
-    return tag("div", tag("h3", tag("span", each.name), value if each.best else tag("b", "none works", class_="bad")),
-               tag("p", f"{each.sizes} · {each.dtypes}", class_="sub"), drawing, class_="panel")  # fmt: skip
+    kernel = "" if each.title == each.name else f"{each.kernel} · "
+    return tag(
+        "div",
+        tag("h3", tag("span", each.name), value if each.best else tag("b", "none works", class_="bad")),
+        tag("p", f"{kernel}{each.sizes} · {each.dtypes}", class_="sub"),
+        drawing,
+        class_="panel",
+    )
 
 
 def _most_telling(figures):
@@ -199,7 +215,7 @@ def _cause(state, found):
     return tag(
         "tr",
         tag("td", tag("b", state), tag("span", trial.cause, class_="sub")),
-        tag("td", tag("span", f"{each.name} ", tag("code", show_config(trial.config))), data_name="with"),
+        tag("td", tag("span", f"{each.title} ", tag("code", show_config(trial.config))), data_name="with"),
         tag("td", str(len(found)), class_="n", data_name="times"),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 STYLE = """
 :root { color-scheme: light dark; --paper: #fdfdfb; --ink: #1b1d20; --muted: #60656c;
   --rule: #dfdfd8; --faint: #ecece6; --best: #0b62a4; --default: #85898f; --fail: #c2470f;
-  --h0: #0b4f86; --h1: #2570a9; --h2: #5090c3; --h3: #83b2d8; --h4: #adcde6; --h5: #cfe1f0; --h6: #e6eef5;
+  --h0: #0b4f86; --h1: #2068a3; --h2: #3b7db3; --h3: #83b2d8; --h4: #adcde6; --h5: #cfe1f0; --h6: #e6eef5;
   --t-near: #fff; --t-far: #24303a; }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #14161a; --ink: #e9e9e5; --muted: #9ba1a9; --rule: #33373e; --faint: #262a30;
@@ -74,6 +74,8 @@ rect.untried { fill: none; stroke: var(--faint); }
 table { border-collapse: collapse; width: 100%; font-size: 13px; line-height: 1.4; }
 th { text-align: left; font-weight: 500; color: var(--muted); padding: 4px 12px 6px 0;
   border-bottom: 1px solid var(--ink); vertical-align: bottom; white-space: nowrap; }
+.long { max-height: 75vh; overflow: auto; border-bottom: 1px solid var(--rule); }
+.long th { position: sticky; top: 0; background: var(--paper); }
 td { padding: 6px 12px 6px 0; border-bottom: 1px solid var(--faint); vertical-align: top; }
 .n { text-align: right; white-space: nowrap; }
 td:last-child, th:last-child { padding-right: 0; }
@@ -120,7 +122,7 @@ footer { margin-top: 56px; font-size: 13px; }
 }
 @media print {
   :root { --paper: #fff; --ink: #000; --muted: #444; --rule: #bbb; --faint: #ddd; --best: #0b62a4;
-    --default: #777; --fail: #b03c08; --h0: #0b4f86; --h1: #2570a9; --h2: #5090c3;
+    --default: #777; --fail: #b03c08; --h0: #0b4f86; --h1: #2068a3; --h2: #3b7db3;
     --h3: #83b2d8; --h4: #adcde6; --h5: #cfe1f0; --h6: #e6eef5; --t-near: #fff; --t-far: #24303a; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   main { max-width: none; padding: 0; }
@@ -131,6 +133,7 @@ footer { margin-top: 56px; font-size: 13px; }
   h2, .note, .legend, .key { break-after: avoid; }
   .panel h3 { font-size: 9.5pt; }
   .bars { break-inside: avoid; }
+  .long { max-height: none; overflow: visible; }
   .panels { grid-template-columns: repeat(3, 1fr); gap: 18px 22px; }
   #tip { display: none; }
 }

@@ -30,7 +30,7 @@ def step_default(device, *, count):
     """Large blocks: every element is read once. Few programs interpreted."""
     if device.kind == "interpreter":
         return {"BLOCK": min(max(next_power_of_2(cdiv(count, 8)), 1024), 131072), "num_warps": 4}
-    return {"BLOCK": min(max(next_power_of_2(count), 256), 1024), "num_warps": 4}
+    return {"BLOCK": min(max(next_power_of_2(count), LEAST_BLOCK), 1024), "num_warps": 4}
 
 
 @kernel
@@ -55,7 +55,8 @@ def _place(firsts, counts, N: tl.constexpr):
     return which, program - first, count
 
 
-STEP_SPACE = block_space(most=16)
+LEAST_BLOCK = 256  # a program looks for its tensor among all of them before it does anything
+STEP_SPACE = block_space(most=16, smallest=LEAST_BLOCK)
 
 
 @kernel(space=STEP_SPACE, default=step_default, key=("FORMULA", "FLAGS", "N"))
@@ -161,7 +162,7 @@ class Step(Op, abstract=True):
         return [tensors[at * size : (at + 1) * size] for at in range(kinds)]
 
     @classmethod
-    def sized(cls, draw, N=1 << 22, tensors=8):
+    def sized(cls, draw, N=1 << 20, tensors=8):
         """The options of the first sample, with `tensors` parameters of N elements."""
         sample = next(iter(cls.samples(draw)))
         options = sample[: len(cls.names)]

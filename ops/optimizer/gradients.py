@@ -12,7 +12,7 @@ import numpy as np
 from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, empty_like
-from tritorch.ops.optimizer.family import AT_ONCE, STEP_SPACE, _chosen, _copy, _place, step_default
+from tritorch.ops.optimizer.family import AT_ONCE, LEAST_BLOCK, STEP_SPACE, _chosen, _copy, _place, step_default
 from tritorch.ops.reduction.kernel import fold_by
 from tritorch.ops.reduction.norm import DIRECT
 from tritorch.runtime import dtypes, tl
@@ -127,7 +127,7 @@ class Unscale(Op):
         yield 3.0, np.ones(1, np.float32), draw(2)
 
     @staticmethod
-    def sized(draw, N=1 << 22, tensors=8):
+    def sized(draw, N=1 << 20, tensors=8):
         return 0.5, np.zeros(1, np.float32), *[draw(N) for _ in range(tensors)]
 
 
@@ -214,14 +214,13 @@ class TotalNorm(Op):
         prepare, combine, identity = DIRECT[order]
         fold = fold_by(combine)
         constants = {"COMPUTE": compute, "FOLD": fold, "IDENTITY": identity}
-        todo, start = list(launches(_block_norms, tensors, PREPARE=prepare, FOLD=fold)), 0
-        count = sum(each[4] for each in todo)
-        parts = empty_like(tensors[0], (count,), np.float64 if compute is tl.float64 else np.float32)
-        for _, flat, firsts, counts, blocks, config in todo:
+        most, count = sum(cdiv(each.size, LEAST_BLOCK) for each in tensors), 0
+        parts = empty_like(tensors[0], (most,), np.float64 if compute is tl.float64 else np.float32)
+        for _, flat, firsts, counts, blocks, config in launches(_block_norms, tensors, PREPARE=prepare, FOLD=fold):
             _block_norms[(blocks,)](
-                flat, parts, start, firsts, counts, N=len(flat), PREPARE=prepare, **constants, **config
+                flat, parts, count, firsts, counts, N=len(flat), PREPARE=prepare, **constants, **config
             )
-            start += blocks
+            count += blocks
         norm = empty_like(tensors[0], ())
         _whole_norm[(1,)](parts, norm, count, COMBINE=combine, ROOT=order == 2, BLOCK=1024, **constants)
         return norm
@@ -237,7 +236,7 @@ class TotalNorm(Op):
         yield 2.0, draw(0)
 
     @staticmethod
-    def sized(draw, N=1 << 22, tensors=8):
+    def sized(draw, N=1 << 20, tensors=8):
         return 2.0, *[draw(N) for _ in range(tensors)]
 
 
@@ -291,5 +290,5 @@ class ScaleTensors(Op):
         yield np.asarray(2.0, np.float32), *[draw(3) for _ in range(AT_ONCE + 1)]
 
     @staticmethod
-    def sized(draw, N=1 << 22, tensors=8):
+    def sized(draw, N=1 << 20, tensors=8):
         return np.asarray(0.5, np.float32), *[draw(N) for _ in range(tensors)]

@@ -34,7 +34,7 @@ def pointwise_default(device, *, count):
     return {"BLOCK": block, "num_warps": 4 if block <= 1024 else 8}
 
 
-def block_space(least=2, most=32):
+def block_space(least=2, most=32, smallest=32):
     """Blocks of elements with `least` to `most` of them a thread, and no more of them than there are to do.
 
     A thread that keeps much for each of its elements (indices, weights, sums) has registers for fewer.
@@ -47,7 +47,9 @@ def block_space(least=2, most=32):
         return BLOCK <= max(next_power_of_2(count), 256)
 
     return Space(
-        BLOCK=powers(32 * least, 256 * most, default=256 * least), num_warps=warps(1, 8), where=(shared_out, filled)
+        BLOCK=powers(max(32 * least, smallest), 256 * most, default=256 * least),
+        num_warps=warps(1, 8),
+        where=(shared_out, filled),
     )
 
 

@@ -35,8 +35,8 @@ def sort_default(device, *, rows, columns, keep):
 
 
 def _shared_out(ROWS, COLUMNS, num_warps):
-    """Two to 16 elements for each thread, which holds each as one or two integers of 64 bits."""
-    return 2 <= ROWS * COLUMNS // (32 * num_warps) <= 16
+    """Two to eight elements for each thread, which holds each as one or two integers of 64 bits."""
+    return 2 <= ROWS * COLUMNS // (32 * num_warps) <= 8
 
 
 def _needed(ROWS, COLUMNS, rows, columns):
@@ -161,7 +161,7 @@ def sort_blocks(
         tl.store(places + target, at, mask=wanted)
 
 
-@kernel(space=block_space(most=16), default=pointwise_default)
+@kernel(space=block_space(most=8), default=pointwise_default)
 def merge_rows(
     merged,  # the keys, in sorted runs of twice the length: (rows, columns)
     merged_order,  # what they stand for, likewise; None unless PAIRS

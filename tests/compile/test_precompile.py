@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tuning_toys as toys
-from tuning_toys import MULTIPLY, Product
+from tuning_toys import MULTIPLY, Product, ends
 
 from tritorch.autotune import generation, precompile
 from tritorch.autotune.bench import NotAsked
@@ -21,6 +25,7 @@ if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
 
 H200 = generation(90)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +89,31 @@ def test_leaving_early_ends_the_processes(key):
     assert len(processes) == 2
     work.close()
     assert all(process.returncode is not None for process in processes)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_no_compiler_outlives_its_parent(how):
+    text = (
+        "import signal, sys; sys.path.insert(0, 'tests')\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # jobs in the background are deaf to it
+        "from tuning_toys import *\n"
+        "from tritorch.autotune import generation, precompile\n"
+        "def child(**environment):\n"
+        "    started = Child(**environment)\n"
+        "    print(started.pid, flush=True)\n"
+        "    return started\n"
+        "Child, precompile.Child = precompile.Child, child\n"
+        "config = multiply_default(None, size=0) | {'DOES': HANGS}\n"
+        "list(precompile.precompile(Product(), generation(90), MULTIPLY, None, [config, config], jobs=2))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", text], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        children = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.send_signal(how)
+        assert all(ends(pid) for pid in children) and parent.wait(10) == -how
+    finally:
+        parent.kill()
+        parent.communicate()
 
 
 def test_a_key_that_is_not_asked_is_an_error(compilers, key):

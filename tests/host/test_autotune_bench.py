@@ -115,3 +115,6 @@ def test_a_changed_argument_is_found_whatever_its_strides():
         assert not guarded.changed() and guarded.input_bytes > 0
         view[3] = 0
         assert guarded.changed() == 1 and not guarded.broken()
+        own = transfer.duplicate(view)
+        own[...] = 7
+        assert guarded.changed() == 1 and own.strides == view.strides and len(guarded.buffers) == 2

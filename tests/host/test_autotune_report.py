@@ -13,6 +13,9 @@ from invented_store import ENVIRONMENT, invented_entries, matmul, row_wise
 from tritorch.autotune.figures import figures_of, mean_gain
 from tritorch.autotune.report import page
 from tritorch.autotune.report.heat import chosen_knobs, influence
+from tritorch.autotune.report.roofline import Roofs, points_of, roofs_of
+from tritorch.autotune.report.roofline_plot import NARROW, WIDE, roofline_plot
+from tritorch.autotune.roofline import PRETENDED
 from tritorch.autotune.trial import CRASH, Entry, Timing, Trial
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=//evil.example/x onerror=alert(2)>\x00]]>"
@@ -134,6 +137,23 @@ def test_entries_without_work_or_default():
     entry.trials[0] = entry.trials[0].failed(CRASH, "the worker died")
     found, _ = read(entries=[entry])
     assert "No default config has a time to compare with" in found.text
+
+
+def test_roofs_are_the_devices_or_what_the_entries_tell():
+    figures = [figures_of(each) for each in invented_entries()]
+    told = roofs_of(figures)
+    assert told.bandwidth == pytest.approx(3.35e12)
+    assert told.flops == pytest.approx({"bfloat16": 989e12, "float32": 67e12})
+    assert roofs_of(figures, PRETENDED).bandwidth == PRETENDED.bandwidth
+    movers = [each for each in figures if not each.entry.work["flops"]]
+    assert roofs_of(movers) == Roofs(pytest.approx(3.35e12), {})
+    assert roofs_of([]) is None
+    for some in (figures, movers, figures[:1], figures[1:2]):  # everything lies inside the drawing
+        for size in (WIDE, NARROW):
+            drawing = roofline_plot(points_of(some), roofs_of(some), size)
+            places = [(float(x), float(y)) for x, y in re.findall(r'cx="([-\d.]+)" cy="([-\d.]+)"', drawing)]
+            places += [tuple(map(float, each.split(","))) for each in re.findall(r"-?[\d.]+,-?[\d.]+", drawing)]
+            assert len(places) > 2 and all(0 <= x <= size[0] and 0 <= y <= size[1] for x, y in places)
 
 
 def test_five_hundred_entries_are_less_than_two_megabytes():

@@ -23,7 +23,7 @@ ROOMS = {
     "creation": "tensor", "tensor": "tensor", "functional": "tensor", "indexing": "tensor", "printing": "tensor",
     "namespaces": "tensor", "nested": "tensor", "random": "tensor", "size": "tensor",
     # The tuner's top: problems made of ops, and the command line.
-    "autotune.user_files": "autotune", "autotune.kernel_problem": "nn",
+    "autotune.kernel_problem": "nn", "autotune.tuning": "nn",
     "autotune.command": "nn", "autotune.op_problem": "nn", "autotune.trace": "nn", "autotune.training": "nn",
     "autotune.arguments": "nn", "autotune.values": "nn", "autotune.comparing": "nn", "autotune.__main__": "nn",
     # Built on func, and found when asked for.

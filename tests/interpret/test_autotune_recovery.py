@@ -33,6 +33,23 @@ def add_one(
     tl.store(out + i, tl.load(x + i, mask=i < n) + 1, mask=i < n)
 
 
+@kernel(
+    space=Space(BLOCK=choices(16, 32, 64, 128, default=16)),
+    key=("n",),
+    inputs=lambda draw, N=100: (draw(N), draw(N), N),
+    reference=lambda x: {"out": x + 1},
+    grid=lambda meta: (-(-meta["n"] // meta["BLOCK"]),),
+)
+def own(
+    x,  # what is raised by one: (n,)
+    out,  # the results: (n,)
+    n,
+    BLOCK: tl.constexpr,
+):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(x + i, mask=i < n) + 1, mask=i < n)
+
+
 def launch(x, out, step=0):
     config = add_one.config((x, out), n=x.size, step=step)
     add_one[(-(-x.size // config["BLOCK"]),)](x, out, x.size, **config)
@@ -100,7 +117,7 @@ def refuse(tmp_path, monkeypatch):
     real, refused, tried = interpreter.interpret, {}, []
 
     def interpret(kernel, grid, args, keywords):
-        if kernel is add_one:
+        if kernel in (add_one, own):
             block = keywords["BLOCK"]
             tried.append(block)
             if block in refused.get("blocks", ()) and args[0].size not in refused.get("but", ()):
@@ -214,3 +231,23 @@ def test_launches_alike_are_told_apart_by_their_arrays(ops, refuse):
         ops[1].apply(x)
     np.testing.assert_array_equal(x.numpy(), np.arange(100) + 1)
     assert tried[:2] == [64, 32]
+
+
+def test_a_kernel_of_a_users_own_takes_the_next_best(refuse):
+    """Its launch computes its grid itself, so it is launched again with another."""
+    x, out = np.arange(100, dtype=np.float32), np.zeros(100, np.float32)
+    found = own.key_for((x, out), {"n": 100})
+    trials = [Trial({"BLOCK": each}, timing=Timing(at, at, at, 9)) for at, each in enumerate((64, 32), 1)]
+    Store().save(environment_of(INTERPRETER), Entry(found, trials))
+    lookup.forget()
+    tried = refuse(64)
+    with pytest.warns(RuntimeWarning, match="own failed with .*64.* another config was taken"):
+        own[own.grid](x, out, 100)
+    own[own.grid](x, out, 100)
+    np.testing.assert_array_equal(out, x + 1)
+    assert tried == [64, 32, 32]
+    refuse(16, 32)
+    with pytest.warns(RuntimeWarning, match="own failed with .*32"), pytest.raises(OutOfResources, match="16 is too"):
+        own[own.grid](x, out, 100)  # in the end the formula's error
+    with pytest.raises(TypeError, match="missing a required argument: 'out'"):
+        own[own.grid](x)

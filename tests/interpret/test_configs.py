@@ -27,7 +27,7 @@ from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import Kernel, Launch, recording_launches
 from tritorch.validation import call_on, check_forward, samples_of
 
-FAMILIES = ("matrix", "convolution", "attention", "recurrent", "normalization", "rowwise", "loss")
+FAMILIES = sorted({name.split(".")[2] for name in KERNELS if name.startswith("tritorch.ops.")})
 # How samples are drawn, and how exact products of float32 are.
 SETTINGS = ((np.float32, "highest"), (np.float32, "high"), (ml_dtypes.bfloat16, "highest"), (np.float64, "highest"))
 DEVICES = tuple(map(generation, (80, 90, 100)))

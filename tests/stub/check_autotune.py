@@ -11,8 +11,11 @@ from tritorch.autotune import clock as clocks
 from tritorch.autotune import roofline
 from tritorch.autotune.bench import Bench
 from tritorch.autotune.clock import DeviceClock
+from tritorch.autotune.op_problem import OpProblem
 from tritorch.autotune.problem import Work
-from tritorch.autotune.trial import COMPILE, CRASH, OK, WRONG
+from tritorch.autotune.trial import COMPILE, CRASH, OK, RESOURCES, WRONG
+from tritorch.autotune.tunable import by_formula
+from tritorch.autotune.worker import Worker
 from tritorch.runtime import transfer
 from tritorch.runtime.cuda import array as device
 from tritorch.runtime.cuda import driver, memory
@@ -72,6 +75,27 @@ def test_trials(interpreted, bench):
         assert trial.state == state and trial.cause and trial.resources.registers > 0
     assert bench.trial(NAME, asked.key, config(num_warps=3)).state == COMPILE
     assert bench.finals(NAME, asked.key, [config(), config(BLOCK=32)])[0].p50 == pytest.approx(good.seconds, rel=0.02)
+
+
+def test_an_op(interpreted):
+    bench = Bench(OpProblem.sized("matmul", "bfloat16", {"M": 33, "N": 32, "K": 48}), CUDA)
+    (asked,) = bench.asked()
+    name, config = asked.kernel.kernel_name, by_formula(asked.kernel, asked.key, asked.device, asked.known)
+    trial = bench.trial(name, asked.key, config)
+    assert trial.ok and trial.error <= 1 and trial.resources.shared_memory > 0
+    beyond = config | {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 256, "num_stages": 6}
+    trial = bench.trial(name, asked.key, beyond)
+    assert trial.state == RESOURCES and "bytes of shared memory per block, the device has 232448" in trial.cause
+
+
+def test_a_worker_with_a_gpu_of_its_own(stub):
+    """Its launches reach the stub, which leaves results as they are: only without verification are they timed."""
+    (asked,) = Bench(Toy(), CUDA).asked()
+    with Worker(CUDA, policy="graph", verify=False) as worker:
+        bench = worker.bench(Toy())
+        assert bench.asked() == [asked._replace(key=asked.key.with_policy("graph"))]
+        trial = bench.trial(NAME, asked.key, config())
+        assert trial.ok and trial.timing.p50 == pytest.approx(0.0005) and trial.resources.registers > 0
 
 
 def launches_of(count, n=100):

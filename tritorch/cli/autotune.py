@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 
 def add_arguments(parser):
@@ -19,4 +20,6 @@ def add_arguments(parser):
 
 def run(options):
     """Run the command; gives its exit code."""
+    if os.environ.get("TRITORCH_AUTOTUNE") == "1":  # meant for programs that train: what a command runs is not tuned
+        os.environ["TRITORCH_AUTOTUNE"] = "cached"
     return options.act(options)

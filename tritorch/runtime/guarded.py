@@ -87,12 +87,21 @@ class Guarded:
             if copy.block is not None:
                 self._inputs.append((copy.block, copy.block.contents()))
             return copy
+        copy, buffer = self._copied(array)
+        self._inputs.append((buffer, buffer.contents()))
+        return copy
+
+    def duplicate(self, array):
+        """A copy of an array of any device that a kernel may write to, with canaries beside it."""
+        return self._copied(array)[0] if isinstance(array, np.ndarray) else array.copy()
+
+    def _copied(self, array):
+        """A copy of a host array with the same strides, and its buffer."""
         low, high = strides.extent(array.shape, array.strides, array.itemsize)
         buffer = self._on_host(high - low)
         copy = buffer.array(array.shape, array.dtype, array.strides, low)
         copy[...] = array
-        self._inputs.append((buffer, buffer.contents()))
-        return copy
+        return copy, buffer
 
     @property
     def input_bytes(self):
@@ -132,13 +141,17 @@ def _cuda():
 
 @contextmanager
 def guarded_memory():
-    """A context in which arrays made for results, and those made by `transfer.mirror`, are guarded; gives a Guarded."""
+    """A context in which arrays made for results, and copies by `transfer.mirror` and `duplicate`, are guarded.
+
+    It gives a Guarded. Those that `mirror` makes are taken for arguments that nobody may write to.
+    """
     guarded = Guarded()
-    cuda = _cuda()
-    host, mirror, allocator = transfer.empty_on_host, transfer.mirror, cuda.allocator
-    transfer.empty_on_host, transfer.mirror = guarded.empty, guarded.mirror
+    cuda, allocator = _cuda(), _cuda().allocator
+    host, mirror, duplicate = transfer.empty_on_host, transfer.mirror, transfer.duplicate
+    transfer.empty_on_host, transfer.mirror, transfer.duplicate = guarded.empty, guarded.mirror, guarded.duplicate
     cuda.allocator = lambda index=None: _GuardedAllocator(guarded, allocator(index))
     try:
         yield guarded
     finally:
-        transfer.empty_on_host, transfer.mirror, cuda.allocator = host, mirror, allocator
+        transfer.empty_on_host, transfer.mirror, transfer.duplicate = host, mirror, duplicate
+        cuda.allocator = allocator
