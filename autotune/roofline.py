@@ -9,7 +9,9 @@ architecture papers: A100 (2020), GA102 (2020), Ada (2022), H100 (2022), Blackwe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from tritorch.runtime import precision
 
 # By capability: float64, float32, tf32, halves, float8 and int8.
 _RATES = {
@@ -74,7 +76,9 @@ def ceiling_of(device):
 
 
 def seconds(work, device):
-    """The least time that a Work can take on a Device."""
+    """The least time that a Work can take on a Device, float32 products as exact as they have to be now."""
+    if work.dtype == "float32" and precision.input_precision() == "tf32":
+        work = replace(work, dtype="tf32")
     return ceiling_of(device).seconds(work)
 
 

@@ -8,7 +8,8 @@ context as CRASH, with what was said last as its cause; the next call starts a f
 (`asked`, `work`, `roofline`) raises a ChildError then. Ctrl-C reaches this process only, and leaving the block ends the
 other at once.
 
-A problem goes to the process as its class and `to_json()`; the class must be one that can be imported there.
+A problem goes to the process as its class and `to_json()`; the class must be one that can be imported there. The
+precision of float32 products goes with it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from operator import attrgetter
 from tritorch.autotune.bench import Bench, in_one_line
 from tritorch.autotune.child import Child, ChildDied, ChildTimeout
 from tritorch.autotune.key import POLICIES, fact_text
+from tritorch.autotune.problem import from_process, to_process
 from tritorch.autotune.trial import CRASH, TIMEOUT, Trial
 from tritorch.autotune.tunable import KERNELS, Asked
 from tritorch.runtime.kernel import Kernel
@@ -53,7 +55,7 @@ class Worker:
 
     def ask(self, problem, function, *arguments, timeout=None):
         """What a module's `function(bench, *arguments)` gives there; a ChildError where nothing came back."""
-        described = type(problem), problem.to_json()
+        described = to_process(problem)
         if self._child is not None and self._child.ended:  # by an interrupt
             self.close()
         if self._child is None:
@@ -140,8 +142,7 @@ _benches: list[Bench] = []  # the one that is open
 def open_bench(described, settings):
     """Make the bench of a problem, in the place of the one before."""
     _benches.clear()
-    kind, found = described
-    bench = Bench(kind.from_json(found), *settings)
+    bench = Bench(from_process(described), *settings)
     _benches.append(bench)
     bench.asked()
 
