@@ -19,7 +19,7 @@ import importlib
 from operator import attrgetter
 
 from tritorch.autotune.bench import Bench, in_one_line
-from tritorch.autotune.child import Child, ChildDied, ChildTimeout
+from tritorch.autotune.child import Child, ChildError, ChildTimeout
 from tritorch.autotune.key import POLICIES, fact_text
 from tritorch.autotune.problem import from_process, to_process
 from tritorch.autotune.trial import CRASH, TIMEOUT, Trial
@@ -28,6 +28,10 @@ from tritorch.runtime.kernel import Kernel
 
 TRIAL_SECONDS = 60.0
 START_SECONDS = 300.0  # a fresh process imports, compiles and makes its reference before the first answer
+
+
+class DeviceLost(ChildError):
+    """A child whose process lived on, but can no longer use its device."""
 
 
 class Worker:
@@ -65,7 +69,7 @@ class Worker:
                 self._child.call(open_bench, described, self.settings, timeout=START_SECONDS)
                 self._ready = described
             answer, lost = self._child.call(answer_from_bench, function, arguments, timeout=timeout or START_SECONDS)
-        except (ChildDied, ChildTimeout):
+        except ChildError:
             self._restart()
             raise
         if lost:
@@ -103,7 +107,7 @@ class RemoteBench:
             return self._ask(Bench.trial, kernel_name, key, config, others, timeout=self.worker.timeout)
         except ChildTimeout as error:
             return Trial(config).failed(TIMEOUT, in_one_line(str(error)))
-        except ChildDied as error:
+        except ChildError as error:
             return Trial(config).failed(CRASH, in_one_line(str(error)))
 
     def finals(self, kernel_name, key, configs, others=()):
@@ -111,7 +115,7 @@ class RemoteBench:
         configs, timeout = list(configs), self.worker.timeout * max(len(configs), 1)
         try:
             return self._ask(Bench.finals, kernel_name, key, configs, others, timeout=timeout)
-        except (ChildDied, ChildTimeout):
+        except ChildError:
             if len(configs) <= 1:
                 return [None] * len(configs)
         return [timing for config in configs for timing in self.finals(kernel_name, key, [config], others)]
@@ -150,7 +154,12 @@ def open_bench(described, settings):
 def answer_from_bench(function, arguments):
     """What a function of the open bench gives, and whether the device is lost since."""
     (bench,) = _benches
-    return function(bench, *arguments), bench.lost
+    try:
+        return function(bench, *arguments), bench.lost
+    except Exception as error:
+        if bench.lost:
+            raise DeviceLost(str(error)) from None
+        raise
 
 
 def _portable_asked(bench):

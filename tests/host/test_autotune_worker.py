@@ -162,3 +162,21 @@ def test_a_lost_device_means_a_fresh_process():
     work._child = lost
     assert work.bench(Toy()).trial(NAME, None, config()) == "a trial"
     assert lost.pid is None and work._child is None and work.restarts == 1
+
+
+def test_a_device_lost_in_the_middle_is_a_crash(monkeypatch):
+    class LostBench:
+        lost = True
+
+    monkeypatch.setattr(worker, "_benches", [LostBench()])
+    with pytest.raises(worker.DeviceLost, match="division by zero"):
+        worker.answer_from_bench(lambda _: 1 / 0, ())
+
+    def ask(self, *_, **__):
+        raise worker.DeviceLost("an illegal memory access")
+
+    monkeypatch.setattr(Worker, "ask", ask)
+    bench = Worker(INTERPRETER).bench(Toy())
+    trial = bench.trial(NAME, None, config())
+    assert (trial.state, trial.cause) == (CRASH, "an illegal memory access")
+    assert bench.finals(NAME, None, [config(), config()]) == [None, None]
