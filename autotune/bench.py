@@ -3,6 +3,7 @@
     bench = Bench(problem, device, policy="eager", seed=0, verify=True)
     bench.asked()                    [Asked]: what the problem asks configs for; keys carry the bench's policy
     bench.work, bench.roofline       the Work of one call, and the seconds it takes at least on the device
+    bench.prepare()                  makes now what the first trial would wait for
     bench.trial(kernel_name, key, config, others=())      -> Trial, whatever becomes of the config
     bench.finals(kernel_name, key, configs, others=())    -> [Timing or None], turn by turn; None where it did not run
 
@@ -60,6 +61,11 @@ class Bench:
     def asked(self):
         """What the problem asks configs for, as a list of Asked, each kernel and key once."""
         return [each._replace(key=each.key.with_policy(self.policy)) for each in configs_asked(self._prepared[0])]
+
+    def prepare(self):
+        """Make ready what the first trial would wait for."""
+        if self.verify:
+            self._prepared[0].prepare()
 
     @property
     def work(self):

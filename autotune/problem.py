@@ -39,6 +39,9 @@ class Call(ABC):
     def compare(self, results):
         """(largest difference from the NumPy reference in float64 in units of what is allowed, where it is)."""
 
+    def prepare(self):  # noqa: B027  # most have nothing that takes long
+        """Make now what `compare` will need and takes long, such as the reference's results."""
+
 
 class Problem(ABC):
     """One call whose kernels are tuned.

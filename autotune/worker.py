@@ -149,6 +149,7 @@ def open_bench(described, settings):
     bench = Bench(from_process(described), *settings)
     _benches.append(bench)
     bench.asked()
+    bench.prepare()
 
 
 def answer_from_bench(function, arguments):
