@@ -113,4 +113,6 @@ def test_ceilings_of_other_gpus():
     )
     assert card.rate("bfloat16") * 2 == station.rate("bfloat16") and card.rate("float32") == station.rate("float32")
     assert card.rate("bfloat16") / roofline.ATTAINED_FLOPS == pytest.approx(165.2e12, rel=0.01)
+    silent = roofline.ceiling(100, 148, 0, 0, 0)
+    assert silent.bandwidth == pytest.approx(0.87e12) and silent.rate("float16") > 1e15
     assert roofline.ceiling(103, 1, 1, 1, 8).flops == roofline.ceiling(100, 1, 1, 1, 8).flops  # of the same family
