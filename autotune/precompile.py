@@ -30,6 +30,7 @@ import numpy as np
 from tritorch.autotune.bench import NotAsked, explained, in_one_line
 from tritorch.autotune.child import Child, ChildDied
 from tritorch.autotune.key import POLICIES
+from tritorch.autotune.problem import from_process, to_process
 from tritorch.autotune.trial import COMPILE, RESOURCES, TIMEOUT, Resources, Trial
 from tritorch.autotune.tunable import KERNELS, pretending, using
 from tritorch.runtime import transfer
@@ -88,7 +89,7 @@ class Compilers:
 
     def compile(self, problem, device, kernel_name, key, configs, others=()):
         """(config, Resources or a failed Trial) for each config, as they are done."""
-        call = (type(problem), problem.to_json()), device, kernel_name, key, tuple(others)
+        call = to_process(problem), device, kernel_name, key, tuple(others)
         waiting = sorted(configs, key=lambda config: config.get("num_stages") or 0)  # least shared memory first
         too_large: list[dict] = []
         try:
@@ -190,9 +191,8 @@ def compile_one(described, device, kernel_name, key, others, config):
 def _call_of(described, device):
     if not _calls or _calls[0] != (described, device):
         transfer.empty_on_host = np.zeros  # nothing runs, and what is not touched takes no memory
-        kind, found = described
         with pretending(device):
-            _calls[:] = (described, device), kind.from_json(found).call(INTERPRETER, values=False)
+            _calls[:] = (described, device), from_process(described).call(INTERPRETER, values=False)
         materialise()  # a user's kernels too, which were imported just now
     return _calls[1]
 
