@@ -1,4 +1,4 @@
-"""`tritorch autotune sweep --compile-only`: candidates are compiled for a GPU that is not there; what they take is said."""
+"""`tritorch autotune sweep --compile-only`: candidates compiled for a GPU that is not there, and what they take."""
 
 from __future__ import annotations
 
