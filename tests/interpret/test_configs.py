@@ -26,7 +26,7 @@ from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import Kernel, Launch, recording_launches
 from tritorch.validation import call_on, check_forward, samples_of
 
-FAMILIES = ("matrix", "convolution", "attention", "recurrent", "normalization", "rowwise", "loss")
+FAMILIES = sorted({name.split(".")[2] for name in KERNELS if name.startswith("tritorch.ops.")})
 # How samples are drawn, and how exact products of float32 are.
 SETTINGS = ((np.float32, "highest"), (np.float32, "high"), (ml_dtypes.bfloat16, "highest"), (np.float64, "highest"))
 DEVICES = tuple(map(generation, (80, 90, 100)))
@@ -172,8 +172,8 @@ def check_defaults(kernel, known, device):
         config = kernel.config_for(device, **{size: asked[size] for size in kernel.sizes})
         kernel.space.check_values(config, kernel.__name__)
         all_known = {**asked, **config, "device": device}
-        broken = [condition.__name__ for condition, needs in kernel.space.conditions
-                  if all_known.keys() >= set(needs) and not condition(**{each: all_known[each] for each in needs})]  # fmt: skip
+        asking = [(each, needs) for each, needs in kernel.space.conditions if all_known.keys() >= set(needs)]
+        broken = [each.__name__ for each, needs in asking if not each(**{name: all_known[name] for name in needs})]
         assert not broken, f"{kernel.__name__}: the default {config} breaks {broken}; {device.name}, {asked}"
 
 
