@@ -124,12 +124,16 @@ def _text(value):
     return value
 
 
-def array_text(array):
-    """The dtype of an array and whether vectors can be loaded from where it begins; "none" where there is no array."""
+def array_text(array, pretended=False):
+    """The dtype of an array and whether vectors can be loaded from where it begins; "none" where there is no array.
+
+    On the host that makes no difference, unless the array is `pretended` to lie on a GPU.
+    """
     if array is None:
         return "none"
     name = _dtype_name(array.dtype)
-    return f"{name} unaligned" if not isinstance(array, np.ndarray) and array.pointer & 15 else name
+    place = (array.ctypes.data if pretended else 0) if isinstance(array, np.ndarray) else array.pointer
+    return f"{name} unaligned" if place & 15 else name
 
 
 def _dtype_name(dtype):

@@ -22,7 +22,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from multiprocessing.connection import wait
 
 import numpy as np
@@ -202,18 +201,13 @@ def launches_with(call, device, kernel_name, key, config, others=()):
     with ExitStack() as stack:
         stack.enter_context(pretending(device))
         for name, where, what in ((kernel_name, key, config), *others):
-            stack.enter_context(using(KERNELS[name], _on_host(where), what))
+            stack.enter_context(using(KERNELS[name], where.with_policy(POLICIES[0]), what))
         launches = stack.enter_context(recording_launches(run=False))
         call.run()
     found = [each for each in launches if each.kernel is KERNELS[kernel_name]]
     if not any(all(each.keywords.get(name, value) == value for name, value in config.items()) for each in found):
         raise NotAsked(f"no launch of {kernel_name} takes the config {config}: another key is asked for")
     return found
-
-
-def _on_host(key):
-    """The key that arrays of the host have, which are all taken to be aligned."""
-    return replace(key, arrays=tuple(text.removesuffix(" unaligned") for text in key.arrays), policy=POLICIES[0])
 
 
 def _compiled(launch, device):
