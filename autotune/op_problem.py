@@ -24,6 +24,7 @@ from tritorch.ops.scan.family import Scan
 from tritorch.runtime import dtypes, transfer, views
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import recording_launches
+from tritorch.runtime.quiet import restore, silence
 from tritorch.validation import reduction_length, reference_in_float64
 
 PASSING = frozenset(("seed", "offset", "step", "value"))  # arguments that decide nothing of what is launched
@@ -184,10 +185,13 @@ def _sizes_of(op, given):
 
 def _made_by_sizes(op, draw, sizes):
     words = " ".join(f"{name}={size}" for name, size in sizes.items())
+    before = silence()  # some compute arguments, of zeros where only their shapes are wanted
     try:
         args = op.sized(draw, **sizes)
     except (ValueError, TypeError, RuntimeError, ArithmeticError, IndexError, MemoryError) as error:
         raise ValueError(f"op {op.op_name!r} cannot be called with {words}: {error}") from error
+    finally:
+        restore(before)
     return tuple(np.asarray(each) if isinstance(each, np.generic) else each for each in args)
 
 

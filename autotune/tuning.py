@@ -34,7 +34,7 @@ class Tuned:
     gain = property(lambda self: self.subjects[0].gain)
 
 
-def tune(kernel, *, dtype="float32", effort=EFFORTS[1], budget=math.inf, device=None, policy="eager", seed=0, **sizes):
+def tune(kernel, *, dtype="float32", effort="quick", budget=math.inf, device=None, policy="eager", seed=0, **sizes):
     """Find the best config of a kernel of one's own, or of an op, for some sizes; launches take it from then on.
 
     `kernel` is a kernel made by `tritorch.autotune.kernel`, its place, `path/to/file.py:kernel`, or an op's name; sizes

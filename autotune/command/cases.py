@@ -34,10 +34,10 @@ class Case:
         return not self.failures
 
     def lines(self):
-        """The case for people: one line, and one more for each failure and note."""
-        summary = f": {self.summary}" if self.summary else ""
-        yield printable(f"{'ok    ' if self.ok else 'FAILED'}  {self.suite}  {self.name}{summary}")
-        yield from (printable(f"        {each}") for each in (*self.failures, *self.notes))
+        """The case for people: one line; where there is more than one thing to say, one more for each."""
+        first, *rest = [each for each in (self.summary, *self.failures, *self.notes) if each] or [""]
+        yield printable(f"{'ok    ' if self.ok else 'FAILED'}  {self.suite}  {self.name}{first and ': '}{first}")
+        yield from (printable(f"        {each}") for each in rest)
 
 
 def name_of(subject):

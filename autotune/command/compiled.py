@@ -14,10 +14,11 @@ from tritorch.autotune.precompile import REGISTERS, Compilers
 from tritorch.autotune.trial import RESOURCES, Trial, show_config
 from tritorch.autotune.tunable import KERNELS
 from tritorch.autotune.tuner import Weighted, find_subjects
-from tritorch.ops.base import TABLE
+from tritorch.ops.base import TABLE, Op
 from tritorch.runtime import dtypes
 from tritorch.validation import samples_of
 
+_MOST_OF_A_FAMILY = 2
 _MOST_REGISTERS = 255  # that a thread can have, on every GPU
 
 
@@ -87,9 +88,14 @@ def one_of_each(dtype, info):
 
 
 def _sized_problems(dtype):
+    """Problems of a usual size; of ops that share a family, and so its kernels, the first two."""
+    families: Counter = Counter()
     for name, op in TABLE.items():
         if op.sized is not None:
-            yield OpProblem.sized(name, dtype)
+            family = op.__bases__[0]
+            families[family] += family is not Op
+            if families[family] <= _MOST_OF_A_FAMILY:
+                yield OpProblem.sized(name, dtype)
 
 
 def _sample_problems(dtype):

@@ -8,11 +8,13 @@ import time
 from tritorch.autotune import lookup
 from tritorch.autotune.child import ChildError
 from tritorch.autotune.command.cases import Case, name_of
+from tritorch.autotune.command.why import everything_known, explain
 from tritorch.autotune.device import environment_of
 from tritorch.autotune.figures import time_text
 from tritorch.autotune.store import Store
 from tritorch.autotune.tables import parse_table
 from tritorch.autotune.trial import show_config
+from tritorch.autotune.tunable import Asked
 from tritorch.autotune.tuner import find_subjects, info_of
 from tritorch.autotune.worker import Worker
 
@@ -21,28 +23,16 @@ _TUNED = (lookup.EXPLICIT, lookup.PINNED, lookup.CACHED, lookup.BUNDLED)
 
 def hit_cases(problems, device):
     """A Case for each kernel and key that problems ask for: a miss says what the nearest entry differs in."""
-    info = info_of(device)
-    entries = Store().entries(environment_of(info))
+    info, known = info_of(device), everything_known()
     for subject in find_subjects(problems, info):
         found = lookup.find(subject.kernel, subject.key, info, subject.known)
         case = Case("hit", name_of(subject))
         if found.source in _TUNED:
             case.summary = f"{show_config(found.config)} of the {found.source}"
         else:
-            case.failures.append(f"no tuned config; {_nearest(subject.key, entries)}")
+            asked = Asked(subject.kernel, subject.key, info, subject.known, found.config)
+            case.failures.append(next(iter(explain(asked, known))))
         yield case
-
-
-def _nearest(key, entries):
-    """In what the nearest entry differs from a key, in words."""
-    mine = [entry.key for entry in entries if entry.key.kernel == key.kernel and entry.best() is not None]
-    nearest = min(mine, key=key.distance, default=None)
-    if nearest is None:
-        return "nothing was tuned for this kernel on this device"
-    differs = ", ".join(f"{name} is {ours}, there {theirs}" for name, (ours, theirs) in key.differs(nearest).items())
-    return (
-        f"the nearest entry, {nearest.digest}, differs: {differs}" if differs else f"entry {nearest.digest} is not used"
-    )
 
 
 def regress_cases(problems, device, most):
