@@ -134,7 +134,7 @@ def made(value):
     """The value that an op gets for a described one; TensorSpecs stay."""
     if isinstance(value, Made):
         return MAKERS[value.maker](*[made(each) for each in value.arguments])
-    if isinstance(value, (tuple, list)):
+    if type(value) in (tuple, list):  # what was made is there whole
         return type(value)(made(each) for each in value)
     return value
 
