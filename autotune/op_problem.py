@@ -20,7 +20,6 @@ from tritorch.autotune.problem import Call, Problem, Work
 from tritorch.autotune.values import MOST_BYTES, Hollow, Repeating, drawn
 from tritorch.ops.base import TABLE
 from tritorch.ops.host_op import HostOp
-from tritorch.ops.scan.family import Scan
 from tritorch.runtime import dtypes, transfer, views
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import recording_launches
@@ -351,10 +350,7 @@ def _summed(op, sample, truth, work):
     """About how many terms an element of the result sums, which rounding errors grow with."""
     length = reduction_length(sample, truth)
     most = max((np.asarray(each).size for each in truth), default=1)
-    length = max(length, work.flops // 2 // max(most, 1))
-    if issubclass(op, Scan) and sample[0].ndim:
-        length = max(length, sample[0].shape[sample[1]])
-    return length
+    return max(length, work.flops // 2 // max(most, 1), op.terms(*sample))
 
 
 def _on_host(arguments):

@@ -165,6 +165,11 @@ class Op(Node):
     # the sizes are its signature's, `draw` is a Draw. None where an op has not said how.
     sized: Any = None
 
+    @staticmethod
+    def terms(*arguments):
+        """About how many terms a number of the result sums, one after the other, where the sizes do not tell."""
+        return 1
+
     @classmethod
     def fitted(cls, *arguments):
         """Arguments that were drawn one by one made to fit each other, indices to what they point into, say."""
