@@ -17,9 +17,11 @@ from tritorch.autotune.space import warps as warps
 from tritorch.autotune.tunable import TunableKernel as TunableKernel
 from tritorch.autotune.tunable import kernel as kernel
 
+_LATER = {"tune": "tuning", "pin_config": "lookup", "unpin_configs": "lookup"}  # what needs the tuner, or reads files
+
 
 def __getattr__(name):
-    """`tune`, which needs the tuner, and that all of tritorch: found when asked for."""
-    if name == "tune":
-        return importlib.import_module("tritorch.autotune.tuning").tune
+    """What is imported when it is asked for, so that importing tritorch is short."""
+    if name in _LATER:
+        return getattr(importlib.import_module(f"tritorch.autotune.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

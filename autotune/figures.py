@@ -35,20 +35,21 @@ def _three_digits(value):
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
 
 
-def rate(work, seconds):
-    """(value, unit) of how fast work is done in `seconds`, or None where the work is not known."""
-    flops, moved = work.get("flops", 0), work.get("bytes", 0)
-    if not (flops or moved) or not 0 < seconds < math.inf:
-        return None
-    if flops >= _ARITHMETIC * moved:
-        return flops / seconds / 1e12, "TFLOP/s"
-    return moved / seconds / 1e9, "GB/s"
-
-
 def rate_text(work, seconds):
     """How fast work is done: "512 TFLOP/s", "2910 GB/s", or "-"."""
     found = rate(work, seconds)
-    return "-" if found is None else f"{_three_digits(found[0])} {found[1]}"
+    if not found:
+        return "-"
+    return f"{_three_digits(found / 1e12)} TFLOP/s" if _is_arithmetic(work) else f"{_three_digits(found / 1e9)} GB/s"
+
+
+def rate(work, seconds):
+    """FLOP/s or, where there is little arithmetic, bytes a second; 0 where the work is not known."""
+    return work.get("flops" if _is_arithmetic(work) else "bytes", 0) / seconds
+
+
+def _is_arithmetic(work):
+    return work.get("flops", 0) > _ARITHMETIC * work.get("bytes", 0)
 
 
 def gain_text(gain):
@@ -97,6 +98,11 @@ class Figures:
     def failed(self):
         """How many trials failed."""
         return sum(self.failures.values())
+
+    @property
+    def rate(self):
+        """The best config's FLOP/s or bytes a second, 0 where it is not known."""
+        return rate(self.entry.work, self.seconds)
 
     @property
     def rate_text(self):

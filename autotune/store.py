@@ -102,7 +102,7 @@ class Store:
         if path in _memory:
             return _copy(_memory[path])
         try:
-            return self._parse(path, _bytes_of(path), key)
+            return self._parse(path, _bytes_of(path))
         except NOWHERE:
             return None
         except OSError as error:
@@ -120,7 +120,7 @@ class Store:
             whole = merged(_memory[path], whole)
         try:
             found = _bytes_of(path) if path.exists() else None
-            whole = merged(self._known(path, found, whole.key), whole)
+            whole = merged(self._known(path, found), whole)
             self._make_folder(environment)
             whole = self._write(path, whole, found)
         except OSError as error:
@@ -134,10 +134,10 @@ class Store:
             _memory.pop(path, None)
         return _copy(whole)
 
-    def _known(self, path, found, key):
+    def _known(self, path, found):
         """The entry that the bytes of a file are, None where they are none; those written last need no reading."""
         last_path, last_bytes, last = self._last
-        return last if (last_path, last_bytes) == (path, found) else self._parse(path, found, key)
+        return last if (last_path, last_bytes) == (path, found) else self._parse(path, found)
 
     def _write(self, path, whole, found):
         """Put `whole` where the bytes `found` stand; gives it with what others have put there meanwhile."""
@@ -148,14 +148,14 @@ class Store:
             before = replace_file(path, data)
             if before is None or before == found:
                 break
-            more = merged(self._parse(path, before, whole.key), whole)  # another process was between
+            more = merged(self._parse(path, before), whole)  # another process was between
             if more is whole:
                 break
             whole, found = more, data
         self._last = (path, data, _copy(whole))
         return whole
 
-    def _parse(self, path, data, key):
+    def _parse(self, path, data):
         """The entry that a file's bytes are, None with a warning where they are none or another key's."""
         if data is None:
             return None
@@ -164,10 +164,8 @@ class Store:
             if found["format"] != FORMAT:
                 raise ValueError(f"its format is {found['format']!r}, this tritorch reads {FORMAT}")
             entry = Entry.from_json(found)
-            if key is not None and entry.key != key:
-                raise ValueError("it holds the entry of another key")
             if file_name(entry.key) != path.name:
-                raise ValueError("it does not have the name that its key gives it")
+                raise ValueError("it holds the entry of another key")
         except NOT_JSON as error:
             warn_once(str(path), f"autotune: {path} is no entry and is not used ({_reason(error)})")
             return None
@@ -180,7 +178,7 @@ class Store:
         for name in sorted(self.names(environment)):
             path = folder / name
             try:
-                entry = _copy(_memory[path]) if path in _memory else self._parse(path, _bytes_of(path), None)
+                entry = _copy(_memory[path]) if path in _memory else self._parse(path, _bytes_of(path))
             except OSError as error:
                 warn_once(str(path), f"autotune: {path} cannot be read ({error.strerror})")
                 continue

@@ -18,6 +18,8 @@ TIMEOUT = "timeout"  # it did not come back
 CRASH = "crash"  # its process died, or the device with it
 STATES = (OK, COMPILE, RESOURCES, WRONG, LAUNCH, TIMEOUT, CRASH)
 
+_LARGEST = 1e30  # of what an entry counts: operations, bytes, seconds
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -107,7 +109,7 @@ class Trial:
             state=found["state"],
             timing=_timing(found.get("timing")),
             final=_timing(found.get("final")),
-            resources=Resources(**found.get("resources", {})),
+            resources=Resources(**_numbers(found.get("resources", {}))),
             error=float(found["error"]) if "error" in found else None,
             cause=str(found.get("cause", "")),
         )
@@ -116,10 +118,18 @@ class Trial:
 def _timing(found):
     if found is None:
         return None
-    timing = Timing(**found)
-    if not all(math.isfinite(each) and each > 0 for each in (timing.p20, timing.p50, timing.p80)):
+    timing = Timing(**_numbers(found))
+    if not all(each > 0 for each in (timing.p20, timing.p50, timing.p80)):
         raise ValueError(f"{found} is no timing")
     return timing
+
+
+def _numbers(found):
+    """`found` if all its values are numbers that can be calculated with; a ValueError where one is not."""
+    for name, value in found.items():
+        if type(value) not in (int, float) or not 0 <= value < _LARGEST:
+            raise ValueError(f"{name} is {str(value)[:80]}, it takes a number from 0 on")
+    return found
 
 
 def config_to_json(config):
@@ -209,7 +219,7 @@ class Entry:
             trials=[Trial.from_json(each) for each in found["trials"]],
             finished=str(found["finished"]),
             problem=dict(found["problem"]),
-            work=dict(found["work"]),
+            work=dict(_numbers(found["work"])),
             space=dict(found["space"]),
         )
 

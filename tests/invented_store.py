@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from dataclasses import replace
 
 from tritorch.autotune.device import Environment
 from tritorch.autotune.key import Key, Size, bucket
@@ -14,6 +15,8 @@ ENVIRONMENT = Environment(
     device="NVIDIA H100 80GB HBM3", capability=90, sms=132, shared_memory=232448, driver="575.57.08", triton="3.6.0",
     flags="fp_fusion", determinism="deterministic",
 )  # fmt: skip
+
+OTHER = replace(ENVIRONMENT, device="NVIDIA A100-SXM4-80GB", capability=80, sms=108)
 
 _BYTES_A_SECOND, _FLOPS_A_SECOND = 3.35e12, {"bfloat16": 989e12, "float16": 989e12, "float32": 67e12}
 _ITEMSIZE = {"bfloat16": 2, "float16": 2, "float32": 4}

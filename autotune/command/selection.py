@@ -128,8 +128,9 @@ def device_called(name):
 
 def names_of(entry):
     """What an entry is called: its op, and its kernel with and without its module."""
-    found = [entry.problem.get("op"), kernel_name(entry.key), entry.key.kernel.rpartition(".")[2], entry.key.kernel]
-    return [each for each in dict.fromkeys(found) if isinstance(each, str)]
+    op, kernel = entry.problem.get("op"), entry.key.kernel
+    found = [op if isinstance(op, str) else kernel, kernel_name(entry.key), kernel.rpartition(".")[2], kernel]
+    return list(dict.fromkeys(found))
 
 
 def matches(entry, name):

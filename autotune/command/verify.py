@@ -62,7 +62,7 @@ def verified(worker, store, environment, entry, every=False):
     try:
         bench = worker.bench(problem_from(entry.problem))
         others = _others(bench.asked(), store, environment, entry)
-    except (ValueError, ChildError) as error:  # no such op or file now, or it does not run at all
+    except (ValueError, TypeError, ChildError) as error:  # no such op or file now, or it does not run at all
         yield SKIPPED, f"{SKIPPED}  {what}: {error}"
         return
     for trial in entry.ranked():

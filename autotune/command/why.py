@@ -142,4 +142,19 @@ def _difference(near, asked, here):
         return f"differs in {', '.join(texts[:_MOST_FIELDS])}{f' and {more} more fields' if more > 0 else ''}"
     if near.config is None:
         return "has no config that works"
-    return f"has {show_config(near.config)}, which failed since, or which these sizes do not allow"
+    return f"has {show_config(near.config)}, which {_refusal(near.config, asked)}"
+
+
+def _refusal(config, asked):
+    """What the kernel's space, or what happened since, has against a config."""
+    space, known = asked.kernel.space, {**asked.known, "device": asked.device, **config}
+    try:
+        space.check_values(config, kernel_name(asked.key))
+    except ValueError as error:
+        return f"is none of its space: {error}"
+    broken = [
+        condition.__name__.strip("_")
+        for condition, names in space.conditions
+        if all(name in known for name in names) and not condition(**{name: known[name] for name in names})
+    ]
+    return f"its space does not allow for these sizes ({', '.join(broken)})" if broken else "failed since"

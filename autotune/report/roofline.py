@@ -71,6 +71,7 @@ def points_of(figures):
         if moved and each.best:
             done = flops or moved
             default = done / each.default.seconds if each.gain else None
-            tip = f"{each.title} {each.sizes} {each.dtypes}\n{each.rate_text}, {gain_text(each.gain)} the default's"
+            what = f"{each.title} {each.sizes} {each.dtypes}"
+            tip = f"{what}\n{each.rate_text}, {gain_text(each.gain)} as fast as the default"
             found.append(Point(flops / moved, done / each.best.seconds, default, each.name, tip))
     return found

@@ -9,7 +9,7 @@ from tritorch.autotune.report.markup import LogScale, path, prefixed, svg, tag
 _MOST_LABELS = 16  # with more points only the fastest of each name is named
 _MANY = 60  # points, from which on they are smaller
 _LONGEST = 18  # letters of a label
-_LETTER = 6.8  # the width of a letter of a label, about
+_LETTER = 7.4  # the width of a letter of a label, about
 # Where a label may stand, from the dot: the first place that is free.
 _BESIDE = ((9, 4, "start"), (-9, 4, "end"), (9, 13, "start"), (-9, 13, "end"), (0, -10, "middle"), (9, -6, "start"),
            (-9, -6, "end"), (0, 24, "middle"))  # fmt: skip

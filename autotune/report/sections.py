@@ -118,7 +118,7 @@ def _winner(each):
         _number("time", time_text(each.seconds), each.seconds),
         _number("default", time_text(default), default),
         _number("gain", tag("b", gain_text(each.gain), class_="gain" if gained else None), each.gain or 0),
-        _number("rate", each.rate_text, (each.entry.work.get("flops") or 0) / each.seconds),
+        _number("rate", each.rate_text, each.rate),
         _number("of roofline", share_text(each.share), each.share or 0),
         _number("trials", tag("span", trials), len(each.entry.trials)),
     ]

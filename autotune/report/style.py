@@ -5,7 +5,7 @@ from __future__ import annotations
 STYLE = """
 :root { color-scheme: light dark; --paper: #fdfdfb; --ink: #1b1d20; --muted: #60656c;
   --rule: #dfdfd8; --faint: #ecece6; --best: #0b62a4; --default: #85898f; --fail: #c2470f;
-  --h0: #0b4f86; --h1: #2570a9; --h2: #5090c3; --h3: #83b2d8; --h4: #adcde6; --h5: #cfe1f0; --h6: #e6eef5;
+  --h0: #0b4f86; --h1: #2068a3; --h2: #3b7db3; --h3: #83b2d8; --h4: #adcde6; --h5: #cfe1f0; --h6: #e6eef5;
   --t-near: #fff; --t-far: #24303a; }
 @media (prefers-color-scheme: dark) {
   :root { --paper: #14161a; --ink: #e9e9e5; --muted: #9ba1a9; --rule: #33373e; --faint: #262a30;
@@ -122,7 +122,7 @@ footer { margin-top: 56px; font-size: 13px; }
 }
 @media print {
   :root { --paper: #fff; --ink: #000; --muted: #444; --rule: #bbb; --faint: #ddd; --best: #0b62a4;
-    --default: #777; --fail: #b03c08; --h0: #0b4f86; --h1: #2570a9; --h2: #5090c3;
+    --default: #777; --fail: #b03c08; --h0: #0b4f86; --h1: #2068a3; --h2: #3b7db3;
     --h3: #83b2d8; --h4: #adcde6; --h5: #cfe1f0; --h6: #e6eef5; --t-near: #fff; --t-far: #24303a; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   main { max-width: none; padding: 0; }

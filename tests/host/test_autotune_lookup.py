@@ -9,7 +9,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tritorch.autotune import DeviceInfo, Space, choices, device, kernel, lookup, powers, tables
+from tritorch.autotune import (
+    DeviceInfo,
+    Space,
+    choices,
+    device,
+    kernel,
+    lookup,
+    pin_config,
+    powers,
+    tables,
+    unpin_configs,
+)
 from tritorch.autotune import store as storing
 from tritorch.autotune.device import INTERPRETER, environment_of
 from tritorch.autotune.lookup import BUNDLED, CACHED, EXPLICIT, FORMULA, PINNED
@@ -100,12 +111,12 @@ def test_sources_in_order(cache, monkeypatch):
     assert found() == (config(16, 2), PINNED, KEY, str(copy)) and copy.parent == tables.pinned_folder()
     monkeypatch.setenv("TRITORCH_AUTOTUNE_TABLE", str(write(cache / "named.json", (KEY, config(32, 2)))))
     assert found()[:2] == (config(32, 2), PINNED)
-    lookup.pin_config(scale, config(32, 1), flag=True)
+    pin_config(scale, config(32, 1), flag=True)
     assert found()[:2] == (config(32, 1), EXPLICIT) and asked() == config(32, 1)
     assert found(flag=False).source == PINNED  # the key is the same here, so that the pin alone decides
     with using(scale, KEY, config(64, 1)):
         assert asked() == config(64, 1)
-    lookup.unpin_configs(scale.kernel_name)
+    unpin_configs(scale.kernel_name)
     assert asked() == config(32, 2)
 
 
@@ -113,7 +124,7 @@ def test_modes(monkeypatch):
     save(trial(64))
     monkeypatch.setenv("TRITORCH_AUTOTUNE", "0")
     assert found().source == FORMULA and asked() == config(16, 1)
-    lookup.pin_config(scale, config(32))
+    pin_config(scale, config(32))
     assert asked() == config(32)
     monkeypatch.setenv("TRITORCH_AUTOTUNE", "yes")
     forget_all_configs()
@@ -209,14 +220,14 @@ def test_what_is_known_to_fail_is_passed_over(cache):
 
 def test_pins_are_checked():
     with pytest.raises(ValueError, match="BLOCK is 17"):
-        lookup.pin_config(scale, config(17))
+        pin_config(scale, config(17))
     with pytest.raises(ValueError, match="no size or fact named 'm'; it has n, flag"):
-        lookup.pin_config(scale, config(32), m=3)
+        pin_config(scale, config(32), m=3)
     with pytest.raises(ValueError, match="breaks a condition"):
-        lookup.pin_config(scale, config(32), n=20)
+        pin_config(scale, config(32), n=20)
     with pytest.raises(ValueError, match="no kernel named 'scale'"):
-        lookup.pin_config("scale", config(32))
-    lookup.pin_config(scale, config(64))
+        pin_config("scale", config(32))
+    pin_config(scale, config(64))
     assert asked(n=30) == config(16, 1)  # where it does not fit
 
 
@@ -271,6 +282,14 @@ def test_without_a_store_launches_look_once_and_make_no_key(cache, touched, monk
         asked(n=n)
     assert touched == []
     assert not list(cache.iterdir())
+
+
+def test_a_key_that_has_no_file_costs_no_look_at_the_disk(touched):
+    save(trial(64))
+    asked()
+    touched.clear()
+    assert asked(n=1000) == config(16, 1)  # of another key, and not known before
+    assert touched == []
 
 
 def test_a_config_that_is_known_touches_no_file(cache, touched):

@@ -199,6 +199,23 @@ def test_without_a_folder_to_write_it_is_kept_in_memory(store, monkeypatch, tmp_
         assert len(json.loads(store.path(ENVIRONMENT, key()).read_text())["trials"]) == 4
 
 
+def test_without_a_home_it_is_kept_in_memory(monkeypatch):
+    """As in a container whose user the system does not know."""
+
+    def fail():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("TRITORCH_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(files.Path, "home", fail)
+    storing.forget_warnings()
+    with pytest.warns(RuntimeWarning, match="cannot be written"):
+        Store().save(ENVIRONMENT, entry(trial(16)))
+    assert Store().load(ENVIRONMENT, key()) == entry(trial(16))
+    assert Store().environments() == []
+    storing.forget_warnings()
+
+
 def test_what_dead_writers_left_is_ignored_and_cleaned_up(store):
     store.save(ENVIRONMENT, entry(trial(16)))
     folder = store.folder(ENVIRONMENT)
@@ -212,11 +229,24 @@ def test_what_dead_writers_left_is_ignored_and_cleaned_up(store):
     assert not old.exists() and new.exists() and other.exists()
 
 
-@pytest.mark.parametrize("exchange", [True, False])
-def test_another_process_writes_between(store, monkeypatch, exchange):
+def not_supported(*_):
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        (),
+        (files, "_exchange", lambda: None),
+        (files, "_exchange", lambda: lambda *_: errno.EINVAL),
+        (os, "link", not_supported),
+    ],
+    ids=["nothing", "the call", "exchanges, as on network folders", "second names"],
+)
+def test_another_process_writes_between(store, monkeypatch, lacks):
     """The version that a save takes the place of counts, also where it is not the one that was read before."""
-    if not exchange:
-        monkeypatch.setattr(files, "_exchange", lambda: None)
+    if lacks:
+        monkeypatch.setattr(*lacks)
     store.save(ENVIRONMENT, entry(trial(16)))
     replaced = storing.replace_file
 

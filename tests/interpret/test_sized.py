@@ -1,4 +1,4 @@
-"""Interpret tier: arguments of a given size, made for the tuner and the benchmark, are arguments that an op can take."""
+"""Interpret tier: arguments of a given size, made for the tuner and the benchmark, are what an op can take."""
 
 from __future__ import annotations
 
