@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -85,6 +84,8 @@ class Environment:
 
 @functools.cache
 def _environment(device, debugging):
+    import importlib.metadata  # here, since it takes a tenth of the time that `import tritorch` may
+
     triton = "missing" if triton_missing() else importlib.metadata.version("triton")
     return Environment(
         device=device.name,
