@@ -288,7 +288,7 @@ class OpCall(Call):
         problem, seed = self.problem, zlib.crc32(self.problem.name.encode())
         draw = Repeating(dtypes.NAMES[problem.dtype].numpy if problem.dtype != "none" else np.float32, seed)
         if problem.sizes is not None:
-            args = _made_by_sizes(self.op, draw, dict(problem.sizes))
+            args = self.op.fitted(*_made_by_sizes(self.op, draw, dict(problem.sizes)))
             return tuple(_holding(each) if isinstance(each, np.ndarray) else each for each in args)
         found = _replaced(problem.arguments, lambda spec: _held(spec, draw))
         arrays = [made(each) for each in _on_host(found)]
