@@ -23,6 +23,7 @@ from tritorch.ops.host_op import HostOp
 from tritorch.runtime import dtypes, transfer, views
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import recording_launches
+from tritorch.runtime.precision import input_precision
 from tritorch.runtime.quiet import restore, silence
 from tritorch.validation import reduction_length, reference_in_float64
 
@@ -334,7 +335,8 @@ class OpCall(Call):
         through for NaN; see comparing.py.
         """
         self.prepare()
-        return compare_all(self._truths, results, self._length)
+        tf32 = self.work.flops > 0 and self.work.dtype == "float32" and input_precision() == "tf32"
+        return compare_all(self._truths, results, self._length, tf32)
 
     def prepare(self):
         """Run the reference."""
