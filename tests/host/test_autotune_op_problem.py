@@ -292,12 +292,11 @@ def test_tf32_is_right_where_it_is_allowed():
 
 def test_a_small_result_is_held_to_its_own_size():
     """Gradients of a mean over many are tiny; zeros in their place would pass an absolute tolerance."""
-    op = TABLE["cross_entropy_backward"]
-    arguments = np.float32(1), np.zeros((512, 300), np.float32), np.arange(512) % 300, None, np.float32(512), \
-        np.full(512, 5.7, np.float32), -100, "mean"  # fmt: skip
-    call = OpProblem.of(op, tuple(np.asarray(a) if isinstance(a, np.generic) else a for a in arguments)).call(
-        INTERPRETER
-    )
+    half, op = ml_dtypes.bfloat16, TABLE["cross_entropy_backward"]
+    total, lse = np.full((), 512, np.float32), np.full(512, 5.7, np.float32)
+    scores, targets = np.zeros((512, 300), half), np.arange(512) % 300
+    arguments = np.ones((), half), scores, targets, None, total, lse, -100, "mean"
+    call = OpProblem.of(op, arguments).call(INTERPRETER)
     (good,) = call.run()
     assert call.compare((good,))[0] <= 1 and np.abs(good).max() < 0.01
     assert call.compare((np.zeros_like(good),))[0] > 10
