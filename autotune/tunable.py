@@ -61,10 +61,11 @@ class TunableKernel(Kernel):
     def key_for(self, arrays, known, policy=POLICIES[0]):
         """The Key of a launch: `known` are its sizes and facts by name."""
         sizes = {name: value for name, value in known.items() if type(value) is int and name not in self.exact}
+        pretended = _state.device is not None and _state.device.kind == "cuda"
         return Key(
             kernel=self.kernel_name,
             source=source_hash(self),
-            arrays=tuple(map(array_text, arrays)),
+            arrays=tuple(array_text(each, pretended) for each in arrays),
             facts=tuple((name, fact_text(name, value)) for name, value in known.items() if name not in sizes),
             sizes=tuple(Size(name, *bucket(value)) for name, value in sizes.items()),
             policy=policy,

@@ -43,9 +43,9 @@ def reduce_default(device, *, rows, columns, along):
 
 
 def _shared_out(ROWS, COLUMNS, num_warps):
-    """Four to 32 elements for each thread, of many warps at least eight and of a single one fewer."""
+    """Four to 32 elements for each thread, of many warps eight to 16 and of a single one fewer."""
     each = ROWS * COLUMNS // (32 * num_warps)
-    return each <= 32 and (num_warps == 1 or each >= (4 if num_warps <= 4 else 8))
+    return each <= (32 if num_warps <= 8 else 16) and (num_warps == 1 or each >= (4 if num_warps <= 4 else 8))
 
 
 # Conditions look at sizes by the next power of two, which all sizes of a bucket have in common.

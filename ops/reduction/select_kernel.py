@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from tritorch.autotune import cdiv, kernel
+from tritorch.autotune import Space, cdiv, kernel
 from tritorch.ops.layout import empty_like
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.ops.reduction.kernel import (
@@ -63,7 +63,15 @@ def highest(dtype):
     return math.inf if dtype.kind in "fV" else int(np.iinfo(computed_in(dtype)).max)
 
 
-@kernel(space=REDUCE_SPACE, default=reduce_default, key=("CHOOSE", "VALUES", "KEPT_RANK", "GONE_RANK", "WIDE"))
+def _few_each(ROWS, COLUMNS, num_warps):
+    """Up to 16 elements for each thread, which keeps a number of 64 bits with each."""
+    return ROWS * COLUMNS <= 16 * 32 * num_warps
+
+
+SELECT_SPACE = Space(where=(*(each for each, _ in REDUCE_SPACE.conditions), _few_each), **REDUCE_SPACE.knobs)
+
+
+@kernel(space=SELECT_SPACE, default=reduce_default, key=("CHOOSE", "VALUES", "KEPT_RANK", "GONE_RANK", "WIDE"))
 def select_kernel(
     x,  # what is searched: rows by `kept`, columns by `gone` strides
     numbers,  # which column of the first stage a value comes from, laid out as x; None in the first stage

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import ClassVar
 
 import made_up_tuning
@@ -205,8 +206,7 @@ def test_a_problem_that_cannot_be_run_is_said_and_the_others_are_tuned(store, wo
 
 def test_what_the_device_asks_for_takes_the_place_of_what_was_expected(store, worker):
     def unaligned(asked):
-        return [each._replace(key=each.key.__class__(**{**_fields(each.key), "arrays": ("float32 unaligned",)}))
-                for each in asked]  # fmt: skip
+        return [with_arrays(each, "float32 unaligned") for each in asked]
 
     worker.asks = staticmethod(unaligned)
     heard = []
@@ -218,8 +218,21 @@ def test_what_the_device_asks_for_takes_the_place_of_what_was_expected(store, wo
     assert swept(store).subjects[0].ended == FINISHED
 
 
-def _fields(key):
-    return {name: getattr(key, name) for name in ("kernel", "source", "arrays", "facts", "sizes", "policy")}
+def test_what_is_asked_for_otherwise_by_one_problem_is_still_tuned_for_another(store, worker):
+    first, second = MadeUp(100), MadeUp(100, both=True)
+
+    def otherwise(asked):
+        return [with_arrays(each, "float64") for each in asked] if len(asked) == 1 else asked
+
+    worker.asks = staticmethod(otherwise)
+    made = swept(store, [first, second])
+    found = {(each.kernel, each.key.arrays): each.problem for each in made.subjects}
+    assert found == {(scale, ("float64",)): first, (scale, ("float32",)): second, (shift, ("float32", "none")): second}
+    assert all(each.ended == COMPLETE and each.entry.best() is not None for each in made.subjects)
+
+
+def with_arrays(asked, *arrays):
+    return asked._replace(key=replace(asked.key, arrays=arrays))
 
 
 def test_ctrl_c_ends_the_worker_and_keeps_what_is_finished(store, worker):
