@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 import inspect
-import json
 import math
 import textwrap
 import types
@@ -14,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tritorch.autotune.digest import digest_of
 from tritorch.runtime import dtypes
 from tritorch.runtime.kernel import Kernel
 
@@ -70,7 +69,7 @@ class Key:
     @functools.cached_property
     def digest(self):
         """Sixteen characters that stand for all of it."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+        return digest_of(self.to_json(), 16)
 
     def to_json(self):
         """The key as JSON's own types."""
@@ -165,8 +164,7 @@ def source_hash(kernel):
     """A hash of a kernel's code and of all it calls or refers to, whatever the comments and the lines it stands on."""
     found: dict = {}
     _collect(kernel, found)
-    text = json.dumps(sorted(found.items()))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return digest_of(sorted(found.items()), 12)
 
 
 def _collect(kernel, found):

@@ -23,6 +23,7 @@ from tritorch.ops.host_op import HostOp
 from tritorch.runtime import dtypes, transfer, views
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import recording_launches
+from tritorch.runtime.precision import input_precision
 from tritorch.runtime.quiet import restore, silence
 from tritorch.validation import reduction_length, reference_in_float64
 
@@ -288,7 +289,7 @@ class OpCall(Call):
         problem, seed = self.problem, zlib.crc32(self.problem.name.encode())
         draw = Repeating(dtypes.NAMES[problem.dtype].numpy if problem.dtype != "none" else np.float32, seed)
         if problem.sizes is not None:
-            args = _made_by_sizes(self.op, draw, dict(problem.sizes))
+            args = self.op.fitted(*_made_by_sizes(self.op, draw, dict(problem.sizes)))
             return tuple(_holding(each) if isinstance(each, np.ndarray) else each for each in args)
         found = _replaced(problem.arguments, lambda spec: _held(spec, draw))
         arrays = [made(each) for each in _on_host(found)]
@@ -334,7 +335,8 @@ class OpCall(Call):
         through for NaN; see comparing.py.
         """
         self.prepare()
-        return compare_all(self._truths, results, self._length)
+        tf32 = self.work.flops > 0 and self.work.dtype == "float32" and input_precision() == "tf32"
+        return compare_all(self._truths, results, self._length, tf32)
 
     def prepare(self):
         """Run the reference."""

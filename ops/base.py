@@ -162,7 +162,7 @@ class Op(Node):
         return 0
 
     # Arguments of a given size, for the tuner and the benchmark, such as `sized(draw, M=4096)`: names and defaults of
-    # the sizes are its signature's, `draw` is a Draw. None where an op has not said how.
+    # the sizes are its signature's, `draw` is a Draw; `fitted` is called on them. None where an op has not said how.
     sized: Any = None
 
     @staticmethod

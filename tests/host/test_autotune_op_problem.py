@@ -15,6 +15,7 @@ from tritorch.autotune.problem import configs_asked, describe, problem_from
 from tritorch.autotune.values import Hollow, Repeating
 from tritorch.ops.base import TABLE
 from tritorch.ops.host_op import HostOp
+from tritorch.runtime import precision
 from tritorch.runtime.device import CPU, INTERPRETER
 from tritorch.runtime.guarded import guarded_memory
 from tritorch.validation import samples_of
@@ -272,14 +273,30 @@ def test_a_wrong_result_is_seen():
     assert call.compare((wrong,))[0] == float("inf")
 
 
+def test_tf32_is_right_where_it_is_allowed():
+    def rounded(x):  # to the 11 digits of tf32
+        return ((x.view(np.int32) + 0x1000) & ~0x1FFF).view(np.float32)
+
+    call = OpProblem.sized("matmul", "float32", {"M": 100, "N": 110, "K": 2000}).call(INTERPRETER)
+    a, b = (held.view(held.memory) for held in call._arguments[:2])
+    made = (rounded(a) @ rounded(b),)
+    before = precision.get_float32_matmul_precision()
+    try:
+        assert call.compare(made)[0] > 3
+        precision.set_float32_matmul_precision("high")
+        assert call.compare(made)[0] <= 1 and call.compare((made[0] * 1.05,))[0] > 1
+        assert call.compare((rounded(a[:, :-1]) @ rounded(b[:-1]),))[0] > 1  # one term of 2000 is missing
+    finally:
+        precision.set_float32_matmul_precision(before)
+
+
 def test_a_small_result_is_held_to_its_own_size():
     """Gradients of a mean over many are tiny; zeros in their place would pass an absolute tolerance."""
-    op = TABLE["cross_entropy_backward"]
-    arguments = np.float32(1), np.zeros((512, 300), np.float32), np.arange(512) % 300, None, np.float32(512), \
-        np.full(512, 5.7, np.float32), -100, "mean"  # fmt: skip
-    call = OpProblem.of(op, tuple(np.asarray(a) if isinstance(a, np.generic) else a for a in arguments)).call(
-        INTERPRETER
-    )
+    half, op = ml_dtypes.bfloat16, TABLE["cross_entropy_backward"]
+    total, lse = np.full((), 512, np.float32), np.full(512, 5.7, np.float32)
+    scores, targets = np.zeros((512, 300), half), np.arange(512) % 300
+    arguments = np.ones((), half), scores, targets, None, total, lse, -100, "mean"
+    call = OpProblem.of(op, arguments).call(INTERPRETER)
     (good,) = call.run()
     assert call.compare((good,))[0] <= 1 and np.abs(good).max() < 0.01
     assert call.compare((np.zeros_like(good),))[0] > 10
