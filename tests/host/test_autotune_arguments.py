@@ -58,6 +58,9 @@ HOSTILE = {
     "a wrong map": ({"op": "resample", "arguments": [tensor(3), {"tuple": [
         {"made": "nearest", "of": [3]}]}]}, "nearest refuses its arguments"),
     "a huge number": ({"op": "full", "arguments": [{"tuple": [3]}, 1 << 70, {"dtype": "int64"}]}, "more than 64 bits"),
+    "a petabyte to make": (
+        {"op": "full", "arguments": [{"tuple": [1 << 24, 1 << 24]}, 0, {"dtype": "int8"}]}, "takes more than 256 GiB",
+    ),
     "a long text": ({"op": "full", "arguments": [{"tuple": [3]}, "x" * 5000, {"dtype": "int64"}]}, "5000 characters"),
     "a tuple of text": ({"op": "full", "arguments": [{"tuple": "abc"}, 0, {"dtype": "int64"}]}, "is given by a list"),
     "a slice": ({"op": "block_diag", "arguments": [{"slice": [1]}, tensor(3)]}, "a slice is given by"),
