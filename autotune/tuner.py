@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from tritorch.autotune.device import INTERPRETER, cuda_info, environment_of
 from tritorch.autotune.key import POLICIES, Key
@@ -38,7 +37,8 @@ _LEAST_SHARE = 1e-6
 _SLICE = 2.0  # seconds below which no budget is given out a second time
 
 
-class Weighted(NamedTuple):
+@dataclass(frozen=True)
+class Weighted:
     """A problem, its share of the budget relative to others', and how often the program it is from calls it."""
 
     problem: Problem
