@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from tritorch.runtime.quiet import restore, silence
 from tritorch.validation import reduction_length, reference_in_float64
 
 PASSING = frozenset(("seed", "offset", "step", "value"))  # arguments that decide nothing of what is launched
+_SIZES = frozenset(("size", "shape", "output_size", "count"))  # arguments that say how large a result is
 _LARGEST_SIZE = 1 << 31
 _MOST_ARGUMENTS = 1 << 14
 _MOST_SHOWN = 3  # tensors in a label
@@ -147,7 +149,7 @@ def _whole(op, arguments):
     specs = list(specs_in(arguments))
     if not op.creates and not specs:
         raise ValueError(f"op {op.op_name!r}: none of its arguments is a tensor")
-    _check_room(op, specs)
+    _check_room(op, specs, arguments)
     kinds = [spec.dtype for spec in specs] + [dtypes.of(each).name for each in arguments if isinstance(each, np.dtype)]
     return OpProblem(op.op_name, arguments, kinds[0] if kinds else "none")
 
@@ -161,9 +163,13 @@ def _without_host_numbers(args):
     return [each.array.item() if id(each) in on_host else each for each in args]
 
 
-def _check_room(op, specs):
+def _check_room(op, specs, arguments):
     if sum(spec.room[0] * spec.numpy.itemsize for spec in specs) > MOST_BYTES:
         raise ValueError(f"op {op.op_name!r}: its arguments take more than {MOST_BYTES >> 30} GiB")
+    for name, value in zip(op.names, arguments, strict=False):
+        sizes = value if isinstance(value, tuple) else (value,)
+        if name in _SIZES and all(isinstance(each, int) for each in sizes) and math.prod(sizes) * 8 > MOST_BYTES:
+            raise ValueError(f"op {op.op_name!r}: {name} is {value}, which takes more than {MOST_BYTES >> 30} GiB")
 
 
 def _sizes_of(op, given):
