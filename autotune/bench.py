@@ -3,6 +3,7 @@
     bench = Bench(problem, device, policy="eager", seed=0, verify=True)
     bench.asked()                    [Asked]: what the problem asks configs for; keys carry the bench's policy
     bench.work, bench.roofline       the Work of one call, and the seconds it takes at least on the device
+    bench.prepare()                  makes now what the first trial would wait for
     bench.trial(kernel_name, key, config, others=())      -> Trial, whatever becomes of the config
     bench.finals(kernel_name, key, configs, others=())    -> [Timing or None], turn by turn; None where it did not run
 
@@ -61,6 +62,11 @@ class Bench:
         """What the problem asks configs for, as a list of Asked, each kernel and key once."""
         return [each._replace(key=each.key.with_policy(self.policy)) for each in configs_asked(self._prepared[0])]
 
+    def prepare(self):
+        """Make ready what the first trial would wait for."""
+        if self.verify:
+            self._prepared[0].prepare()
+
     @property
     def work(self):
         """The Work of one call."""
@@ -83,7 +89,7 @@ class Bench:
 
     def trial(self, kernel_name, key, config, others=()):
         """Run the problem with a config, compare and time it; the Trial says what became of it."""
-        trial = Trial(config)
+        trial, _ = Trial(config), self._prepared  # a problem that cannot be made is no fault of the config
         try:
             with guarded_memory() as results:
                 launches, made = self._launched(kernel_name, key, config, others)
@@ -101,16 +107,16 @@ class Bench:
 
     def finals(self, kernel_name, key, configs, others=()):
         """The Timing of each of a few configs, measured turn by turn; None for one that did not run."""
-        replays = []
+        _, replays = self._prepared, []
         for config in configs:
             try:
                 replays.append(self._launched(kernel_name, key, config, others)[0])
             except Exception as error:
                 if self.lost or isinstance(error, NotAsked):
                     raise
-                replays.append(explained(error))
-        timings = iter(self.clock.finals([each for each in replays if isinstance(each, list)]))
-        return [next(timings) if isinstance(each, list) else None for each in replays]
+                replays.append(None)
+        timings = iter(self.clock.finals([each for each in replays if each is not None]))
+        return [None if each is None else next(timings) for each in replays]
 
     def _launched(self, kernel_name, key, config, others):
         """The launches of one call with a config, and its results."""
@@ -133,7 +139,7 @@ class Bench:
         error = float(error)
         trial = replace(trial, error=error)
         if not error <= 1:
-            return trial.failed(WRONG, f"{error:.3g} times the difference that is allowed: {where}"[:_LONGEST])
+            return trial.failed(WRONG, in_one_line(f"{error:.3g} times the difference that is allowed: {where}"))
         broken = results.broken() + arguments.broken()
         if broken:
             buffers = len(results.buffers) + len(arguments.buffers)

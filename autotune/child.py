@@ -56,7 +56,7 @@ class Child:
                 stdout=self._said,
                 stderr=self._said,
                 pass_fds=[theirs.fileno()],
-                env=os.environ | environment,
+                env=os.environ | _not_tuning() | environment,
             )
         self.connection = Connection(ours.detach())
 
@@ -117,6 +117,11 @@ class Child:
                 self.process.wait(_KILL_SECONDS)
         self.connection.close()
         self._said.close()
+
+
+def _not_tuning():
+    """What a child's environment needs where this process tunes at misses: what it runs itself is tried, not tuned."""
+    return {"TRITORCH_AUTOTUNE": "cached"} if os.environ.get("TRITORCH_AUTOTUNE") == "1" else {}
 
 
 def _obituary(code):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib.metadata
-import json
 import re
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from tritorch.autotune.digest import digest_of
 from tritorch.runtime import debug
 from tritorch.runtime.compile import SHARED_MEMORY
 from tritorch.runtime.language import triton_missing
@@ -75,7 +73,7 @@ class Environment:
     @property
     def digest(self):
         """Eight characters that stand for all of it."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+        return digest_of(asdict(self), 8)
 
     @property
     def folder(self):
@@ -85,6 +83,8 @@ class Environment:
 
 @functools.cache
 def _environment(device, debugging):
+    import importlib.metadata  # here, since it takes a tenth of the time that `import tritorch` may
+
     triton = "missing" if triton_missing() else importlib.metadata.version("triton")
     return Environment(
         device=device.name,

@@ -79,7 +79,8 @@ class KernelCall(Call):
             raise ValueError(f"kernel {problem.name}: its inputs are no NumPy arrays")
         flops = self.kernel.flops(**problem.sizes) if self.kernel.flops else 0
         self.work = Work(int(flops), sum(each.nbytes for each in arrays), dtypes.of(arrays[0].dtype).name)
-        self._placed: dict = {}
+        results = self._expected[0] if values else ()
+        self._placed = {name: self._on_device(value) for name, value in self.host.items() if name not in results}
 
     def _bound(self, inputs):
         """The arguments by name, in the order of the parameters."""
@@ -136,15 +137,9 @@ class KernelCall(Call):
         expected, read = self._expected if self.values else ({}, ())
         results = {name: self._made(name, name in read) for name in expected}
         self.kernel[self.kernel.grid](
-            **{name: results[name] if name in results else self._argument(name) for name in self.host}
+            **{name: results[name] if name in results else self._placed[name] for name in self.host}
         )
         return tuple(results.values())
-
-    def _argument(self, name):
-        """An argument on the device, placed once."""
-        if name not in self._placed:
-            self._placed[name] = self._on_device(self.host[name])
-        return self._placed[name]
 
     def _on_device(self, value):
         if isinstance(value, tuple):

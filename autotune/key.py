@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 import inspect
-import json
 import math
+import os
 import textwrap
 import types
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tritorch.autotune.digest import digest_of
 from tritorch.runtime import dtypes
 from tritorch.runtime.kernel import Kernel
 
 EXACT = 16  # sizes up to here are told apart; above, two buckets for each doubling
 POLICIES = ("eager", "graph")  # how a config was timed
+PRIVATE = "_tritorch_kernels_"  # how names of modules begin that a user's files are imported under, see user_files.py
 
 
 def bucket(size):
@@ -70,7 +71,7 @@ class Key:
     @functools.cached_property
     def digest(self):
         """Sixteen characters that stand for all of it."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+        return digest_of(self.to_json(), 16)
 
     def to_json(self):
         """The key as JSON's own types."""
@@ -124,12 +125,16 @@ def _text(value):
     return value
 
 
-def array_text(array):
-    """The dtype of an array and whether vectors can be loaded from where it begins; "none" where there is no array."""
+def array_text(array, pretended=False):
+    """The dtype of an array and whether vectors can be loaded from where it begins; "none" where there is no array.
+
+    On the host that makes no difference, unless the array is `pretended` to lie on a GPU.
+    """
     if array is None:
         return "none"
     name = _dtype_name(array.dtype)
-    return f"{name} unaligned" if not isinstance(array, np.ndarray) and array.pointer & 15 else name
+    place = (array.ctypes.data if pretended else 0) if isinstance(array, np.ndarray) else array.pointer
+    return f"{name} unaligned" if place & 15 else name
 
 
 def _dtype_name(dtype):
@@ -156,18 +161,34 @@ def fact_text(name, value):
     raise TypeError(f"fact {name!r} of a key is a {type(value).__name__}; it takes kernels, dtypes, numbers and texts")
 
 
+def module_of(function):
+    """The module of a function by the name that other programs import it by, also where it is the program itself."""
+    module = function.__module__
+    is_program = module in ("__main__", "__mp_main__") or module.startswith(PRIVATE)
+    return dotted_name(function.__code__.co_filename) if is_program else module
+
+
+def dotted_name(path):
+    """The name by which a file is imported as part of the packages it lies in."""
+    folder, file = os.path.split(os.path.abspath(path))
+    parts = [file.removesuffix(".py")]
+    while os.path.isfile(os.path.join(folder, "__init__.py")):
+        folder, name = os.path.split(folder)
+        parts.insert(0, name)
+    return ".".join(parts)
+
+
 @functools.cache
 def source_hash(kernel):
     """A hash of a kernel's code and of all it calls or refers to, whatever the comments and the lines it stands on."""
     found: dict = {}
     _collect(kernel, found)
-    text = json.dumps(sorted(found.items()))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return digest_of(sorted(found.items()), 12)
 
 
 def _collect(kernel, found):
     function = kernel.fn
-    name = f"{function.__module__}.{function.__qualname__}"
+    name = f"{module_of(function)}.{function.__qualname__}"
     if name in found:
         return
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))

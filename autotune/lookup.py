@@ -168,6 +168,7 @@ def find(kernel, key, device, known):
 
 def answers(kernel, key, device, known):
     """Every Answer that the kernel's space allows for the sizes at hand, the one to take first, the formula's last."""
+    default = by_formula(kernel, key, device, known)
     for sizes, config in _state.explicit.get(kernel, ()):
         found = Answer(config, EXPLICIT, key)
         if all(known.get(name) == value for name, value in sizes.items()) and fits(kernel, found, device, known):
@@ -177,9 +178,10 @@ def answers(kernel, key, device, known):
         entries = [(each, there.load(environment, each)) for each in _policies(key)]
         failed = _failures(kernel, key, entries)
         for found in _found(there, environment, key, entries):
-            if config_name(found.config) not in failed and fits(kernel, found, device, known):
+            right = found.config == default or fits(kernel, found, device, known)  # the default is always allowed
+            if right and config_name(found.config) not in failed:
                 yield found
-    yield Answer(by_formula(kernel, key, device, known), FORMULA)
+    yield Answer(default, FORMULA)
 
 
 def _found(there, environment, key, entries):

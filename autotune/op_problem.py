@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,14 +21,15 @@ from tritorch.autotune.problem import Call, Problem, Work
 from tritorch.autotune.values import MOST_BYTES, Hollow, Repeating, drawn
 from tritorch.ops.base import TABLE
 from tritorch.ops.host_op import HostOp
-from tritorch.ops.scan.family import Scan
 from tritorch.runtime import dtypes, transfer, views
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import recording_launches
+from tritorch.runtime.precision import input_precision
 from tritorch.runtime.quiet import restore, silence
 from tritorch.validation import reduction_length, reference_in_float64
 
 PASSING = frozenset(("seed", "offset", "step", "value"))  # arguments that decide nothing of what is launched
+_SIZES = frozenset(("size", "shape", "output_size", "count"))  # arguments that say how large a result is
 _LARGEST_SIZE = 1 << 31
 _MOST_ARGUMENTS = 1 << 14
 _MOST_SHOWN = 3  # tensors in a label
@@ -147,7 +149,7 @@ def _whole(op, arguments):
     specs = list(specs_in(arguments))
     if not op.creates and not specs:
         raise ValueError(f"op {op.op_name!r}: none of its arguments is a tensor")
-    _check_room(op, specs)
+    _check_room(op, specs, arguments)
     kinds = [spec.dtype for spec in specs] + [dtypes.of(each).name for each in arguments if isinstance(each, np.dtype)]
     return OpProblem(op.op_name, arguments, kinds[0] if kinds else "none")
 
@@ -161,9 +163,13 @@ def _without_host_numbers(args):
     return [each.array.item() if id(each) in on_host else each for each in args]
 
 
-def _check_room(op, specs):
+def _check_room(op, specs, arguments):
     if sum(spec.room[0] * spec.numpy.itemsize for spec in specs) > MOST_BYTES:
         raise ValueError(f"op {op.op_name!r}: its arguments take more than {MOST_BYTES >> 30} GiB")
+    for name, value in zip(op.names, arguments, strict=False):
+        sizes = value if isinstance(value, tuple) else (value,)
+        if name in _SIZES and all(isinstance(each, int) for each in sizes) and math.prod(sizes) * 8 > MOST_BYTES:
+            raise ValueError(f"op {op.op_name!r}: {name} is {value}, which takes more than {MOST_BYTES >> 30} GiB")
 
 
 def _sizes_of(op, given):
@@ -289,7 +295,7 @@ class OpCall(Call):
         problem, seed = self.problem, zlib.crc32(self.problem.name.encode())
         draw = Repeating(dtypes.NAMES[problem.dtype].numpy if problem.dtype != "none" else np.float32, seed)
         if problem.sizes is not None:
-            args = _made_by_sizes(self.op, draw, dict(problem.sizes))
+            args = self.op.fitted(*_made_by_sizes(self.op, draw, dict(problem.sizes)))
             return tuple(_holding(each) if isinstance(each, np.ndarray) else each for each in args)
         found = _replaced(problem.arguments, lambda spec: _held(spec, draw))
         arrays = [made(each) for each in _on_host(found)]
@@ -334,23 +340,25 @@ class OpCall(Call):
         Floating-point results of more than some million elements are compared in evenly spaced pieces and looked
         through for NaN; see comparing.py.
         """
+        self.prepare()
+        tf32 = self.work.flops > 0 and self.work.dtype == "float32" and input_precision() == "tf32"
+        return compare_all(self._truths, results, self._length, tf32)
+
+    def prepare(self):
+        """Run the reference."""
         if self._truths is None:
             sample = [made(each) for each in _on_host(self._arguments)]
             truth = reference_in_float64(self.op, sample)
             truth = tuple(truth) if isinstance(truth, (tuple, list)) else (truth,)
             self._length = _summed(self.op, sample, truth, self.work)
             self._truths = [Truth(each) for each in truth]
-        return compare_all(self._truths, results, self._length)
 
 
 def _summed(op, sample, truth, work):
     """About how many terms an element of the result sums, which rounding errors grow with."""
     length = reduction_length(sample, truth)
     most = max((np.asarray(each).size for each in truth), default=1)
-    length = max(length, work.flops // 2 // max(most, 1))
-    if issubclass(op, Scan) and sample[0].ndim:
-        length = max(length, sample[0].shape[sample[1]])
-    return length
+    return max(length, work.flops // 2 // max(most, 1), op.terms(*sample))
 
 
 def _on_host(arguments):

@@ -22,7 +22,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import replace
 from multiprocessing.connection import wait
 
 import numpy as np
@@ -30,6 +29,7 @@ import numpy as np
 from tritorch.autotune.bench import NotAsked, explained, in_one_line
 from tritorch.autotune.child import Child, ChildDied
 from tritorch.autotune.key import POLICIES
+from tritorch.autotune.problem import from_process, to_process
 from tritorch.autotune.trial import COMPILE, RESOURCES, TIMEOUT, Resources, Trial
 from tritorch.autotune.tunable import KERNELS, pretending, using
 from tritorch.runtime import transfer
@@ -88,7 +88,7 @@ class Compilers:
 
     def compile(self, problem, device, kernel_name, key, configs, others=()):
         """(config, Resources or a failed Trial) for each config, as they are done."""
-        call = (type(problem), problem.to_json()), device, kernel_name, key, tuple(others)
+        call = to_process(problem), device, kernel_name, key, tuple(others)
         waiting = sorted(configs, key=lambda config: config.get("num_stages") or 0)  # least shared memory first
         too_large: list[dict] = []
         try:
@@ -190,9 +190,8 @@ def compile_one(described, device, kernel_name, key, others, config):
 def _call_of(described, device):
     if not _calls or _calls[0] != (described, device):
         transfer.empty_on_host = np.zeros  # nothing runs, and what is not touched takes no memory
-        kind, found = described
         with pretending(device):
-            _calls[:] = (described, device), kind.from_json(found).call(INTERPRETER, values=False)
+            _calls[:] = (described, device), from_process(described).call(INTERPRETER, values=False)
         materialise()  # a user's kernels too, which were imported just now
     return _calls[1]
 
@@ -202,18 +201,13 @@ def launches_with(call, device, kernel_name, key, config, others=()):
     with ExitStack() as stack:
         stack.enter_context(pretending(device))
         for name, where, what in ((kernel_name, key, config), *others):
-            stack.enter_context(using(KERNELS[name], _on_host(where), what))
+            stack.enter_context(using(KERNELS[name], where.with_policy(POLICIES[0]), what))
         launches = stack.enter_context(recording_launches(run=False))
         call.run()
     found = [each for each in launches if each.kernel is KERNELS[kernel_name]]
     if not any(all(each.keywords.get(name, value) == value for name, value in config.items()) for each in found):
         raise NotAsked(f"no launch of {kernel_name} takes the config {config}: another key is asked for")
     return found
-
-
-def _on_host(key):
-    """The key that arrays of the host have, which are all taken to be aligned."""
-    return replace(key, arrays=tuple(text.removesuffix(" unaligned") for text in key.arrays), policy=POLICIES[0])
 
 
 def _compiled(launch, device):

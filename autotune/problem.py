@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from tritorch.autotune.tunable import noting_configs
+from tritorch.runtime import precision
 from tritorch.runtime.device import Device
 from tritorch.runtime.kernel import recording_launches
 
@@ -37,6 +38,9 @@ class Call(ABC):
     @abstractmethod
     def compare(self, results):
         """(largest difference from the NumPy reference in float64 in units of what is allowed, where it is)."""
+
+    def prepare(self):  # noqa: B027  # most have nothing that takes long
+        """Make now what `compare` will need and takes long, such as the reference's results."""
 
 
 class Problem(ABC):
@@ -79,6 +83,18 @@ def problem_from(found):
 
 
 _KINDS = {"op": "tritorch.autotune.op_problem", "kernel": "tritorch.autotune.kernel_problem"}
+
+
+def to_process(problem):
+    """What another process makes the same problem from: its class, its description, and the switches it depends on."""
+    return type(problem), problem.to_json(), precision.get_float32_matmul_precision()
+
+
+def from_process(found):
+    """The problem that `to_process` was given elsewhere, with its switches set here."""
+    kind, described, chosen = found
+    precision.set_float32_matmul_precision(chosen)
+    return kind.from_json(described)
 
 
 def configs_asked(call):

@@ -9,7 +9,9 @@ architecture papers: A100 (2020), GA102 (2020), Ada (2022), H100 (2022), Blackwe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from tritorch.runtime import precision
 
 # By capability: float64, float32, tf32, halves, float8 and int8.
 _RATES = {
@@ -30,6 +32,9 @@ _GEFORCE_HALVED = ("tf32", "half", "byte")  # GeForce cards add up in float32 at
 ATTAINED_FLOPS = 0.73
 ATTAINED_BANDWIDTH = 0.87
 
+# Where a driver does not say: a clock in hertz, and a memory of 1 TB/s as its clock and the width of its bus.
+_CLOCK, _MEMORY_CLOCK, _BUS = 1.5e9, 1e9, 4000
+
 
 @dataclass(frozen=True)
 class Ceiling:
@@ -48,7 +53,10 @@ class Ceiling:
 
 
 def ceiling(capability, sms, clock, memory_clock, bus, name=""):
-    """The Ceiling of a GPU: clocks in hertz, the memory's bus in bits."""
+    """The Ceiling of a GPU: clocks in hertz, the memory's bus in bits; 0 where the driver does not say."""
+    clock = clock or _CLOCK
+    if not memory_clock * bus:
+        memory_clock, bus = _MEMORY_CLOCK, _BUS
     known = max((each for each in _RATES if each <= capability), default=min(_RATES))
     rates = dict(zip(_CLASSES, _RATES[known], strict=True))
     if "GeForce" in name:
@@ -74,7 +82,9 @@ def ceiling_of(device):
 
 
 def seconds(work, device):
-    """The least time that a Work can take on a Device."""
+    """The least time that a Work can take on a Device, float32 products as exact as they have to be now."""
+    if work.dtype == "float32" and precision.input_precision() == "tf32":
+        work = replace(work, dtype="tf32")
     return ceiling_of(device).seconds(work)
 
 

@@ -77,7 +77,7 @@ EFFORTS = {
     each.name: each
     for each in (
         Effort("none"),
-        Effort("quick", whole=32, draws=8, starts=1, finalists=3),
+        Effort("quick", whole=32, draws=24, starts=2, finalists=3),
         Effort("full", whole=512, draws=24, starts=3, diagonals=True, restarts=8, finalists=5),
     )
 }

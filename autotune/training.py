@@ -15,7 +15,6 @@ import os
 import sys
 import time
 import warnings
-from contextlib import contextmanager
 
 from tritorch.autograd.intercept import Interceptor
 from tritorch.autograd.variable import Variable
@@ -24,6 +23,7 @@ from tritorch.autotune.device import environment_of
 from tritorch.autotune.key import describe_key
 from tritorch.autotune.store import Store
 from tritorch.autotune.trial import Entry
+from tritorch.autotune.tunable import is_observed
 
 BUDGET = 20.0  # seconds a kernel and key
 GRACE = 120.0  # seconds that a first rank may take beyond its budget: its worker starts, and a last trial ends
@@ -70,11 +70,11 @@ class Tuning(Interceptor):
 
     def __init__(self):
         self.seen: set = set()  # keys that were tuned, waited for, or given up
-        self.waits = True
+        self.waits, self.busy = True, False
 
     def intercept(self, cls, args):
-        """Let the call go on, then tune what it missed."""
-        if lookup.mode() != lookup.TUNE:
+        """Let the call go on, then tune what it missed; what a tuner calls for its own purposes is none of that."""
+        if self.busy or is_observed() or lookup.mode() != lookup.TUNE:
             return cls.apply(*args)
         with lookup.noting_misses() as misses:
             results = cls.apply(*args)
@@ -88,30 +88,22 @@ class Tuning(Interceptor):
         device = args[-1] if cls.creates else next(each.device for each in args if isinstance(each, Variable))
         environment, seconds = environment_of(next(iter(missed.values()))), budget() * len(missed)
         number, count = rank()
+        self.busy = True
         try:
-            with _without_tuning():
-                if number == 0:
-                    _find(cls, args, device, environment, list(missed), seconds, count)
-                elif self.waits:
-                    self.waits = _wait(environment, list(missed), seconds + GRACE)
+            if number == 0:
+                _find(cls, args, device, environment, list(missed), seconds, count)
+            elif self.waits:
+                self.waits = _wait(environment, list(missed), seconds + GRACE)
         finally:
+            self.busy = False
             lookup.forget()
-
-
-@contextmanager
-def _without_tuning():
-    """A context in which neither this process nor one that it starts tunes at a miss."""
-    os.environ["TRITORCH_AUTOTUNE"] = lookup.CACHED_ONLY
-    try:
-        yield
-    finally:
-        os.environ["TRITORCH_AUTOTUNE"] = lookup.TUNE
 
 
 def _find(cls, args, device, environment, keys, seconds, count):
     """Tune a call, and have every key finished in the store in the end, whatever became of it: others may wait."""
     from tritorch.autotune.op_problem import OpProblem
     from tritorch.autotune.tuner import Tuner, Weighted
+    from tritorch.runtime.cuda.memory import empty_cache
 
     store, began = Store(), time.monotonic()
     try:
@@ -120,6 +112,7 @@ def _find(cls, args, device, environment, keys, seconds, count):
             f"autotune: {problem.name} {problem.label} {problem.dtype}, up to {seconds:g} s (TRITORCH_AUTOTUNE=1) ... "
         )
         jobs = min(os.cpu_count() or 1, _MOST_JOBS) if device.is_cuda else 0
+        empty_cache()  # the process that tries configs needs memory too
         tuner = Tuner([Weighted(problem)], device, store, seconds=seconds, jobs=jobs)
         tuner.run()
         _say(f"{_outcome(tuner.subjects)} in {time.monotonic() - began:.1f} s\n")

@@ -12,7 +12,7 @@ import numpy as np
 from tritorch.autotune.device import DeviceInfo, device_info
 from tritorch.autotune.key import POLICIES, Key, Size, array_text, bucket, fact_text, source_hash
 from tritorch.autotune.space import Space
-from tritorch.runtime.kernel import Kernel
+from tritorch.runtime.kernel import Kernel, is_recording
 
 KERNELS: dict[str, TunableKernel] = {}  # every kernel with a space, by its module and name
 _MOST_CONFIGS = 4096  # launches remembered a kernel; sizes that never come back must not fill memory
@@ -61,10 +61,11 @@ class TunableKernel(Kernel):
     def key_for(self, arrays, known, policy=POLICIES[0]):
         """The Key of a launch: `known` are its sizes and facts by name."""
         sizes = {name: value for name, value in known.items() if type(value) is int and name not in self.exact}
+        pretended = _state.device is not None and _state.device.kind == "cuda"
         return Key(
             kernel=self.kernel_name,
             source=source_hash(self),
-            arrays=tuple(map(array_text, arrays)),
+            arrays=tuple(array_text(each, pretended) for each in arrays),
             facts=tuple((name, fact_text(name, value)) for name, value in known.items() if name not in sizes),
             sizes=tuple(Size(name, *bucket(value)) for name, value in sizes.items()),
             policy=policy,
@@ -149,6 +150,11 @@ def set_answer(answer):
 def is_overridden(kernel, key):
     """Whether a `using` block says which config launches of `kernel` under `key` get."""
     return (kernel, key) in _state.overrides
+
+
+def is_observed():
+    """Whether launches are made for a tool: with configs that it chose, as for another device, or to be noted."""
+    return bool(_state.overrides or _state.device is not None or _state.asked is not None or is_recording())
 
 
 def forget_all_configs():

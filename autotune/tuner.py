@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 from tritorch.autotune.device import INTERPRETER, cuda_info, environment_of
 from tritorch.autotune.key import POLICIES, Key
@@ -38,7 +37,8 @@ _LEAST_SHARE = 1e-6
 _SLICE = 2.0  # seconds below which no budget is given out a second time
 
 
-class Weighted(NamedTuple):
+@dataclass(frozen=True)
+class Weighted:
     """A problem, its share of the budget relative to others', and how often the program it is from calls it."""
 
     problem: Problem
@@ -76,6 +76,7 @@ class Subject:
     began: float = 0.0
     ends: float = math.inf
     companions: list = field(default_factory=list)  # (kernel, key) of what else its problem asks for
+    askers: list = field(default_factory=list)  # the Weighted problems that ask for it, its own first
 
     @property
     def left(self):
@@ -124,12 +125,13 @@ def _enter(found, asked, weighted):
         known = found.get((each.kernel, each.key))
         if known is not None:
             known.share, known.count = known.share + share / len(asked), known.count + count
+            known.askers.append(weighted)
             continue
         default = by_formula(each.kernel, each.key, each.device, each.known)
         companions = [(other.kernel, other.key) for other in asked if other is not each]
         found[each.kernel, each.key] = Subject(
             problem, each.kernel, each.key, each.known | {"device": each.device}, default, share / len(asked), count,
-            Entry(each.key, problem=describe(problem)), companions=companions,
+            Entry(each.key, problem=describe(problem)), companions=companions, askers=[weighted],
         )  # fmt: skip
 
 
@@ -238,12 +240,17 @@ class Tuner:
 
     def _exchange(self, subject, asked):
         """Take up what the device asks for in the place of a subject that it does not: memory lies otherwise there."""
-        found = {(each.kernel, each.key): each for each in self.subjects}
-        known = len(found)
-        _enter(found, asked, Weighted(subject.problem, subject.share, subject.count))
-        self._take_up(list(found.values())[known:])
         self.subjects.remove(subject)
         subject.ended = EXCHANGED
+        found = {(each.kernel, each.key): each for each in self.subjects}
+        known = len(found)
+        first, *others = subject.askers
+        _enter(found, asked, first)
+        if others:  # by them it may be asked for all the same
+            share = subject.share * len(others) / len(subject.askers)
+            left = replace(subject, problem=others[0].problem, askers=others, share=share, ended="")
+            found[left.kernel, left.key] = left
+        self._take_up(list(found.values())[known:])
 
     def _search(self, subject, budget):
         laboratory = _Laboratory(self, subject, self._bench)

@@ -20,7 +20,8 @@ from tritorch.runtime import device as devices
 class Tuned:
     """What was found. An op may launch several kernels, each a subject; the rest is about the first of them.
 
-    best, default   the Trial of the best config, and that of the config by formula: `.config`, `.seconds`, `.error`
+    best, default   the Trial of the best config, and that of the config by formula: `.config`, `.seconds`, `.error`;
+                    None where none runs, or the budget ended before
     trials          all there are, in the order they were made, also by earlier runs;  new  how many this run made
     gain            how many times as fast the best one is;  None where one of the two does not run
     """

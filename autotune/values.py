@@ -21,7 +21,7 @@ class Repeating(Draw):
 
     def _repeated(self, shape, draw):
         count = math.prod(shape)
-        return draw(shape) if count <= _DRAWN else np.resize(draw((_DRAWN,)), shape)
+        return draw(shape) if count <= _DRAWN else self.again(draw((_DRAWN,)), *shape)
 
     def __call__(self, *shape):
         return self._repeated(shape, lambda some: super(Repeating, self).__call__(*some))
@@ -71,6 +71,10 @@ class Hollow(Draw):
     def integers(self, low, high, *shape, dtype=np.int64):
         """Zeros."""
         return self._zeros(shape, dtype)
+
+    def again(self, values, *shape):
+        """Zeros."""
+        return self._zeros(shape, values.dtype)
 
     def booleans(self, *shape):
         """False."""

@@ -8,7 +8,8 @@ context as CRASH, with what was said last as its cause; the next call starts a f
 (`asked`, `work`, `roofline`) raises a ChildError then. Ctrl-C reaches this process only, and leaving the block ends the
 other at once.
 
-A problem goes to the process as its class and `to_json()`; the class must be one that can be imported there.
+A problem goes to the process as its class and `to_json()`; the class must be one that can be imported there. The
+precision of float32 products goes with it.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ import importlib
 from operator import attrgetter
 
 from tritorch.autotune.bench import Bench, in_one_line
-from tritorch.autotune.child import Child, ChildDied, ChildTimeout
+from tritorch.autotune.child import Child, ChildError, ChildTimeout
 from tritorch.autotune.key import POLICIES, fact_text
+from tritorch.autotune.problem import from_process, to_process
 from tritorch.autotune.trial import CRASH, TIMEOUT, Trial
 from tritorch.autotune.tunable import KERNELS, Asked
 from tritorch.runtime.kernel import Kernel
 
 TRIAL_SECONDS = 60.0
 START_SECONDS = 300.0  # a fresh process imports, compiles and makes its reference before the first answer
+
+
+class DeviceLost(ChildError):
+    """A child whose process lived on, but can no longer use its device."""
 
 
 class Worker:
@@ -53,7 +59,7 @@ class Worker:
 
     def ask(self, problem, function, *arguments, timeout=None):
         """What a module's `function(bench, *arguments)` gives there; a ChildError where nothing came back."""
-        described = type(problem), problem.to_json()
+        described = to_process(problem)
         if self._child is not None and self._child.ended:  # by an interrupt
             self.close()
         if self._child is None:
@@ -63,7 +69,7 @@ class Worker:
                 self._child.call(open_bench, described, self.settings, timeout=START_SECONDS)
                 self._ready = described
             answer, lost = self._child.call(answer_from_bench, function, arguments, timeout=timeout or START_SECONDS)
-        except (ChildDied, ChildTimeout):
+        except ChildError:
             self._restart()
             raise
         if lost:
@@ -101,7 +107,7 @@ class RemoteBench:
             return self._ask(Bench.trial, kernel_name, key, config, others, timeout=self.worker.timeout)
         except ChildTimeout as error:
             return Trial(config).failed(TIMEOUT, in_one_line(str(error)))
-        except ChildDied as error:
+        except ChildError as error:
             return Trial(config).failed(CRASH, in_one_line(str(error)))
 
     def finals(self, kernel_name, key, configs, others=()):
@@ -109,7 +115,7 @@ class RemoteBench:
         configs, timeout = list(configs), self.worker.timeout * max(len(configs), 1)
         try:
             return self._ask(Bench.finals, kernel_name, key, configs, others, timeout=timeout)
-        except (ChildDied, ChildTimeout):
+        except ChildError:
             if len(configs) <= 1:
                 return [None] * len(configs)
         return [timing for config in configs for timing in self.finals(kernel_name, key, [config], others)]
@@ -140,16 +146,21 @@ _benches: list[Bench] = []  # the one that is open
 def open_bench(described, settings):
     """Make the bench of a problem, in the place of the one before."""
     _benches.clear()
-    kind, found = described
-    bench = Bench(kind.from_json(found), *settings)
+    bench = Bench(from_process(described), *settings)
     _benches.append(bench)
     bench.asked()
+    bench.prepare()
 
 
 def answer_from_bench(function, arguments):
     """What a function of the open bench gives, and whether the device is lost since."""
     (bench,) = _benches
-    return function(bench, *arguments), bench.lost
+    try:
+        return function(bench, *arguments), bench.lost
+    except Exception as error:
+        if bench.lost:
+            raise DeviceLost(str(error)) from None
+        raise
 
 
 def _portable_asked(bench):

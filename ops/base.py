@@ -162,8 +162,13 @@ class Op(Node):
         return 0
 
     # Arguments of a given size, for the tuner and the benchmark, such as `sized(draw, M=4096)`: names and defaults of
-    # the sizes are its signature's, `draw` is a Draw. None where an op has not said how.
+    # the sizes are its signature's, `draw` is a Draw; `fitted` is called on them. None where an op has not said how.
     sized: Any = None
+
+    @staticmethod
+    def terms(*arguments):
+        """About how many terms a number of the result sums, one after the other, where the sizes do not tell."""
+        return 1
 
     @classmethod
     def fitted(cls, *arguments):

@@ -31,3 +31,14 @@ class Draw:
     def booleans(self, *shape):
         """True or False, evenly."""
         return np.asarray(self.random.random(shape) < 0.5)
+
+    def again(self, values, *shape):
+        """The elements of an array in order, again and again, under another shape."""
+        count, have = int(np.prod(shape)), min(values.size, int(np.prod(shape)))
+        found = np.empty(count, values.dtype)
+        found[:have] = values.reshape(-1)[:have]
+        while 0 < have < count:  # as much again as is there
+            more = min(have, count - have)
+            found[have : have + more] = found[:more]
+            have += more
+        return found.reshape(shape)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import re
 
 from tritorch.autotune.command.selection import Refused
+from tritorch.autotune.problem import describe
 from tritorch.autotune.trace import read_shapes
 from tritorch.autotune.tuner import Weighted
 
@@ -71,7 +73,7 @@ def problems_of(options):
                     problem = _sized(name, dtype, sizes)
                 except ValueError as error:
                     raise Refused(str(error)) from error
-                found.setdefault((problem.name, problem.label, problem.dtype), Weighted(problem))
+                found.setdefault(json.dumps(describe(problem), sort_keys=True), Weighted(problem))
     return list(found.values())
 
 

@@ -42,6 +42,7 @@ from tritorch.autotune.tuner import NOT_REACHED, Tuner
 from tritorch.cli.doctor import environment
 from tritorch.cli.main import GOOD, INTERRUPTED, NO_DEVICE, NOTHING_VALID
 from tritorch.runtime import device as devices
+from tritorch.runtime.cuda import driver
 from tritorch.runtime.files import whole_file
 
 FORMAT = 1  # of the file that --json writes
@@ -120,16 +121,16 @@ def run(options):
 
 def _device(options):
     """The device to tune for; a Refused where there is none that launches kernels."""
+    found = devices.get_default_device() if options.device is None else options.device
+    if found == devices.CPU and driver.is_available():
+        found = "cuda"  # tensors may land on the CPU, but what is tuned for is the GPU
     try:
-        found = devices.resolve(options.device)
+        found = devices.resolve(found)
     except RuntimeError as error:
         raise Refused(f"{error} {_WITHOUT}", NO_DEVICE) from error
     if found.type == "cpu":
-        if options.device:
-            raise Refused(f"the cpu device runs NumPy and launches no kernels. {_WITHOUT}", NO_DEVICE)
-        from tritorch.runtime.cuda import driver
-
-        raise Refused(f"there is no GPU here: {driver.why_not()} {_WITHOUT}", NO_DEVICE)
+        reason = driver.why_not() if options.device is None else "the cpu device runs NumPy and launches no kernels."
+        raise Refused(f"there is nothing to tune for: {reason} {_WITHOUT}", NO_DEVICE)
     return found
 
 

@@ -12,7 +12,7 @@ _LEAST_SIDE = 16  # of a tile that is multiplied
 # Triton lays out an operand by the narrowest load it was computed from. Where weights depend on a mask of bytes, a
 # thread then holds 8 neighbours of a row and 4 threads 32: of a row of 16, some would be summed twice.
 _LEAST_SIDE_MASKED = 32
-_SUMS = 200  # that a thread can hold, of scores, weights and what is summed by them
+_SUMS = 144  # that a thread can hold, of scores and of what is summed by them
 _DEPTH_OF_THREADS = 16  # elements that threads multiply at a time, without tensor cores
 
 # What decides beside the sizes; `heads` are those of all queries of the batch: how many programs there are.
@@ -139,7 +139,7 @@ _CONDITIONS = (_no_larger, _sides_of_masked, _whole_or_few, _tiles_of_threads, _
 
 def _space(fits):
     return Space(
-        ROWS=powers(16, 256, default=64), COLUMNS=powers(16, 256, default=64), DEPTH=powers(16, 256, default=64),
+        ROWS=powers(16, 256, default=64), COLUMNS=powers(16, 128, default=64), DEPTH=powers(16, 256, default=64),
         num_warps=choices(4, 8), num_stages=stages(1, 4, default=2), where=(*_CONDITIONS, fits),
     )  # fmt: skip
 

@@ -153,6 +153,10 @@ class CtcLoss(Op):
         return (CtcGradient.apply(grad, log_probs, targets, alpha, *rest),)
 
     @staticmethod
+    def terms(log_probs, *settings):
+        return log_probs.shape[0]
+
+    @staticmethod
     def samples(draw):
         def log_probs(*shape):
             x = draw(*shape)
@@ -212,6 +216,15 @@ class CtcGradient(Op):
         )
         ctc_gradient_kernel[(batch, cdiv(steps, config["STEPS"]))](*arrays, *sizes, **constants, **config)
         return out
+
+    @staticmethod
+    def terms(grad, log_probs, *settings):
+        return log_probs.shape[0]
+
+    @staticmethod
+    def fitted(grad, log_probs, targets, alpha, *rest):
+        """The logarithms that the loss gives."""
+        return grad, log_probs, targets, CtcLoss.host(log_probs, targets, *rest)[1], *rest
 
     @staticmethod
     def samples(draw):

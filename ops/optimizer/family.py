@@ -167,7 +167,7 @@ class Step(Op, abstract=True):
         sample = next(iter(cls.samples(draw)))
         options = sample[: len(cls.names)]
         largest = [max(each, key=np.size) for each in cls.lists(sample, cls.plan(*options).present)]
-        return *options, *[np.resize(each, N) for each in largest for _ in range(tensors)]
+        return *options, *[draw.again(each, N) for each in largest for _ in range(tensors)]
 
     @staticmethod
     def with_absent(lists, present):

@@ -136,7 +136,7 @@ class Pointwise(Op, abstract=True):
             return sum(each.size for each in arrays if each.dtype == draw.dtype), sum(each.size for each in arrays)
 
         largest = max(cls.samples(draw), key=elements)
-        return tuple([np.resize(each, (M, N)) if isinstance(each, np.ndarray) else each for each in largest])
+        return tuple([draw.again(each, M, N) if isinstance(each, np.ndarray) else each for each in largest])
 
     @classmethod
     def _host_by_rule(cls, arrays):

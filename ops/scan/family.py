@@ -13,6 +13,10 @@ class Scan(Op, abstract=True):
 
     batch = shifted("dim")
 
+    @staticmethod
+    def terms(input, dim, *settings):
+        return input.shape[dim] if input.ndim else 1
+
     def scanned(self, input, dim, launch):
         """What `launch` gives for (array, dim), which has a dimension, under the shape of `input`."""
         rows = input if input.ndim else input.reshape(1)

@@ -11,11 +11,12 @@ import tuning_toys as toys
 from tuning_toys import NAME, Toy, config
 
 from tritorch.autotune.bench import Bench
+from tritorch.autotune.op_problem import OpProblem
 from tritorch.autotune.trial import COMPILE, LAUNCH, OK, WRONG, Trial
 from tritorch.autotune.tunable import KERNELS
 from tritorch.runtime import transfer
 from tritorch.runtime.device import CPU, INTERPRETER
-from tritorch.runtime.guarded import guarded_memory
+from tritorch.runtime.guarded import PADDING, guarded_memory
 from tritorch.runtime.language import triton_missing
 
 if triton_missing():
@@ -118,3 +119,16 @@ def test_a_changed_argument_is_found_whatever_its_strides():
         own = transfer.duplicate(view)
         own[...] = 7
         assert guarded.changed() == 1 and own.strides == view.strides and len(guarded.buffers) == 2
+
+
+def test_arguments_of_an_op_are_looked_after():
+    bench = Bench(OpProblem.sized("matmul", "float32", {"M": 8, "N": 8, "K": 8}), INTERPRETER)
+    (asked,) = bench.asked()
+    bench.prepare()
+    _, arguments = bench._prepared
+    assert len(arguments.buffers) == 2 and not arguments.changed()
+    assert bench.trial(asked.kernel.kernel_name, asked.key, asked.config).ok
+    arguments.buffers[0].memory[PADDING] ^= 1
+    trial = bench.trial(asked.kernel.kernel_name, asked.key, asked.config)
+    assert trial.state == WRONG  # by its numbers, or by what became of the argument
+    assert bench.trial(asked.kernel.kernel_name, asked.key, asked.config).ok

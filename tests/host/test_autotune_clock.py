@@ -8,6 +8,7 @@ import pytest
 from tritorch.autotune import roofline
 from tritorch.autotune.clock import SimulatedClock, clock_for, timing_of
 from tritorch.autotune.problem import Work
+from tritorch.runtime import precision
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import Kernel, Launch
 
@@ -92,7 +93,13 @@ def test_a_roofline_has_two_sides():
     assert copy.bytes / roofline.seconds(copy, INTERPRETER) == pytest.approx(4.3e12, rel=0.02)
     assert roofline.fraction(copy, 2 * roofline.seconds(copy, INTERPRETER), INTERPRETER) == 0.5
     wide = Work(flops=2 * 8192**3, bytes=4 * 3 * 8192**2, dtype="float32")
-    assert roofline.seconds(wide, INTERPRETER) > 10 * roofline.seconds(large, INTERPRETER)
+    exact = roofline.seconds(wide, INTERPRETER)
+    assert exact > 10 * roofline.seconds(large, INTERPRETER)
+    try:
+        precision.set_float32_matmul_precision("high")
+        assert roofline.seconds(wide, INTERPRETER) == pytest.approx(exact / 8)
+    finally:
+        precision.set_float32_matmul_precision("highest")
 
 
 def test_ceilings_of_other_gpus():
@@ -106,4 +113,6 @@ def test_ceilings_of_other_gpus():
     )
     assert card.rate("bfloat16") * 2 == station.rate("bfloat16") and card.rate("float32") == station.rate("float32")
     assert card.rate("bfloat16") / roofline.ATTAINED_FLOPS == pytest.approx(165.2e12, rel=0.01)
+    silent = roofline.ceiling(100, 148, 0, 0, 0)
+    assert silent.bandwidth == pytest.approx(0.87e12) and silent.rate("float16") > 1e15
     assert roofline.ceiling(103, 1, 1, 1, 8).flops == roofline.ceiling(100, 1, 1, 1, 8).flops  # of the same family

@@ -35,7 +35,7 @@ GPU = DeviceInfo("cuda", 132, 232448, 90, "A GPU")
 
 
 @kernel(
-    space=Space(BLOCK=powers(16, 256), num_warps=choices(1, 2, 4), where=lambda BLOCK, n: max(16, n) >= BLOCK),
+    space=Space(BLOCK=powers(16, 256), num_warps=choices(1, 2, 4), where=lambda BLOCK, n: n >= BLOCK),
     default=lambda device, *, n: {"BLOCK": 16, "num_warps": 1},
     key=("flag",),
 )
@@ -145,6 +145,12 @@ def test_a_config_has_to_fit_the_sizes_at_hand():
     ]  # fmt: skip
     assert lookup.find(scale, KEY, INTERPRETER, {"n": 128, "flag": True}).config == config(128)
     assert lookup.find(scale, KEY, INTERPRETER, {"n": 20, "flag": True}) == (config(16, 1), FORMULA, None, "")
+
+
+def test_a_default_that_won_is_found_whatever_the_space_says():
+    save(replace(trial(16), config=config(16, 1)))
+    assert found()[:2] == (config(16, 1), CACHED)
+    assert lookup.find(scale, KEY, INTERPRETER, {"n": 3, "flag": True}).source == CACHED
 
 
 def test_a_config_timed_another_way_beats_none():

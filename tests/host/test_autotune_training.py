@@ -10,20 +10,22 @@ import sys
 import pytest
 
 import tritorch
-from tritorch.autotune import lookup, training, tuner
+from tritorch.autotune import generation, lookup, training, tuner
 from tritorch.autotune import store as storing
+from tritorch.autotune.child import Child
 from tritorch.autotune.device import INTERPRETER, environment_of
 from tritorch.autotune.key import Key
 from tritorch.autotune.problem import configs_asked
 from tritorch.autotune.store import Store
 from tritorch.autotune.trial import Entry, Timing, Trial
-from tritorch.autotune.tunable import forget_all_configs, noting_configs
+from tritorch.autotune.tunable import forget_all_configs, noting_configs, pretending
 from tritorch.runtime import device as devices
+from tritorch.runtime.kernel import recording_launches
 
 
 @pytest.fixture
 def tuned(tmp_path, monkeypatch):
-    """A tuner that finds at once that another number of warps is best; gives the problems it was asked to tune."""
+    """A tuner that finds at once that a neighbour of the default is best; gives the problems it was asked to tune."""
     monkeypatch.setenv("TRITORCH_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("TRITORCH_AUTOTUNE", "1")
     monkeypatch.setattr(lookup, "_state", lookup._State())
@@ -39,12 +41,11 @@ def tuned(tmp_path, monkeypatch):
             problems.append(self)
 
         def run(self):
-            assert lookup.mode() == lookup.CACHED_ONLY and os.environ["TRITORCH_AUTOTUNE"] == "cached"
+            assert (tritorch.ones(7, device="interpreter") * 3).sum().item() == 21  # not tuned: this is the tuner's own
             for asked in configs_asked(self.problem.call(devices.INTERPRETER, values=False)):
-                warps = next(
-                    each for each in asked.kernel.space.knobs["num_warps"] if each != asked.config["num_warps"]
-                )
-                trial = Trial(asked.config | {"num_warps": warps}, timing=Timing(1e-3, 1e-3, 1e-3, 5))
+                known = asked.known | {"device": asked.device}
+                best = next(asked.kernel.space.neighbours(asked.config, **known), asked.config)
+                trial = Trial(best, timing=Timing(1e-3, 1e-3, 1e-3, 5))
                 self.store.save(environment_of(asked.device), Entry(asked.key, [trial], finished="quick"))
 
     monkeypatch.setattr(tuner, "Tuner", Quick)
@@ -80,7 +81,31 @@ def test_a_first_call_is_tuned_and_the_next_takes_what_was_found(tuned, monkeypa
     assert (
         capsys.readouterr().err.count("autotune: add (40,) x (40,) float32, up to 3 s (TRITORCH_AUTOTUNE=1) ...") == 1
     )
-    assert os.environ["TRITORCH_AUTOTUNE"] == "1"
+
+
+def test_what_a_tuner_calls_is_not_tuned(tuned):
+    """As in `tritorch autotune` and `tune()` where the variable is set: what they run are candidates."""
+    x = tritorch.ones(40, device="interpreter")
+    with training.Tuning():
+        with noting_configs():
+            x + x
+        with recording_launches():
+            x + x
+        with pretending(generation(90)):
+            x + x
+        assert tuned == []
+        forget_all_configs()
+        x + x
+    assert len(tuned) == 1
+
+
+def test_a_tuners_child_does_not_tune(monkeypatch):
+    monkeypatch.setenv("TRITORCH_AUTOTUNE", "1")
+    child = Child()
+    try:
+        assert child.call(lookup.mode, timeout=60) == lookup.CACHED_ONLY
+    finally:
+        child.kill()
 
 
 @pytest.mark.parametrize("mode", ["0", "cached", ""])
@@ -172,9 +197,9 @@ import tritorch
 from tritorch.autotune import lookup
 from tritorch.autotune.tunable import noting_configs
 x = tritorch.tensor([1.0, 2.0], device="cpu").to("interpreter")
-for _ in range(2):
-    with noting_configs() as asked:
-        x.relu()
+x.relu()
+with noting_configs() as asked:
+    x.relu()
 found = [lookup.find(each.kernel, each.key, each.device, each.known) for each in asked]
 print(json.dumps([[each.config, each.source] for each in found]))
 """

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import ClassVar
 
 import made_up_tuning
@@ -20,7 +21,7 @@ from tritorch.autotune.device import INTERPRETER as INFO
 from tritorch.autotune.device import environment_of, generation
 from tritorch.autotune.search import AT_ROOFLINE, COMPLETE
 from tritorch.autotune.store import Store
-from tritorch.autotune.trial import COMPILE, CRASH, WRONG, config_name
+from tritorch.autotune.trial import COMPILE, CRASH, WRONG, Trial, config_name
 from tritorch.autotune.tuner import BROKEN, EXCHANGED, FINISHED, NOT_REACHED, Listener, Tuner, Weighted, find_subjects
 from tritorch.runtime.device import INTERPRETER
 
@@ -173,6 +174,29 @@ def test_a_value_that_is_added_costs_its_own_trials(store, worker, monkeypatch):
     assert swept(store, effort="full").subjects[0].ended == FINISHED
 
 
+def test_a_value_that_is_added_does_not_reopen_what_a_budget_had_ended(store, worker, monkeypatch):
+    swept(store, effort="full", trials=8)
+    knobs = scale.space.knobs
+    monkeypatch.setattr(scale, "space", Space(**{**knobs, "UNROLL": choices(1, 2, 3, 4)}))
+    swept(store, effort="full")
+    added = tried(worker)[8:]
+    assert added and all('"UNROLL": 3' in each for each in added)
+
+
+def test_what_another_process_has_tried_meanwhile_is_not_tried(store, worker):
+    environment, other = environment_of(INFO), {"BLOCK": 64, "num_warps": 2, "UNROLL": 2}
+
+    def elsewhere():
+        if len(tried(worker)) == 3:
+            (entry,) = store.entries(environment)
+            store.save(environment, replace(entry, trials=[Trial(other).failed(WRONG, "elsewhere")]))
+
+    worker.ticks = staticmethod(elsewhere)
+    (subject,) = swept(store).subjects
+    assert config_name(other) not in tried(worker)
+    assert subject.entry.find(other).cause == "elsewhere" and subject.entry.best().config != other
+
+
 def test_winners_for_near_keys_are_tried_early(store, worker):
     swept(store, [MadeUp(100)])
     swept(store, [MadeUp(150)])
@@ -205,8 +229,7 @@ def test_a_problem_that_cannot_be_run_is_said_and_the_others_are_tuned(store, wo
 
 def test_what_the_device_asks_for_takes_the_place_of_what_was_expected(store, worker):
     def unaligned(asked):
-        return [each._replace(key=each.key.__class__(**{**_fields(each.key), "arrays": ("float32 unaligned",)}))
-                for each in asked]  # fmt: skip
+        return [with_arrays(each, "float32 unaligned") for each in asked]
 
     worker.asks = staticmethod(unaligned)
     heard = []
@@ -218,8 +241,21 @@ def test_what_the_device_asks_for_takes_the_place_of_what_was_expected(store, wo
     assert swept(store).subjects[0].ended == FINISHED
 
 
-def _fields(key):
-    return {name: getattr(key, name) for name in ("kernel", "source", "arrays", "facts", "sizes", "policy")}
+def test_what_is_asked_for_otherwise_by_one_problem_is_still_tuned_for_another(store, worker):
+    first, second = MadeUp(100), MadeUp(100, both=True)
+
+    def otherwise(asked):
+        return [with_arrays(each, "float64") for each in asked] if len(asked) == 1 else asked
+
+    worker.asks = staticmethod(otherwise)
+    made = swept(store, [first, second])
+    found = {(each.kernel, each.key.arrays): each.problem for each in made.subjects}
+    assert found == {(scale, ("float64",)): first, (scale, ("float32",)): second, (shift, ("float32", "none")): second}
+    assert all(each.ended == COMPLETE and each.entry.best() is not None for each in made.subjects)
+
+
+def with_arrays(asked, *arrays):
+    return asked._replace(key=replace(asked.key, arrays=arrays))
 
 
 def test_ctrl_c_ends_the_worker_and_keeps_what_is_finished(store, worker):

@@ -98,16 +98,16 @@ def test_what_decides_is_in_the_key():
     x, out = np.ones(1000, np.float32), np.ones(1000, np.float32)
 
     def key(n=1000, alpha=0.5, bias=None, out=out, **constants):
-        (found,) = asked_by(lambda: scale[1](out, (x,), bias, n, alpha, **{"DEPTH": 4, **constants}))
+        (found,) = asked_by(lambda: scale[1](out, (x,), bias, n, alpha, **{"DEPTH": 61, **constants}))
         return found
 
     plain = key()
     assert plain.fields() == plain.fields() | {
         "kernel": f"{__name__}.scale", "array 0": "float32", "array 1": "float32", "array 2": "none",
-        "n": "<=1024", "DEPTH": "4", "SQUARED": "False",
+        "n": "<=1024", "DEPTH": "61", "SQUARED": "False",
     }  # fmt: skip
     assert key(alpha=0.25) == key(n=999) == plain  # neither a number that nobody named nor a size of the same bucket
-    changed = [key(n=1030), key(bias=x), key(out=out.astype(np.float16)), key(DEPTH=5), key(SQUARED=True)]
+    changed = [key(n=1030), key(bias=x), key(out=out.astype(np.float16)), key(DEPTH=62), key(SQUARED=True)]
     assert [list(each.differs(plain)) for each in changed] == [["n"], ["array 2"], ["array 0"], ["DEPTH"], ["SQUARED"]]
 
 

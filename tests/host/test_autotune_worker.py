@@ -18,6 +18,7 @@ from tritorch.autotune.bench import Bench
 from tritorch.autotune.child import Child, ChildDied, ChildTimeout
 from tritorch.autotune.trial import COMPILE, CRASH, OK, TIMEOUT, WRONG
 from tritorch.autotune.worker import Worker
+from tritorch.runtime import precision
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.language import triton_missing
 
@@ -32,7 +33,12 @@ def key():
     return Bench(Toy(), INTERPRETER).asked()[0].key
 
 
-def test_a_sweep_goes_on_after_every_fault(key):
+def switch_of(bench):
+    """Of the process it runs in."""
+    return precision.get_float32_matmul_precision()
+
+
+def test_a_sweep_goes_on_after_every_fault(key, monkeypatch):
     """Fault 39: one config cannot be compiled, gives wrong numbers, hangs, or takes its process with it."""
     here = Bench(Toy(), INTERPRETER)
     with Worker(INTERPRETER, timeout=3) as work:
@@ -49,6 +55,9 @@ def test_a_sweep_goes_on_after_every_fault(key):
         assert "signal 6" in found[toys.ABORTS].cause and "in misbehave" in found[toys.ABORTS].cause
         other = work.bench(Toy(7))
         assert other.work.bytes == 56 and other.asked()[0].known == {"size": 7}
+        monkeypatch.setattr(precision, "_chosen", "high")
+        assert work.ask(Toy(7), switch_of) == "high"
+        monkeypatch.undo()
         first, second, broken = bench.finals(NAME, key, [config(), config(BLOCK=32), config(DOES=toys.DIES)])
         assert broken is None and [first, second] == here.finals(NAME, key, [config(), config(BLOCK=32)])
         assert work._child is None  # the last one died
@@ -153,3 +162,21 @@ def test_a_lost_device_means_a_fresh_process():
     work._child = lost
     assert work.bench(Toy()).trial(NAME, None, config()) == "a trial"
     assert lost.pid is None and work._child is None and work.restarts == 1
+
+
+def test_a_device_lost_in_the_middle_is_a_crash(monkeypatch):
+    class LostBench:
+        lost = True
+
+    monkeypatch.setattr(worker, "_benches", [LostBench()])
+    with pytest.raises(worker.DeviceLost, match="division by zero"):
+        worker.answer_from_bench(lambda _: 1 / 0, ())
+
+    def ask(self, *_, **__):
+        raise worker.DeviceLost("an illegal memory access")
+
+    monkeypatch.setattr(Worker, "ask", ask)
+    bench = Worker(INTERPRETER).bench(Toy())
+    trial = bench.trial(NAME, None, config())
+    assert (trial.state, trial.cause) == (CRASH, "an illegal memory access")
+    assert bench.finals(NAME, None, [config(), config()]) == [None, None]

@@ -17,6 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
         ("early_stopping.py", ["--log", "runs", "--epochs", "30", "--patience", "5"], ["runs"]),
         ("explain_digits.py", ["--save", "digits.png", "--steps", "60"], ["digits.png"]),
         ("custom_op.py", [], []),
+        ("autotune_matmul.py", ["--size", "40"], []),
     ],
 )
 def test_examples_run(name, arguments, written, monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import random
 from collections import defaultdict
 from typing import NamedTuple
 
@@ -20,11 +21,10 @@ from tritorch.autotune import generation
 from tritorch.autotune.key import array_text, describe_key
 from tritorch.autotune.tunable import KERNELS, Asked, TunableKernel, noting_configs, pretending
 from tritorch.ops.base import TABLE
-from tritorch.ops.draw import Draw
 from tritorch.runtime import precision, transfer
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import Kernel, Launch, recording_launches
-from tritorch.validation import call_on, check_forward, samples_of
+from tritorch.validation import call_on, samples_of
 
 FAMILIES = sorted({name.split(".")[2] for name in KERNELS if name.startswith("tritorch.ops.")})
 # How samples are drawn, and how exact products of float32 are.
@@ -33,17 +33,23 @@ DEVICES = tuple(map(generation, (80, 90, 100)))
 SIZES = (1, 48, 1000, 1 << 14, 1 << 24)  # what default configs are asked for beyond the samples
 LIMITED = dict.fromkeys(("width", "value_width"), (16, 64, 256))  # sizes that have a limit
 
-# What may differ under one key, by kernel and parameter, and why.
+# Parameters, of any kernel or of one, that may differ though keys differ in sizes at most, and why.
 FREE = {
-    ("matmul_kernel", "EVEN_K"): "whether BLOCK_K divides the sum: follows from a size and a knob",
-    ("softmax_kernel", "WHOLE"): "whether a row fits a block: follows from a size and a knob",
-    ("softmax_backward_kernel", "WHOLE"): "likewise",
-    ("norm_rows_kernel", "WHOLE"): "likewise",
-    ("norm_rows_backward_kernel", "WHOLE"): "likewise",
-    ("distance_kernel", "P"): "an exponent: the formulas that differ by it are in the key",
-    ("distance_gradient_kernel", "P"): "likewise",
-    ("nll_kernel", "MEAN"): "a division by the only program, if there is one: follows from a size and a knob",
-}  # fmt: skip
+    "EVEN_K": "whether BLOCK_K divides the sum: follows from a size and a knob",
+    "WHOLE": "whether a row fits a block: follows from a size and a knob",
+    "ACROSS": "how many tiles there are to a program: follows from a size and a knob",
+    "WIDTH": "a size of the key, padded",
+    "VALUE_WIDTH": "a size of the key, padded",
+    "P": "an exponent: the formulas that differ by it are in the key",
+    "nll_kernel.MEAN": "a division by the only program, if there is one",
+    "nll_kernel.out": "narrowed by the only program, if there is one: follows from a size and a knob",
+    "nll_kernel.weights": "likewise",
+    "weight_kernel.out": "narrowed by the only part, if there is one: follows from a knob",
+    **dict.fromkeys(
+        [f"sort_blocks.{name}" for name in ("values", "places", "sorted_keys", "sorted_order")],
+        "the results where a row fits a block, else what is merged: follows from a size and a knob",
+    ),
+}
 
 
 class Seen(NamedTuple):
@@ -122,23 +128,34 @@ def test_launches_ask_for_a_config():
     assert not silent, f"launches whose kernel was not asked for a config: {sorted(silent)}"
 
 
+def facts_of(seen):
+    """A key without its sizes: samples are so small that sizes alone would tell them all apart."""
+    kernel, key, known = seen.asked.kernel, seen.asked.key, seen.asked.known
+    facts = [(name, value) for name, value in known.items() if name not in scaled(kernel, known)]
+    return kernel, key.arrays, tuple(facts)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_keys_miss_nothing_that_code_depends_on(name):
     groups = defaultdict(list)
     for seen in launches():
         if seen.asked and family(seen.launch.kernel) == name:
-            groups[seen.launch.kernel, seen.asked.key].append(seen)
+            groups[facts_of(seen)].append(seen)
     assert groups, f"no launches of {name}"
-    wrong = []
-    for (kernel, key), members in groups.items():
-        first = described(members[0].launch)
-        for member in members[1:]:
-            for parameter, value in described(member.launch).items():
-                if value != first[parameter] and (kernel.__name__, parameter) not in FREE:
-                    one = f"{text(first[parameter])} in {members[0].op} {members[0].sample}"
-                    other = f"{text(value)} in {member.op} {member.sample}"
-                    wrong.append(f"{parameter} is {one}, {other}, under one key: {describe_key(key)}")
-    assert not wrong, "\n".join(wrong)
+    wrong = {}  # the first case of each parameter
+    for first, *others in groups.values():
+        expected = described(first.launch)
+        for other in others:
+            for parameter, value in described(other.launch).items():
+                named = f"{first.launch.kernel.__name__}.{parameter}"
+                if value != expected[parameter] and not FREE.keys() & {parameter, named}:
+                    wrong.setdefault(
+                        named,
+                        f"{named} is {text(expected[parameter])} in {first.op} {first.sample}, but {text(value)} in "
+                        f"{other.op} {other.sample}, and nothing but sizes tells them apart: "
+                        f"{describe_key(first.asked.key)}",
+                    )
+    assert not wrong, "\n".join(wrong.values())
 
 
 def known_of(kernel):
@@ -171,20 +188,29 @@ def check_defaults(kernel, known, device):
         asked = known | dict(zip(names, sizes, strict=True))
         config = kernel.config_for(device, **{size: asked[size] for size in kernel.sizes})
         kernel.space.check_values(config, kernel.__name__)
-        all_known = {**asked, **config, "device": device}
-        asking = [(each, needs) for each, needs in kernel.space.conditions if all_known.keys() >= set(needs)]
-        broken = [each.__name__ for each, needs in asking if not each(**{name: all_known[name] for name in needs})]
+        broken = conditions_broken(kernel.space, asked | config | {"device": device})
         assert not broken, f"{kernel.__name__}: the default {config} breaks {broken}; {device.name}, {asked}"
 
 
-SIZED = sorted(name for name, op in TABLE.items() if op.sized is not None)
+def conditions_broken(space, known):
+    """The names of the conditions that do not hold."""
+    return [
+        condition.__name__
+        for condition, needs in space.conditions
+        if all(each in known for each in needs) and not condition(**{each: known[each] for each in needs})
+    ]
 
 
-@pytest.mark.parametrize("name", SIZED)
-def test_arguments_of_a_given_size(name):
-    op = TABLE[name]
-    sizes = {each.name: each.default for each in list(inspect.signature(op.sized).parameters.values())[1:]}
-    assert all(type(size) is int for size in sizes.values()), f"{name}: sizes have integers as defaults, got {sizes}"
-    sample = op.sized(Draw(np.float32), **{size: min(default, 8) for size, default in sizes.items()})
-    finding = check_forward(op, sample, 0, INTERPRETER, np.float32)
-    assert finding.ok, str(finding)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_sizes_of_one_bucket_allow_the_same_configs(name):
+    draw = random.Random(name)
+    for kernel in KERNELS.values():
+        if family(kernel) == name:
+            known = next(iter(known_of(kernel))) | {"device": generation(90)}
+            for low, high in ((17, 24), (33, 48), (513, 768), (769, 1024), (1025, 1536)):
+                names = [each for each in scaled(kernel, known) if each not in LIMITED]
+                sizes = [known | {each: draw.choice((low, high)) for each in names} for _ in range(4)]
+                for _ in range(100):
+                    config = {knob: values.random(draw) for knob, values in kernel.space.knobs.items()}
+                    answers = {kernel.space.allows(config, **each) for each in sizes}
+                    assert len(answers) == 1, f"{kernel.__name__}: {config} hangs on where in a bucket sizes are"

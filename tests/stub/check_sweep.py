@@ -9,11 +9,13 @@ from tritorch.autotune.bench import Bench
 from tritorch.autotune.device import cuda_info
 from tritorch.autotune.op_problem import OpProblem
 from tritorch.autotune.precompile import Compilers
+from tritorch.autotune.problem import configs_asked
 from tritorch.autotune.search import COMPLETE
 from tritorch.autotune.store import Store
-from tritorch.autotune.tuner import FINISHED, Tuner, Weighted, find_subjects
+from tritorch.autotune.tunable import pretending
+from tritorch.autotune.tuner import FINISHED, Tuner, Weighted
 from tritorch.cli.main import GOOD, main
-from tritorch.runtime.device import Device
+from tritorch.runtime.device import INTERPRETER, Device
 from tritorch.runtime.language import triton_missing
 
 if triton_missing():
@@ -64,15 +66,15 @@ def test_a_sweep_compiles_ahead_and_keeps_what_it_finds(interpreted, tmp_path, m
     assert swept(Store(tmp_path), MATMUL).subjects[0].ended == FINISHED
 
 
-def test_what_lies_unaligned_is_found_on_the_device_and_tuned_by_its_own_key(interpreted, tmp_path, monkeypatch):
+def test_what_lies_unaligned_has_its_own_key_with_and_without_the_device(interpreted, tmp_path, monkeypatch):
     monkeypatch.setattr(tuner, "Worker", Here)
-    (expected,) = find_subjects([Weighted(unaligned())], cuda_info(0))
-    made = swept(Store(tmp_path), unaligned(), MATMUL)
-    keys = {each.key: each for each in made.subjects}
-    assert len(keys) == 2 and all(each.ended == COMPLETE and each.new for each in made.subjects)
+    made = swept(Store(tmp_path), MATMUL, unaligned(), jobs=1)
     first, second = made.subjects
+    assert all(each.ended == COMPLETE and each.new == 3 for each in made.subjects)  # no key was another one there
     assert "float32 unaligned" in second.key.arrays and "float32 unaligned" not in first.key.arrays
-    assert expected.key == first.key
+    with pretending(cuda_info(0)):
+        asked = configs_asked(unaligned().call(INTERPRETER, values=False))
+    assert [each.key for each in asked] == [second.key]
 
 
 def test_the_command_tunes_in_a_process_of_its_own(tmp_path, monkeypatch, capsys):

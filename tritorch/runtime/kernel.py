@@ -121,6 +121,11 @@ def recording_launches(run=True, launches=None):
         _recordings.remove(recording)
 
 
+def is_recording():
+    """Whether a `recording_launches` block is open."""
+    return bool(_recordings)
+
+
 def _record(kernel, grid, args, keywords):
     """Note a launch in every recording; gives whether all of them want it carried out."""
     for recording in _recordings:
