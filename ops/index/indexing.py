@@ -152,7 +152,9 @@ def _launch_move(plain, array, found, put):
         count *= size
     if not count:
         return
-    wide = needs_64_bits((*shape, *found.sizes), [(*strides[0], *found.steps)]) or needs_64_bits(shape, strides)
+    steps = zip((*strides[0], *found.steps), (*shape, *found.sizes), strict=True)
+    farthest = sum(abs(step) * (size - 1) for step, size in steps)
+    wide = farthest >= 2**31 or needs_64_bits(shape, strides)
     facts = {"PUT": put, "RANK": len(shape), "WRAPS": found.wraps, "WIDE": wide}
     config = _move.config((plain, array, *found.indices), count=count, **facts)
     _move[(cdiv(count, config["BLOCK"]),)](
