@@ -6,6 +6,7 @@ import ast
 import functools
 import inspect
 import math
+import os
 import textwrap
 import types
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from tritorch.runtime.kernel import Kernel
 
 EXACT = 16  # sizes up to here are told apart; above, two buckets for each doubling
 POLICIES = ("eager", "graph")  # how a config was timed
+PRIVATE = "_tritorch_kernels_"  # how names of modules begin that a user's files are imported under, see user_files.py
 
 
 def bucket(size):
@@ -159,6 +161,23 @@ def fact_text(name, value):
     raise TypeError(f"fact {name!r} of a key is a {type(value).__name__}; it takes kernels, dtypes, numbers and texts")
 
 
+def module_of(function):
+    """The module of a function by the name that other programs import it by, also where it is the program itself."""
+    module = function.__module__
+    is_program = module in ("__main__", "__mp_main__") or module.startswith(PRIVATE)
+    return dotted_name(function.__code__.co_filename) if is_program else module
+
+
+def dotted_name(path):
+    """The name by which a file is imported as part of the packages it lies in."""
+    folder, file = os.path.split(os.path.abspath(path))
+    parts = [file.removesuffix(".py")]
+    while os.path.isfile(os.path.join(folder, "__init__.py")):
+        folder, name = os.path.split(folder)
+        parts.insert(0, name)
+    return ".".join(parts)
+
+
 @functools.cache
 def source_hash(kernel):
     """A hash of a kernel's code and of all it calls or refers to, whatever the comments and the lines it stands on."""
@@ -169,7 +188,7 @@ def source_hash(kernel):
 
 def _collect(kernel, found):
     function = kernel.fn
-    name = f"{function.__module__}.{function.__qualname__}"
+    name = f"{module_of(function)}.{function.__qualname__}"
     if name in found:
         return
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))

@@ -10,7 +10,8 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from tritorch.autotune.user_kernel import PRIVATE, SelfTuned, dotted_name
+from tritorch.autotune.key import PRIVATE, dotted_name
+from tritorch.autotune.user_kernel import SelfTuned
 
 # What the user of this process named, for the processes it starts: they are told what to import by it alone.
 _VARIABLE = "TRITORCH_NAMED_KERNEL_FILES"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tritorch.autotune.key import module_of
 from tritorch.autotune.recovery import let_go
 from tritorch.autotune.tunable import TunableKernel
 from tritorch.runtime import transfer
@@ -15,7 +16,6 @@ from tritorch.runtime.binding import OPTIONS
 
 _ABSENT = inspect.Parameter.empty
 _NUMBERS = (bool, int, float, np.generic)
-PRIVATE = "_tritorch_kernels_"  # how names begin that files of kernels are imported under
 
 
 class SelfTuned(TunableKernel):
@@ -59,10 +59,7 @@ class SelfTuned(TunableKernel):
     @property
     def kernel_name(self):
         """Its module and name: the same in the program that it is part of as in a sweep, which imports its file."""
-        module = self.__module__
-        if module in ("__main__", "__mp_main__") or module.startswith(PRIVATE):
-            module = dotted_name(self.file)
-        return f"{module}.{self.__qualname__}"
+        return f"{module_of(self.fn)}.{self.__qualname__}"
 
     def __getitem__(self, grid):
         return partial(self._run, grid)
@@ -240,16 +237,6 @@ def _reference_names(kernel, parameters, reference):
                 f"parameters ({', '.join(parameters)})"
             )
     return tuple(each.name for each in named if each.name in parameters)
-
-
-def dotted_name(path):
-    """The name by which a file is imported as part of the packages it lies in."""
-    parts = [path.stem]
-    for folder in path.parents:
-        if not (folder / "__init__.py").is_file():
-            break
-        parts.insert(0, folder.name)
-    return ".".join(parts)
 
 
 def _default_of(kernel, space):

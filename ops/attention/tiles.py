@@ -139,7 +139,7 @@ _CONDITIONS = (_no_larger, _sides_of_masked, _whole_or_few, _tiles_of_threads, _
 
 def _space(fits):
     return Space(
-        ROWS=powers(16, 256, default=64), COLUMNS=powers(16, 256, default=64), DEPTH=powers(16, 256, default=64),
+        ROWS=powers(16, 256, default=64), COLUMNS=powers(16, 128, default=64), DEPTH=powers(16, 256, default=64),
         num_warps=choices(4, 8), num_stages=stages(1, 4, default=2), where=(*_CONDITIONS, fits),
     )  # fmt: skip
 

@@ -22,7 +22,12 @@ def norm_default(device, *, rows, columns, along):
     return config if device.kind == "interpreter" else config | {"COLUMNS": min(config["COLUMNS"], WIDEST)}
 
 
-NORM_SPACE = rows_space(16)  # of up to three tensors
+def _statistics_in_registers(ROWS, num_warps):
+    """The most threads have the fewest registers each: enough for the means of a few rows."""
+    return num_warps < 32 or ROWS <= 4
+
+
+NORM_SPACE = rows_space(16, _statistics_in_registers)  # of up to three tensors
 NORM_FACTS = ("ROW_RANK", "COLUMN_RANK", "WIDE")
 
 

@@ -50,15 +50,15 @@ def _lines_of_memory(ROWS, COLUMNS, columns, along):
     return COLUMNS >= min(next_power_of_2(columns), 512) if along else COLUMNS <= 512
 
 
-def rows_space(most):
-    """The space of a kernel over rows that keeps up to `most` elements a thread."""
+def rows_space(most, *conditions):
+    """The space of a kernel over rows that keeps up to `most` elements a thread; with conditions of its own."""
 
     def in_registers(ROWS, COLUMNS, num_warps):
         return ROWS * COLUMNS <= most * 32 * num_warps
 
     return Space(
         ROWS=powers(1, 256, default=1), COLUMNS=powers(1, 32768, default=1024), num_warps=warps(1, 32),
-        where=(_no_larger, _warps_have_work, _lines_of_memory, in_registers),
+        where=(_no_larger, _warps_have_work, _lines_of_memory, in_registers, *conditions),
     )  # fmt: skip
 
 

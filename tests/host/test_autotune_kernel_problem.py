@@ -165,6 +165,14 @@ def test_a_process_that_this_one_starts_may_import_what_was_named_here(file):
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "scaling.scale\n"
 
 
+def test_a_program_of_its_own_asks_by_the_key_of_a_sweep(file):
+    with file.open("a") as more:
+        more.write("\n\nif __name__ == '__main__':\n    print(scale.kernel_name, autotune.key.source_hash(scale))\n")
+    said = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=True).stdout
+    key = asked_of(KernelProblem.sized(f"{file}:scale").call(INTERPRETER, values=False)).key
+    assert said.split() == [key.kernel, key.source]
+
+
 def test_a_file_in_a_package_is_a_module_of_it(tmp_path, monkeypatch):
     package = tmp_path / "kernels_of_mine" / "inner"
     package.mkdir(parents=True)

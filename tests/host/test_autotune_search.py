@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tritorch.autotune.key import Key
-from tritorch.autotune.search import AT_ROOFLINE, COMPLETE, EFFORTS, OUT_OF_BUDGET, Budget, Search, covers
+from tritorch.autotune.search import AT_ROOFLINE, COMPLETE, EFFORTS, OUT_OF_BUDGET, Budget, Effort, Search, covers
 from tritorch.autotune.space import Space, choices, powers, stages, warps
 from tritorch.autotune.trial import CRASH, RESOURCES, WRONG, Entry, Resources, Timing, Trial, config_name
 
@@ -107,7 +107,7 @@ def test_full_effort_leaves_a_valley_that_stops_quick():
     assert two_valleys(found["full"]) == pytest.approx(0.5e-4)
 
 
-def test_steps_of_two_knobs_go_along_a_limit():
+def test_steps_of_two_knobs_go_along_a_limit(monkeypatch):
     """No single step from 128 x 256 is both allowed and faster."""
 
     def cost(config):
@@ -119,6 +119,7 @@ def test_steps_of_two_knobs_go_along_a_limit():
 
     space = Space(BLOCK_M=powers(16, 256), BLOCK_N=powers(16, 256), A=range(40), where=fits)
     start = {"BLOCK_M": 128, "BLOCK_N": 256, "A": 3}
+    monkeypatch.setitem(EFFORTS, "full", Effort("full", whole=1, starts=1, diagonals=True))  # no lucky draws
     made = Search(space, start, {}, Entry(KEY), Laboratory(cost), effort="full")
     made.run()
     assert best(made)["BLOCK_M"] == 256 and best(made)["BLOCK_N"] == 128

@@ -21,7 +21,7 @@ from tritorch.autotune.device import INTERPRETER as INFO
 from tritorch.autotune.device import environment_of, generation
 from tritorch.autotune.search import AT_ROOFLINE, COMPLETE
 from tritorch.autotune.store import Store
-from tritorch.autotune.trial import COMPILE, CRASH, WRONG, config_name
+from tritorch.autotune.trial import COMPILE, CRASH, WRONG, Trial, config_name
 from tritorch.autotune.tuner import BROKEN, EXCHANGED, FINISHED, NOT_REACHED, Listener, Tuner, Weighted, find_subjects
 from tritorch.runtime.device import INTERPRETER
 
@@ -172,6 +172,29 @@ def test_a_value_that_is_added_costs_its_own_trials(store, worker, monkeypatch):
     added = tried(worker)[before:]
     assert 0 < len(added) == made.subjects[0].new and all('"UNROLL": 3' in each for each in added)
     assert swept(store, effort="full").subjects[0].ended == FINISHED
+
+
+def test_a_value_that_is_added_does_not_reopen_what_a_budget_had_ended(store, worker, monkeypatch):
+    swept(store, effort="full", trials=8)
+    knobs = scale.space.knobs
+    monkeypatch.setattr(scale, "space", Space(**{**knobs, "UNROLL": choices(1, 2, 3, 4)}))
+    swept(store, effort="full")
+    added = tried(worker)[8:]
+    assert added and all('"UNROLL": 3' in each for each in added)
+
+
+def test_what_another_process_has_tried_meanwhile_is_not_tried(store, worker):
+    environment, other = environment_of(INFO), {"BLOCK": 64, "num_warps": 2, "UNROLL": 2}
+
+    def elsewhere():
+        if len(tried(worker)) == 3:
+            (entry,) = store.entries(environment)
+            store.save(environment, replace(entry, trials=[Trial(other).failed(WRONG, "elsewhere")]))
+
+    worker.ticks = staticmethod(elsewhere)
+    (subject,) = swept(store).subjects
+    assert config_name(other) not in tried(worker)
+    assert subject.entry.find(other).cause == "elsewhere" and subject.entry.best().config != other
 
 
 def test_winners_for_near_keys_are_tried_early(store, worker):
