@@ -7,9 +7,8 @@ import os
 import threading
 from collections import deque
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import NamedTuple
 
 from tritorch.autograd.intercept import Interceptor, in_all_threads
 from tritorch.autograd.variable import Variable
@@ -28,13 +27,14 @@ _LARGEST_FILE = 64 << 20
 _MOST_PROBLEMS = 10_000
 
 
-class Traced(NamedTuple):
+@dataclass(frozen=True)
+class Traced:
     """One line of a shapes file: a problem, how often it was called, for how long in all, and its share of the time."""
 
-    problem: Problem
+    problem: Problem | None
     count: int
     seconds: float
-    share: float
+    share: float | None
 
 
 @dataclass
@@ -247,7 +247,8 @@ def _event():
 # ------------------------------------------------------------------------------------------------------------ the file
 
 
-class Trace(NamedTuple):
+@dataclass(frozen=True)
+class Trace:
     """A trace as a file has it: problems, most expensive first, and what was left out."""
 
     problems: list  # of Traced
@@ -268,8 +269,8 @@ def trace_of(seen, most):
             untuned[each.op] = count + each.count, seconds + each.seconds
         else:
             (problems if len(problems) < most else more).append(Traced(each.problem, each.count, each.seconds, share))
-    left_out = Traced(None, *(sum(column) for column in list(zip(*more, strict=True))[1:])) if more else None
-    return Trace(problems, left_out, untuned, sum(each.count for each in seen), total)
+    rest = {name: sum(getattr(each, name) for each in more) for name in ("count", "seconds", "share")}
+    return Trace(problems, Traced(None, **rest) if more else None, untuned, sum(each.count for each in seen), total)
 
 
 def _asks(seen):
@@ -339,6 +340,6 @@ def _read(row, where):
 def _with_shares(rows):
     total = sum(row.seconds for row in rows)
     return [
-        row if row.share is not None else row._replace(share=row.seconds / total if total else 1 / len(rows))
+        row if row.share is not None else replace(row, share=row.seconds / total if total else 1 / len(rows))
         for row in rows
     ]
