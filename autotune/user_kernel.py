@@ -174,8 +174,8 @@ class _Plan:
                 array = unwrap(value)
                 if not hasattr(array, "dtype"):
                     raise TypeError(
-                        f"kernel {self.kernel.__name__}: argument {name!r} is a {type(value).__name__}; it takes Tensors, "
-                        f"arrays, numbers, None and tuples of these"
+                        f"kernel {self.kernel.__name__}: argument {name!r} is a {type(value).__name__}; it takes "
+                        f"Tensors, arrays, numbers, None and tuples of these"
                     )
                 lines += [] if array is value else [f"{name} = {_unwrapping(name, value)}"]
                 texts.append(name)
