@@ -171,7 +171,13 @@ class _Plan:
             elif value is None:
                 texts.append("None")
             else:
-                lines += [] if unwrap(value) is value else [f"{name} = {_unwrapping(name, value)}"]
+                array = unwrap(value)
+                if not hasattr(array, "dtype"):
+                    raise TypeError(
+                        f"kernel {self.kernel.__name__}: argument {name!r} is a {type(value).__name__}; it takes "
+                        f"Tensors, arrays, numbers, None and tuples of these"
+                    )
+                lines += [] if array is value else [f"{name} = {_unwrapping(name, value)}"]
                 texts.append(name)
                 first = first or name
         if first is None:

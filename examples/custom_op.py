@@ -4,7 +4,8 @@ python examples/custom_op.py                            the default device; on a
 python examples/custom_op.py --device interpreter       all kernels of a training step are
 tritorch autotune sweep examples/custom_op.py:swiglu    tunes one for this machine
 
-SwiGLU (Shazeer, 2020) multiplies one half of a layer by the SiLU of the other: silu(gate) * value.
+SwiGLU (Shazeer, 2020) multiplies one half of a layer by the SiLU of the other: silu(gate) * value. These kernels take
+float32 and, for the check of the gradient, float64.
 """
 
 from __future__ import annotations

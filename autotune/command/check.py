@@ -27,12 +27,11 @@ from tritorch.autotune.command.cases import Case, write_junit
 from tritorch.autotune.command.compiled import compiled_cases, one_of_each
 from tritorch.autotune.command.held import hit_cases, regress_cases
 from tritorch.autotune.command.problems import add_problem_arguments, problems_of
-from tritorch.autotune.command.selection import Refused, info_of, refusing
-from tritorch.autotune.command.sweep import positive
+from tritorch.autotune.command.selection import Refused, refusing
+from tritorch.autotune.command.sweep import device_to_tune, positive
 from tritorch.autotune.device import generation
 from tritorch.autotune.tuner import find_subjects
 from tritorch.cli.main import FAILED, GOOD, NOTHING_VALID
-from tritorch.runtime import device as devices
 
 
 def add_arguments(parser):
@@ -95,8 +94,7 @@ def _cases(options):
     on_device = options.require_hit or options.max_regress is not None
     problems = problems_of(options) if options.ops or options.shapes or on_device else None
     if on_device:
-        info_of(options.device)  # says why a device cannot be had
-        device = devices.resolve(options.device)
+        device = device_to_tune(options)
         if options.require_hit:
             yield from hit_cases(problems, device)
         if options.max_regress is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import ExitStack
 
 from tritorch.autotune import lookup
-from tritorch.autotune.child import ChildError
 from tritorch.autotune.command.cases import Case, name_of
 from tritorch.autotune.command.why import everything_known, explain
 from tritorch.autotune.device import environment_of
@@ -40,29 +40,31 @@ def regress_cases(problems, device, most):
 
     `most` is the share by which it may be slower; what is slower is measured once more before it counts.
     """
-    info = info_of(device)
-    for subject in find_subjects(problems, info):
-        found = lookup.find(subject.kernel, subject.key, info, subject.known)
-        if found.source in _TUNED[1:]:
-            start = time.perf_counter()
-            case = _measured(subject, found, _recorded(found, info), device, most)
-            case.seconds = time.perf_counter() - start
-            yield case
+    info, workers = info_of(device), {}
+    with ExitStack() as stack:
+        for subject in find_subjects(problems, info):
+            found = lookup.find(subject.kernel, subject.key, info, subject.known)
+            if found.source in _TUNED[1:]:
+                start, policy = time.perf_counter(), found.key.policy
+                if policy not in workers:
+                    workers[policy] = stack.enter_context(Worker(device, policy))
+                case = _measured(subject, found, _recorded(found, info), workers[policy], most)
+                case.seconds = time.perf_counter() - start
+                yield case
 
 
-def _measured(subject, found, recorded, device, most):
+def _measured(subject, found, recorded, worker, most):
     case, name, timings = Case("regress", name_of(subject)), subject.kernel.kernel_name, [None]
     configs = [found.config] if found.config == subject.default else [found.config, subject.default]
-    with Worker(device, found.key.policy) as worker:
-        for _ in range(2):
-            try:
-                timings = worker.bench(subject.problem).finals(name, found.key, configs)
-            except (ChildError, ValueError, LookupError) as error:
-                case.failures = [f"{show_config(found.config)} cannot be measured: {error}"]
-                continue
-            case.failures = list(_slower(timings, recorded, most))
-            if not case.failures:
-                break
+    for _ in range(2):
+        try:
+            timings = worker.bench(subject.problem).finals(name, found.key, configs)
+        except Exception as error:  # of the problem's own code, whatever it is
+            case.failures = [f"{show_config(found.config)} cannot be measured: {error}"]
+            continue
+        case.failures = list(_slower(timings, recorded, most))
+        if not case.failures:
+            break
     if timings[0] is not None:
         default = timings[1].p50 if len(timings) > 1 and timings[1] is not None else math.nan
         case.summary = (

@@ -100,7 +100,7 @@ def run(options):
     problems = problems_of(options)
     if options.compile_only:
         return compile_only(options, problems)
-    device = _device(options)
+    device = device_to_tune(options)
     if options.dry_run:
         return dry_run(options, problems, device)
     console = Console()
@@ -119,7 +119,7 @@ def run(options):
     return _close(options, tuner, interrupted, console)
 
 
-def _device(options):
+def device_to_tune(options):
     """The device to tune for; a Refused where there is none that launches kernels."""
     found = devices.get_default_device() if options.device is None else options.device
     if found == devices.CPU and driver.is_available():

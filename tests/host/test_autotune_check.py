@@ -18,7 +18,7 @@ from tritorch.autotune.kernel_problem import KernelProblem
 from tritorch.autotune.store import Store
 from tritorch.autotune.trial import COMPILE, RESOURCES, Entry, Resources, Timing, Trial
 from tritorch.autotune.tuner import Weighted, find_subjects
-from tritorch.cli.main import FAILED, GOOD, NOTHING_VALID, USAGE, main
+from tritorch.cli.main import FAILED, GOOD, NO_DEVICE, NOTHING_VALID, USAGE, main
 from tritorch.ops.base import TABLE
 from tritorch.runtime.language import triton_missing
 
@@ -191,6 +191,7 @@ def test_nothing_to_check_is_not_good(place, capsys):
     assert check(place) == USAGE
     assert check(place, "--compile-only") == USAGE
     assert check("--require-hit", "--device", "interpreter") == USAGE
+    assert check(place, "--require-hit", "--device", "cpu") == NO_DEVICE
     for arguments in (("--max-regress", "5"), ("--max-regress", "-1%"), ("--arch", "sm_12")):
         with pytest.raises(SystemExit):
             check(place, *arguments)

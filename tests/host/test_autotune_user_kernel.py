@@ -111,6 +111,26 @@ def test_what_decides_is_in_the_key():
     assert [list(each.differs(plain)) for each in changed] == [["n"], ["array 2"], ["array 0"], ["DEPTH"], ["SQUARED"]]
 
 
+def test_a_dtype_is_a_constant_like_others():
+    x, out = np.ones(1000, np.float32), np.ones(1000, np.float32)
+    (found,) = asked_by(lambda: scale[1](out, (x,), None, 1000, 1.0, DEPTH=tl.float16, SQUARED=True))
+    assert dict(found.facts)["DEPTH"] == "fp16"
+
+
+def test_a_kernel_of_tritons_own_kind_is_taken_as_it_is():
+    import triton
+
+    def negate(x, out, n, BLOCK: tl.constexpr):
+        i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        tl.store(out + i, -tl.load(x + i, mask=i < n), mask=i < n)
+
+    plain = triton.jit(negate)
+    tuned = autotune.kernel(space={"BLOCK": powers(64, 256)}, key="n", inputs=add_inputs)(plain)
+    x, out = np.ones(100, np.float32), np.zeros(100, np.float32)
+    tuned[blocks](x, out, 100)
+    np.testing.assert_array_equal(out, -x)
+
+
 def test_the_formula_knows_sizes_and_an_answer_from_elsewhere_wins():
     x, out = np.ones(1000, np.float32), np.zeros(1000, np.float32)
     with recording_launches(run=False) as launches:
@@ -178,5 +198,7 @@ def test_launches_that_cannot_be_understood_say_why():
         scale[1](x, (x,), None, 10, 1.0)
     with pytest.raises(TypeError, match="kernel add: got an unexpected keyword argument 'BLOK'"):
         add[1](x, x, x, 10, BLOK=3)
+    with pytest.raises(TypeError, match="kernel add: argument 'y' is a list; it takes Tensors, arrays, numbers"):
+        add[1](x, [1.0], x, 10)
     with pytest.raises(TypeError, match="kernel add: no argument is an array"):
         add[1](1, 2, 3, 10)
