@@ -130,7 +130,7 @@ def _stages_have_loops(DEPTH, num_stages, hidden):
 
 
 STEPS_SPACE = Space(
-    ROWS=powers(16, 64, default=16), UNITS=powers(16, 128, default=32), DEPTH=powers(16, 128, default=32),
+    ROWS=powers(16, 64, default=16), UNITS=powers(16, 64, default=32), DEPTH=powers(16, 128, default=32),
     num_warps=warps(2, 8), num_stages=stages(1, 3, default=1),
     where=(_no_larger, _operands_in_registers, _sums_in_registers, _warps_have_work, _stages_have_loops),
 )  # fmt: skip
