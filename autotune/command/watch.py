@@ -23,6 +23,8 @@ from tritorch.autotune.tuner import BROKEN, Listener
 
 LIVE = ("op", "shape", ">done", ">time", ">gain", ">rate", ">roofline", "failed", "left")
 CLOSING = ("op", "shape", "dtype", ">trials", ">time", ">gain", ">rate", ">roofline", "failed", "ended", "best config")
+_SPARED = (">roofline", ">rate", "failed", ">gain")  # columns that a narrow terminal goes without, the first one first
+_SHAPE = 16  # characters of a shape that are seen at least, where there is room for them
 _EVERY = 10.0  # seconds between plain lines of one subject
 _REDRAWN = 2  # times a second
 _AROUND = 8  # lines of a terminal that the live table leaves free
@@ -114,6 +116,16 @@ def _left(tuner, subject):
     return f"about {duration_text(max(min(subject.ends - now, guess), 0.0))} left"
 
 
+def _columns(widths, width):
+    """Which columns of LIVE a terminal has room for, if the shapes may be cut: those that are spared first are not."""
+    left = list(range(len(LIVE)))
+    for name in _SPARED:
+        taken = sum(min(widths[at], _SHAPE) if LIVE[at] == "shape" else widths[at] for at in left)
+        if taken + 3 * len(left) + 1 > width:
+            left.remove(LIVE.index(name))
+    return left
+
+
 class LiveWatch(Listener):
     """A table that is drawn anew while the sweep runs, a row a subject."""
 
@@ -145,15 +157,19 @@ class LiveWatch(Listener):
         done = sum(bool(each.ended) for each in subjects)
         left = f", {duration_text(tuner.left)} of the budget left" if tuner is not None and tuner.left < 1e9 else ""
         table = Table(title=f"{done} of {len(subjects)} tuned{left}", title_justify="left", header_style="bold")
-        for name in LIVE:
-            right = name.startswith(">")
-            table.add_column(name.lstrip(">"), justify="right" if right else "left", no_wrap=name != "failed")
         height = max(self.console.height - _AROUND, 3)
         at = subjects.index(self.current) if self.current in subjects else 0
         first = max(min(at - height // 2, len(subjects) - height), 0)
-        for subject in subjects[first : first + height]:
-            style = "bold" if subject is self.current else ""
-            table.add_row(*map(Text, self.rows.get(id(subject)) or self._row(subject)), style=style)
+        shown = subjects[first : first + height]
+        rows = [self.rows.get(id(subject)) or self._row(subject) for subject in shown]
+        widths = [max(map(len, column)) for column in zip([name.lstrip(">") for name in LIVE], *rows, strict=True)]
+        columns = _columns(widths, self.console.width)
+        for at in columns:
+            name, least = LIVE[at].lstrip(">"), None if LIVE[at] == "shape" else widths[at]
+            right = LIVE[at].startswith(">")
+            table.add_column(name, justify="right" if right else "left", no_wrap=True, min_width=least)
+        for subject, row in zip(shown, rows, strict=True):
+            table.add_row(*(Text(row[at]) for at in columns), style="bold" if subject is self.current else "")
         return table
 
     def _row(self, subject):

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tritorch.autotune import tuner
 from tritorch.autotune.command import sweep, watch
-from tritorch.autotune.op_problem import op_called
+from tritorch.autotune.op_problem import OpProblem, op_called
 from tritorch.autotune.store import Store, forget_warnings
 from tritorch.autotune.trial import CRASH, NO_MEMORY, WRONG
 from tritorch.cli.main import GOOD, INTERRUPTED, NO_DEVICE, NOTHING_VALID, USAGE, main
@@ -291,6 +291,20 @@ def test_on_a_terminal_a_table_follows_the_sweep(worker, monkeypatch):
     assert all(word in drawn[0] for word in words) and "M=16 N=16 K=16" in drawn[0]
     assert "0 of 2 tuned, 10 min of the budget left" in drawn[0] and "1 of 2 tuned" in drawn[-1]
     assert "best config" in screen.getvalue()  # the closing table
+
+
+@pytest.mark.parametrize(("width", "missing"), [(200, ()), (100, ("roofline",)), (60, ("roofline", "rate"))])
+def test_a_terminal_that_is_narrow_goes_without_columns(worker, width, missing):
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=30)
+    seen, (problem,) = watch.LiveWatch(console), [tuner.Weighted(OpProblem.sized("matmul", sizes={"M": 32, "N": 32}))]
+    made = tuner.Tuner([problem], devices.INTERPRETER, Store(), trials=3, listener=seen)
+    made.run()
+    plain = Console(file=io.StringIO(), width=width)
+    plain.print(seen.table())
+    found = plain.file.getvalue()
+    names = ("op", "shape", "done", "time", "roofline", "rate", "left")
+    assert tuple(name for name in names if name not in found) == missing
+    assert "matmul" in found and "M=32 N=32" in found and "complete" in found and " us " in found
 
 
 def test_a_terminal_that_is_short_shows_the_rows_around_the_one_at_hand(worker):
