@@ -126,7 +126,11 @@ PROBLEM = OpProblem
 
 
 def op_called(name):
-    """The name of the op that a name means: its own, or that of the one op behind a function; None where none is."""
+    """The name of the op that a name means: its own, or that of the one op behind a function; None where none is.
+
+    A function may be named with what it stands in, as in torch.nn.functional.conv2d.
+    """
+    name = name if name in TABLE else _last(name)
     if name in TABLE:
         return name
     found = [

@@ -126,7 +126,10 @@ def asked_by(problem, info):
     """What a problem asks configs for on a device that `info` describes; NotCallable says why it cannot be called."""
     try:
         with pretending(info):
-            return configs_asked(problem.call(devices.INTERPRETER, values=False))
+            asked = configs_asked(problem.call(devices.INTERPRETER, values=False))
+        for each in asked:  # a condition of the space may be at fault as well
+            each.kernel.space.allows(each.config, **each.known, device=each.device)
+        return asked
     except Exception as error:  # of an op's or of a user's own code, whatever it is
         what = f"{problem.name} {problem.label} {problem.dtype}"
         raise NotCallable(f"{what} cannot be called: {failure_text(error)}") from error

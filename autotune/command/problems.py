@@ -97,8 +97,9 @@ def _sized(name, dtype, sizes):
 
     if name.endswith(".py"):
         raise ValueError(f"{name} has which kernel? A kernel is named as {name}:kernel")
-    if name not in TABLE and any(each.rpartition(".")[2] == name for each in EXPORTS):
-        stem, words = re.sub(r"\d+d$", "", name), name.split("_")  # of conv2d, of scaled_dot_product_attention
+    last = name.rpartition(".")[2]
+    if name not in TABLE and any(each.rpartition(".")[2] == last for each in EXPORTS):
+        stem, words = re.sub(r"\d+d$", "", last), last.split("_")  # of conv1d, of binary_cross_entropy
         close = [op for op in TABLE if op.startswith(stem) or op in words]
         hint = f", perhaps {' or '.join(close[:_SHOWN])}" if close else ""
         raise ValueError(

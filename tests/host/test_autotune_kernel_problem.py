@@ -232,6 +232,11 @@ def test_a_file_that_does_not_import_says_which_and_why(text, file):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
+        (
+            '{"BLOCK": powers(64, 1024)}',
+            "autotune.Space(BLOCK=powers(64, 1024), where=lambda BLOCK, n: BLOCK % 0)",
+            "ZeroDivisionError: integer modulo by zero (scaling.py, line 17)",
+        ),
         ("(cdiv(", '(meta["absent"] + cdiv(', "KeyError: 'absent' (scaling.py, line "),
         ("def grid(meta):", "def grid(meta):\n    1 / 0", "ZeroDivisionError: division by zero (scaling.py, line 13)"),
     ],

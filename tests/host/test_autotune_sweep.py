@@ -72,6 +72,7 @@ def test_a_sweep_of_real_kernels_and_another_run_that_hits(tmp_path, capsys):
     [
         (["matmull", "--device", "interpreter"], "did you mean matmul"),
         (["conv1d", "--device", "interpreter"], "calls other ops, perhaps convolution"),
+        (["nn.functional.conv1d", "--device", "interpreter"], "calls other ops, perhaps convolution"),
         (["kernels.py", "--device", "interpreter"], "kernels.py:kernel"),
         (["matmul", "--device", "interpreter", "--json", "."], "it is a folder"),
         (["matmul", "--device", "interpreter", "--dry-run", "--json", "x.json"], "--dry-run"),
@@ -161,6 +162,7 @@ def test_a_function_stands_for_the_op_that_it_calls(worker, capsys):
     said = capsys.readouterr()
     assert "conv2d calls the op convolution" in said.err and "N=1 C=2 H=8 W=8 K=2" in said.out
     assert op_called("subtract") == "sub" and op_called("scaled_dot_product_attention") == "attention"
+    assert op_called("torch.matmul") == "matmul" and op_called("nn.functional.conv2d") == "convolution"
     assert op_called("conv1d") is None and op_called("matmul") == "matmul"
     for op in TABLE.values():
         assert all(name not in TABLE and op_called(name) == op.op_name and op.sized for name in op.called_by)

@@ -91,3 +91,12 @@ def test_usage_errors_are_exit_code_2():
 def test_as_a_module():
     found = subprocess.run([sys.executable, "-m", "tritorch", "--version"], capture_output=True, text=True, check=False)
     assert found.returncode == 0 and found.stdout.startswith("tritorch ")
+
+
+def test_ctrl_c_while_commands_are_imported_is_no_traceback(monkeypatch, capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tritorch.cli.main.commands", interrupt)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -43,8 +43,8 @@ def make_parser():
 
 def main(arguments=None):
     """Run a command line; returns the exit code."""
-    options = make_parser().parse_args(arguments)
     try:
+        options = make_parser().parse_args(arguments)  # which imports every command, and takes a second
         return options.run(options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
