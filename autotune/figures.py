@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from dataclasses import dataclass
 
@@ -92,7 +93,10 @@ class Figures:
 
     @property
     def title(self):
-        """The op, and the kernel where its name is another."""
+        """The op, and the kernel where its name is another; a user's kernel, and the file that it is in."""
+        place = self.entry.problem.get("file", self.entry.problem.get("module"))
+        if isinstance(place, str):
+            return f"{self.name} ({os.path.basename(place)})"
         return self.name if self.kernel.removesuffix("_kernel") == self.name else f"{self.name} ({self.kernel})"
 
     @property

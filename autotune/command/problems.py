@@ -25,7 +25,8 @@ _SHOWN = 3  # names of ops that are like another
 
 def add_problem_arguments(parser):
     """OP..., --shapes, --shape, --dtype."""
-    parser.add_argument("ops", nargs="*", metavar="OP", help="an op's name, or path/to/file.py:kernel")
+    parser.add_argument("ops", nargs="*", metavar="OP", help="an op's name, that of a function "
+                        "which calls one, such as conv2d, or path/to/file.py:kernel")  # fmt: skip
     shapes = parser.add_mutually_exclusive_group()
     shapes.add_argument("--shapes", metavar="FILE", help="shapes that `tritorch autotune trace` wrote")
     shapes.add_argument("--shape", action="append", type=sizes_of, metavar="M=..,N=..", help="sizes by name, others as "

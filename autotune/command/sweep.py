@@ -9,9 +9,10 @@ it tries nothing more, until the kernel, the device or the driver changes. --res
 the search, --fresh forgets what was found before.
 
 --effort none times the default alone, quick looks around and then downhill, full does so from several places. A config
-that fails to compile, gives wrong numbers, hangs or crashes is kept as a failure, with its cause, and not tried again.
+that fails to compile, gives wrong numbers, hangs or crashes is kept as a failure, with its cause, and not tried again;
+one that finds no memory on the device is not kept, and the same command tries it again.
 
-Exit codes: 0 good, 2 usage, 3 no such device, 4 no config of some kernel works, 130 interrupted.
+Exit codes: 0 good, 2 usage, 3 no such device, 4 no config of some kernel works, or none is launched, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -56,6 +56,9 @@ def test_figures_are_read_off_the_entry():
     assert found.gain == pytest.approx(found.default.seconds / found.best.seconds) and found.gain >= 1
     assert found.share == pytest.approx(entry.work["roofline"] / found.best.seconds)
     assert found.failed == sum(found.failures.values()) == sum(not trial.ok for trial in entry.trials)
+    assert found.title == "matmul"
+    entry.problem = {"kind": "kernel", "kernel": "matmul_kernel", "file": "/elsewhere/product.py"}
+    assert figures_of(entry).title == "matmul_kernel (product.py)"
     entry.trials[0] = entry.trials[0].failed(CRASH, "gone")
     assert figures_of(entry).gain is None
 
