@@ -96,7 +96,7 @@ class Figures:
         """The op, and the kernel where its name is another; a user's kernel, and the file that it is in."""
         place = self.entry.problem.get("file", self.entry.problem.get("module"))
         if isinstance(place, str):
-            return f"{self.name} ({os.path.basename(place)})"
+            return f"{self.kernel} ({os.path.basename(place)})"
         return self.name if self.kernel.removesuffix("_kernel") == self.name else f"{self.name} ({self.kernel})"
 
     @property
