@@ -34,8 +34,8 @@ class Torch:
         self.version = str(self.lib.__version__)
         if device.is_cuda and not self.lib.cuda.is_available():
             raise NoPeer(
-                f"--against torch needs a PyTorch that sees the GPU: torch {self.version} has no CUDA here. Install one "
-                "built for CUDA (extra `bench`, pip install 'tritorch[bench]'), or compare with --device cpu"
+                f"--against torch needs a PyTorch that sees the GPU: torch {self.version} has no CUDA here. Install "
+                "one built for CUDA (extra `bench`, pip install 'tritorch[bench]'), or compare with --device cpu"
             )
 
     def tensors(self, tensors):
@@ -55,19 +55,20 @@ class Torch:
         from tritorch.runtime.cuda.stream import current_stream
 
         number = current_stream(device.index).cuda_stream
-        with self.lib.cuda.stream(self.lib.cuda.ExternalStream(number, device=f"cuda:{device.index}")):
+        with self.lib.cuda.stream(self.lib.cuda.ExternalStream(number, device=device.index)):
             yield
 
     @contextlib.contextmanager
     def multiplying(self, tf32):
         """Inside, float32 products are rounded to tf32 or exact; sums of half precision are kept in float32, as ours.
 
-        What was set before is put back.
+        cuDNN looks for its fastest algorithms at first calls, which are not timed. What was set before is put back.
         """
         lib = self.lib
         products = lib.get_float32_matmul_precision()
         switches = [
             (lib.backends.cudnn, "allow_tf32", tf32),
+            (lib.backends.cudnn, "benchmark", True),
             (lib.backends.cuda.matmul, "allow_bf16_reduced_precision_reduction", False),
             (lib.backends.cuda.matmul, "allow_fp16_reduced_precision_reduction", False),
         ]

@@ -4,8 +4,9 @@
     tritorch bench launch --device cpu
 
 Both sides multiply in the same precision, find a cold L2 cache, take turns, and must agree. `ratio` is the speed of
-ours over theirs: above 1 ours is faster. `roofline` is how much of what the device attains was reached, `spread` how far
-measurements lie apart over their median. Without a suite's name all suites run.
+ours over theirs: above 1 ours is faster. `roofline` is how much ours reached of what the device attains, `spread` how
+far measurements lie apart over their median; in the JSON both are shares of one. Without a suite's name all suites run.
+Figures of a GPU are the GPU's time, Python's is in the suite `launch`.
 
 Exit codes: 1 if results do not agree or a case failed, 2 if the comparison cannot be made, 3 without the device.
 """
@@ -18,6 +19,7 @@ import sys
 
 from tritorch.cli.main import FAILED, GOOD, INTERRUPTED, NO_DEVICE, USAGE, device_of
 
+UNSTEADY = 0.2  # a spread from which a row means little
 COLUMNS = ("case", "dtype", ">ours", ">theirs", "unit", ">ratio", ">roofline", ">spread", "agree")
 
 
@@ -75,11 +77,9 @@ def chosen_cases(options, device):
         cases = every[name].cases(wanted, options.quick, small)
         found += [(name, case) for case in cases if device.is_cuda or not case.needs_gpu]
     if not found:
-        known = sorted(
-            {each for name, suite in every.items() if options.suite in (None, name) for each in suite.DTYPES}
-        )
-        raise UnfitOptions(f"--dtype {' '.join(options.dtype)}: {options.suite or 'no suite'} has it; "
-                           f"there are {', '.join(known)}")  # fmt: skip
+        known = {each for name, suite in every.items() if options.suite in (None, name) for each in suite.DTYPES}
+        missing = f"{options.suite} has it not" if options.suite else "no suite has it"
+        raise UnfitOptions(f"--dtype {' '.join(options.dtype)}: {missing}; there are {', '.join(sorted(known))}")
     return found
 
 
@@ -135,6 +135,10 @@ def _report(options, rows, device, peer):
     print_table(
         COLUMNS, [_shown(each) for each in named], f"{options.suite or 'all'} on {about['gpu'] or device}{against}"
     )
+    unsteady = sum(row.spread > UNSTEADY for _, row in rows)
+    if unsteady:
+        print(f"{unsteady} of {len(rows)} rows have a spread of more than {UNSTEADY:.0%}: is the machine busy?",
+              file=sys.stderr)  # fmt: skip
     if options.json:
         found = {"suite": options.suite or "all", "environment": about, "rows": named}
         with whole_file(options.json) as file:

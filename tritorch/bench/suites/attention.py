@@ -6,7 +6,7 @@ from functools import partial
 
 from tritorch.bench.case import Case, Input, work_of
 
-DTYPES = ("bfloat16", "float16")
+DTYPES = ("bfloat16", "float16", "float32")
 
 WIDTHS = (64, 128)
 FULL, QUICK, SMALL = (2048, 4096, 8192, 16384), (2048,), (64, 128)

@@ -5,8 +5,6 @@ Two empty kernels of 6 and 16 arguments are launched by themselves too, where th
 
 from __future__ import annotations
 
-from functools import partial
-
 from tritorch.bench.case import Case, Input
 from tritorch.runtime import tl
 from tritorch.runtime.kernel import Kernel
