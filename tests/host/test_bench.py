@@ -175,6 +175,14 @@ def test_calls_take_turns_and_who_begins_changes(monkeypatch):
     assert all(each.p50 > 0 and each.repeats == 2 for each in timings)
 
 
+def test_gradients_may_differ_as_the_tolerances_say():
+    assert measuring.allowed(product()) == 2
+    assert measuring.allowed(product(gives_gradients=True)) == pytest.approx(20)
+    for name in ("attention", "conv", "rnn"):
+        known = {case.gives_gradients for case in suites()[name].cases(("float32",), True, True)}
+        assert known == {True, False}
+
+
 # ------------------------------------------------------------------------------------------------------ what is refused
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 
+import made_up_peer
 import pytest
 
 from tritorch.autotune import clock as clocks
@@ -20,9 +19,6 @@ from tritorch.runtime.cuda import driver
 from tritorch.runtime.cuda.stream import current_stream
 from tritorch.runtime.device import Device
 from tritorch.runtime.language import triton_missing
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import made_up_peer
 
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)

@@ -22,18 +22,19 @@ class Input(NamedTuple):
 class Case:
     """Something to time.
 
-    name      what it is, for people
-    dtype     of its inputs; "tf32" is float32 whose products may be rounded to tf32
-    inputs    an Input for each tensor
-    step      step(lib, *tensors) makes ready, and gives a function that does it once and returns what it computed;
-              `lib` has PyTorch's names
-    work      what it takes at least; None where there is no such bound
-    length    how many terms an element of the results sums
-    unit      what its figures are given in, a key of UNITS
-    on_host   whether the time of Python until all is queued is asked, not that of the device
-    needs_gpu whether it means nothing without one
-    alone     whether another library has nothing like it
-    choices   choices(lib) gives {name: context manager}: ways of the other library, of which the fastest counts
+    name             what it is, for people
+    dtype            of its inputs; "tf32" is float32 whose products may be rounded to tf32
+    inputs           an Input for each tensor
+    step             step(lib, *tensors) makes ready, and gives a function that does it once and returns what it
+                     computed; `lib` has PyTorch's names
+    work             what it takes at least; None where there is no such bound
+    length           how many terms an element of the results sums
+    unit             what its figures are given in, a key of UNITS
+    gives_gradients  whether what it computes are gradients
+    on_host          whether the time of Python until all is queued is asked, not that of the device
+    needs_gpu        whether it means nothing without one
+    alone            whether another library has nothing like it
+    choices          choices(lib) gives {name: context manager}: ways of the other library, of which the fastest counts
     """
 
     name: str
@@ -43,6 +44,7 @@ class Case:
     work: Work | None = None
     length: int = 1
     unit: str = "us"
+    gives_gradients: bool = False
     on_host: bool = False
     needs_gpu: bool = False
     alone: bool = False

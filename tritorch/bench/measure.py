@@ -15,6 +15,7 @@ from tritorch.autotune.comparing import Truth, compare_all
 from tritorch.bench.precision import check_results, multiplying
 from tritorch.bench.stopwatch import stopwatch_for
 from tritorch.runtime import transfer
+from tritorch.validation import tolerance
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,18 @@ def measure(case, device, peer=None):
         ours = case.step(tritorch, *tensors)
         theirs = ways(case, peer, others) if peer is not None else []
         worst, where = _compared(case, ours(), peer, theirs[0]()) if theirs else (None, "")
+        agree = None if worst is None else bool(worst <= allowed(case))
         first, *rest = stopwatch_for(device, case.on_host).turns([ours, *theirs])
         best = min(rest, key=lambda timing: timing.p50, default=None)
-        return _row(case, device, first, best, None if worst is None else bool(worst <= 1)), where
+        return _row(case, device, first, best, agree), where
+
+
+def allowed(case):
+    """How far two sides may lie apart, in units of what one may be from the truth: twice, since either may be.
+
+    For gradients that is as much more as the tolerances say.
+    """
+    return 2 * tolerance("float32", gradient=case.gives_gradients)[0] / tolerance("float32")[0]
 
 
 def drawn(case, device):

@@ -103,7 +103,7 @@ def _each(options, chosen, device, peer, rows):
     from tritorch.runtime.cuda import driver
 
     code = GOOD
-    for suite, case in chosen:
+    for suite, case in watched(chosen):
         try:
             row, where = measure(case, device, peer)
         except UnlikePrecision:
@@ -119,6 +119,21 @@ def _each(options, chosen, device, peer, rows):
             print(f"{suite} {case.name} {case.dtype}: results differ: {where}", file=sys.stderr)
             code = FAILED
     return code
+
+
+def watched(chosen):
+    """The cases one by one, with a bar where somebody looks at a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(chosen))
+        for suite, case in chosen:
+            progress.update(task, description=f"{suite} {case.name} {case.dtype}")
+            yield suite, case
+            progress.update(task, advance=1)
 
 
 def _report(options, rows, device, peer):

@@ -38,6 +38,7 @@ def case(shape, causal, backward, dtype):
         work=work_of((5 if backward else 2) * product, (8 if backward else 4) * elements, dtype),
         length=length,
         unit="TFLOP/s",
+        gives_gradients=backward,
         choices=backends,
     )
 

@@ -45,6 +45,7 @@ def case(batch, layer, what, step, dtype):
         work=work_of(2 * pixels * features * terms, elements, dtype),
         length=pixels if grads[1] else max(terms, features * kernel * kernel),
         unit="TFLOP/s",
+        gives_gradients=any(grads),
     )
 
 

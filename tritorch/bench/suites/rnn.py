@@ -40,6 +40,7 @@ def case(kind, steps, batch, width, backward, dtype):
         work=work_of(flops, elements, dtype),
         length=steps * batch if backward else width,
         unit="ms",
+        gives_gradients=backward,
     )
 
 
