@@ -31,12 +31,16 @@ def environment(device, peer=None):
 
 
 def commit():
-    """The commit of the checkout that this library runs from, None where it is installed without one or has no Git."""
+    """The commit of the checkout that this library runs from, "-dirty" after it where files differ from it.
+
+    None where the library is installed without a checkout, or there is no Git.
+    """
     folder = Path(tritorch.__file__).parents[1]
     if not (folder / ".git").exists():
         return None
+    ask = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+        found = subprocess.run(ask, cwd=folder, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()

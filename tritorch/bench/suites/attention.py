@@ -44,9 +44,9 @@ def case(shape, causal, backward, dtype):
 
 
 def backends(lib):
-    """A context for each implementation that may be chosen."""
+    """A context for each implementation in linear memory that may be chosen."""
     kinds = lib.nn.attention.SDPBackend
-    named = (kinds.FLASH_ATTENTION, kinds.CUDNN_ATTENTION, kinds.EFFICIENT_ATTENTION, kinds.MATH)
+    named = (kinds.FLASH_ATTENTION, kinds.CUDNN_ATTENTION, kinds.EFFICIENT_ATTENTION)
     return {kind.name: partial(lib.nn.attention.sdpa_kernel, kind) for kind in named}
 
 
