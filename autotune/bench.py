@@ -25,10 +25,11 @@ from tritorch.autotune import roofline
 from tritorch.autotune.clock import clock_for
 from tritorch.autotune.key import POLICIES, describe_key
 from tritorch.autotune.problem import configs_asked
-from tritorch.autotune.trial import COMPILE, CRASH, LAUNCH, RESOURCES, WRONG, Resources, Trial
+from tritorch.autotune.trial import COMPILE, CRASH, LAUNCH, NO_MEMORY, RESOURCES, WRONG, Resources, Trial
 from tritorch.autotune.tunable import KERNELS, noting_configs, using
 from tritorch.runtime.compile import refused_by_compiler
 from tritorch.runtime.cuda import driver
+from tritorch.runtime.cuda.memory import OutOfMemoryError
 from tritorch.runtime.guarded import guarded_memory
 from tritorch.runtime.interpreter import KernelError
 from tritorch.runtime.kernel import recording_launches
@@ -166,6 +167,8 @@ def explained(error):
     """The state of a trial that ended with an exception, and its cause in one line."""
     if isinstance(error, OutOfResources):
         state = RESOURCES
+    elif _is_out_of_memory(error):
+        state = NO_MEMORY
     elif refused_by_compiler(error) or isinstance(error, KernelError):
         state = COMPILE
     elif isinstance(error, driver.CudaError) and error.code in driver.FATAL:
@@ -173,6 +176,13 @@ def explained(error):
     else:
         state = LAUNCH
     return state, in_one_line(f"{type(error).__name__}: {error}")
+
+
+def _is_out_of_memory(error):
+    """Whether memory was lacking, be it the allocator that says so or the driver, at a launch or as code is loaded."""
+    return isinstance(error, (OutOfMemoryError, MemoryError)) or (
+        isinstance(error, driver.CudaError) and error.code == driver.OUT_OF_MEMORY
+    )
 
 
 def in_one_line(text):

@@ -24,11 +24,17 @@ def time_text(seconds):
 
 
 def duration_text(seconds):
-    """A time that people wait: "42 s", "3 min", "5 h", "12 days"."""
+    """A time that people wait: "42 s", "3 min", "1.5 h", "36 h", "12 days"."""
     for unit, scale in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * scale or (seconds >= scale and unit != "days"):
-            return f"{seconds / scale:.0f} {unit}"
+            count = seconds / scale
+            return f"{count:.2g} {unit}" if count < 9.95 else f"{count:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def count_text(count, what):
+    """How many of something: "1 new trial", "3 new trials"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _three_digits(value):

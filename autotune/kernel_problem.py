@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 
 from tritorch.autotune.comparing import Truth
-from tritorch.autotune.problem import Call, Problem, Work
+from tritorch.autotune.problem import Call, Problem, Work, failure_text
 from tritorch.autotune.user_files import allow, kernel_at, load
 from tritorch.autotune.values import Hollow, Repeating
 from tritorch.runtime import dtypes, transfer
@@ -124,6 +124,9 @@ class KernelCall(Call):
         try:
             given = {name: _wide(self.host[name]) for name in self.kernel.reference_names if name in self.host}
             found = self.kernel.reference(**given | {name: _unset(given[name]) for name in unset})
+        except Exception as error:
+            text = f"kernel {self.kernel.__name__}: its reference failed with {failure_text(error)}"
+            raise ValueError(text) from error
         finally:
             restore(before)
         if not isinstance(found, dict) or not found:

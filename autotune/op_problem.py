@@ -125,6 +125,20 @@ PROBLEM = OpProblem
 # ---------------------------------------------------------------------------------------------------- what is checked
 
 
+def op_called(name):
+    """The name of the op that a name means: its own, or that of the one op behind a function; None where none is."""
+    if name in TABLE:
+        return name
+    found = [
+        op for op, kind in TABLE.items() if name in kind.called_by or any(_last(each) == name for each in kind.exports)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _last(dotted):
+    return dotted.rpartition(".")[2]
+
+
 def _tunable(name):
     """The op of a name, or a ValueError saying why there is nothing to tune."""
     op = TABLE.get(name) if isinstance(name, str) else None

@@ -8,6 +8,8 @@ and has the results compared.
 from __future__ import annotations
 
 import importlib
+import os
+import traceback
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -95,6 +97,13 @@ def from_process(found):
     kind, described, chosen = found
     precision.set_float32_matmul_precision(chosen)
     return kind.from_json(described)
+
+
+def failure_text(error):
+    """An exception of somebody's code in a line, with where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
 
 
 def configs_asked(call):

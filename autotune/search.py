@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tritorch.autotune.precompile import spills_much
-from tritorch.autotune.trial import NOISE, Resources, Timing, Trial, config_name
+from tritorch.autotune.trial import NO_MEMORY, NOISE, Resources, Timing, Trial, config_name
 
 NEAR = 0.03  # this close above the roofline there is nothing left to find
 FOR_FINALS = 0.05  # of the seconds are kept for the finals, beside what their trials took
@@ -102,7 +102,7 @@ class Budget:
 
 
 # Why a search ended.
-COMPLETE, OUT_OF_BUDGET, AT_ROOFLINE = "complete", "budget", "roofline"
+COMPLETE, OUT_OF_BUDGET, AT_ROOFLINE, OUT_OF_MEMORY = "complete", "budget", "roofline", "memory"
 
 
 class Search:
@@ -123,6 +123,7 @@ class Search:
         self.random = random.Random(f"{seed} {entry.key.digest}")
         self.trials = {config_name(each.config): each for each in entry.trials}
         self.visited: set[str] = set()
+        self.unfit: list[Trial] = []  # what found no memory: nothing is known of it, another search tries it again
         self.took: dict[str, float] = {}  # seconds that a trial took, checks and all
         self.new = 0  # trials that were not in the entry
         self.planned = 0  # configs visited once the batch at hand is done
@@ -131,7 +132,7 @@ class Search:
         """Search and hold the finals; gives why it ended."""
         ended = self._try_batches()
         self._hold_finals()
-        return ended
+        return OUT_OF_MEMORY if self.unfit and ended == COMPLETE else ended
 
     def first_configs(self):
         """What is tried before any outcome decides: the default, then the whole space or the candidates."""
@@ -169,6 +170,12 @@ class Search:
                 began = self.budget.clock()
                 trial = self.laboratory.trial(config)
                 self.took[name] = self.budget.clock() - began
+                if trial.state == NO_MEMORY:
+                    self.trials[name] = trial
+                    self.unfit.append(trial)
+                    if first:  # without the default there is nothing to compare with
+                        return OUT_OF_MEMORY
+                    continue
                 self._enter(trial)
             if self._seconds(config) <= self.roofline * (1 + NEAR):
                 return AT_ROOFLINE

@@ -139,11 +139,17 @@ class Space:
 
     def allows(self, config, **known):
         """Whether all conditions hold for a config, given sizes, facts and `device`."""
+        return next(self._broken(config, known), None) is None
+
+    def broken(self, config, **known):
+        """The names of the conditions that do not hold for a config, given sizes, facts and `device`."""
+        return [condition.__name__.strip("_") for condition in self._broken(config, known)]
+
+    def _broken(self, config, known):
         known = known | config
         for condition, names in self.conditions:
             if all(name in known for name in names) and not condition(**{name: known[name] for name in names}):
-                return False
-        return True
+                yield condition
 
     def random(self, random, **known):
         """A config drawn by a `random.Random` that the conditions allow, or None after many tries."""

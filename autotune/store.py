@@ -88,6 +88,11 @@ class Store:
         self.root = Path(root) if root is not None else cache_folder() / "autotune"
         self._last: tuple = (None, None, None)  # path, bytes and entry of the last save: most saves add to it
 
+    @property
+    def lasts(self):
+        """Whether all that was saved is on disk, for other processes and later ones."""
+        return not any(path.is_relative_to(self.root) for path in _memory)
+
     def folder(self, environment):
         """Where the entries of an environment lie."""
         return self.root / environment.folder

@@ -16,6 +16,8 @@ WRONG = "wrong"  # its numbers are not the reference's, or it wrote where it mus
 LAUNCH = "launch"  # the driver refused it
 TIMEOUT = "timeout"  # it did not come back
 CRASH = "crash"  # its process died, or the device with it
+# Found no room on the device, which other programs may have had: says nothing of the config, and is not kept.
+NO_MEMORY = "memory"
 STATES = (OK, COMPILE, RESOURCES, WRONG, LAUNCH, TIMEOUT, CRASH)
 
 _LARGEST = 1e30  # of what an entry counts: operations, bytes, seconds

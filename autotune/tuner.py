@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from tritorch.autotune.device import INTERPRETER, cuda_info, environment_of
 from tritorch.autotune.key import POLICIES, Key
 from tritorch.autotune.precompile import Compilers
-from tritorch.autotune.problem import Problem, configs_asked, describe
-from tritorch.autotune.search import COMPLETE, OUT_OF_BUDGET, Budget, Search, covers
+from tritorch.autotune.problem import Problem, configs_asked, describe, failure_text
+from tritorch.autotune.search import COMPLETE, OUT_OF_BUDGET, OUT_OF_MEMORY, Budget, Search, covers
 from tritorch.autotune.trial import Entry, Trial
 from tritorch.autotune.tunable import TunableKernel, by_formula, pretending
 from tritorch.autotune.worker import Worker
@@ -54,7 +54,7 @@ class Subject:
     known     sizes, facts and the device: what conditions of the kernel's space look at
     default   its config by formula
     ended     why the search ended, "" before that;  trouble  why its problem could not be run
-    new       trials of this run
+    new       trials of this run;  unfit  configs that found no memory on the device, to be tried another time
     done      configs that the search has looked at, earlier trials included;  planned  that it knows it will have
     seconds   that it took, without the turn under way since `began`;  ends  when the budget of that will be spent
     """
@@ -70,6 +70,7 @@ class Subject:
     ended: str = ""
     trouble: str = ""
     new: int = 0
+    unfit: int = 0
     done: int = 0
     planned: int = 0
     seconds: float = 0.0
@@ -108,14 +109,27 @@ def info_of(device):
     return cuda_info(device.index) if device.is_cuda else INTERPRETER
 
 
+class NotCallable(ValueError):
+    """A problem whose call fails before it launches anything, such as one with arguments that its op does not take."""
+
+
 def find_subjects(problems, info, policy=POLICIES[0]):
     """The subjects of Weighted problems on a device that `info` describes, with empty entries; it need not be there."""
     found: dict = {}
     for weighted in problems:
-        with pretending(info):
-            asked = configs_asked(weighted.problem.call(devices.INTERPRETER, values=False))
+        asked = asked_by(weighted.problem, info)
         _enter(found, [each._replace(key=each.key.with_policy(policy)) for each in asked], weighted)
     return list(found.values())
+
+
+def asked_by(problem, info):
+    """What a problem asks configs for on a device that `info` describes; NotCallable says why it cannot be called."""
+    try:
+        with pretending(info):
+            return configs_asked(problem.call(devices.INTERPRETER, values=False))
+    except Exception as error:  # of an op's or of a user's own code, whatever it is
+        what = f"{problem.name} {problem.label} {problem.dtype}"
+        raise NotCallable(f"{what} cannot be called: {failure_text(error)}") from error
 
 
 def _enter(found, asked, weighted):
@@ -190,7 +204,8 @@ class Tuner:
                 least = _SLICE
             for subject in waiting:
                 if subject.ended == OUT_OF_BUDGET:  # an end too: the next run need not go on
-                    self._finish(subject)
+                    if not subject.unfit:
+                        self._finish(subject)
                 else:
                     subject.ended = NOT_REACHED
         finally:
@@ -219,7 +234,10 @@ class Tuner:
             subject.done = subject.planned = len(search.visited)
             if subject.ended == OUT_OF_BUDGET and len(search.visited) >= self.trials:
                 subject.ended = COMPLETE  # more seconds do not help
-            if not subject.left:
+            subject.unfit = len(search.unfit)
+            if subject.ended == OUT_OF_MEMORY and subject.entry.best() is None:
+                subject.trouble = search.unfit[0].cause
+            elif not subject.left and not subject.unfit:
                 self._finish(subject)
         subject.seconds += self.clock() - subject.began
         self.listener.ended(self, subject)

@@ -74,6 +74,7 @@ class Op(Node):
     saves     which arguments `backward` reads, by name (`*tensors`: "tensors" for all), and "output" if it reads
               the result. Others are let go of.
     saved_results  of several results, which ones "output" means, by position; None for all.
+    called_by names of functions whose work is one call of this op, with sizes such as its `sized` has: for the tuner.
     views     True where the result shares memory with the first argument.
     creates   True where no argument is a tensor: the device comes last.
     widens    True where half-precision arrays are computed in float32 on the host and narrowed once at the end.
@@ -83,6 +84,7 @@ class Op(Node):
     abstract = True
     op_name: str
     exports: tuple[str, ...] = ()
+    called_by: tuple[str, ...] = ()
     saves: tuple[str, ...] = ()
     saved_results: tuple[int, ...] | None = None
     views = False

@@ -27,7 +27,7 @@ from tritorch.autotune.command.cases import Case, write_junit
 from tritorch.autotune.command.compiled import compiled_cases, one_of_each
 from tritorch.autotune.command.held import hit_cases, regress_cases
 from tritorch.autotune.command.problems import add_problem_arguments, problems_of
-from tritorch.autotune.command.selection import Refused, refusing
+from tritorch.autotune.command.selection import Refused, need_triton, need_writable, refusing
 from tritorch.autotune.command.sweep import device_to_tune, positive
 from tritorch.autotune.device import generation
 from tritorch.autotune.tuner import find_subjects
@@ -75,6 +75,9 @@ def run(options):
         raise Refused("nothing to check: say --require-hit, --compile-only or --max-regress 5%")
     if options.compile_only != bool(options.arch):
         raise Refused("--compile-only and --arch go together: --compile-only --arch sm_80,sm_90")
+    if options.junit:
+        need_writable(options.junit, "--junit")
+    need_triton()
     cases = []
     try:
         for case in _cases(options):

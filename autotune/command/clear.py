@@ -14,7 +14,14 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 
-from tritorch.autotune.command.selection import Refused, add_selection, devices_here, refusing, selected
+from tritorch.autotune.command.selection import (
+    Refused,
+    add_selection,
+    devices_here,
+    need_triton,
+    refusing,
+    selected,
+)
 from tritorch.autotune.device import environment_of
 from tritorch.autotune.figures import kernel_name
 from tritorch.autotune.key import source_hash
@@ -34,6 +41,8 @@ def add_arguments(parser):
 @refusing
 def run(options):
     """Say what would go, ask, remove."""
+    if options.stale:
+        need_triton()  # else all there is would be of another
     store = Store()
     parts = selected(options, store)
     if options.stale:

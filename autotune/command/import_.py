@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import sys
 
-from tritorch.autotune.command.selection import Refused, refusing
+from tritorch.autotune.command.selection import Refused, need_triton, refusing
 from tritorch.autotune.command.table import printable
+from tritorch.autotune.figures import count_text
 from tritorch.autotune.key import describe_key
 from tritorch.autotune.lookup import forget
 from tritorch.autotune.tables import TableError, outside, parse_table, pin, unusable
@@ -30,6 +31,7 @@ def add_arguments(parser):
 @refusing
 def run(options):
     """Check every file, then pin them all; or name the faults and pin none."""
+    need_triton()
     from tritorch import ops  # noqa: F401  every kernel of ours, to hold configs against their spaces
 
     read = {file: _read(file) for file in options.files}
@@ -38,7 +40,7 @@ def run(options):
         for fault in faults[:_MOST_SHOWN]:
             print(f"tritorch autotune import: {printable(fault)}", file=sys.stderr)
         more = f", {len(faults) - _MOST_SHOWN} of them not shown" if len(faults) > _MOST_SHOWN else ""
-        raise Refused(f"{len(faults)} faults{more}; nothing was imported", FAILED)
+        raise Refused(f"{count_text(len(faults), 'fault')}{more}; nothing was imported", FAILED)
     for file, tables in read.items():
         _pin(file, tables)
     forget()

@@ -12,8 +12,10 @@ import argparse
 import difflib
 import json
 import re
+import sys
 
 from tritorch.autotune.command.selection import Refused
+from tritorch.autotune.op_problem import OpProblem, op_called
 from tritorch.autotune.problem import describe
 from tritorch.autotune.trace import read_shapes
 from tritorch.autotune.tuner import Weighted
@@ -51,7 +53,7 @@ def _number(text):
     """A size: a number where the text is one, such as 4096, 4k or 0.5, else the text."""
     scale = {"k": 1 << 10, "m": 1 << 20}.get(text[-1:].lower(), 1)
     digits = text[:-1] if scale > 1 else text
-    if digits.isdigit():
+    if digits.removeprefix("-").isdecimal():
         return int(digits) * scale
     try:
         return float(text)
@@ -66,7 +68,7 @@ def problems_of(options):
     if not options.ops:
         raise Refused("which ops? Give their names, a kernel as path/to/file.py:kernel, or --shapes FILE")
     found = {}
-    for name in options.ops:
+    for name in map(_meant, options.ops):
         for sizes in options.shape or [{}]:
             for dtype in options.dtype or ["float32"]:
                 try:
@@ -77,14 +79,24 @@ def problems_of(options):
     return list(found.values())
 
 
+def _meant(name):
+    """The op that a name means; of a function's name it is said which that is."""
+    found = op_called(name)
+    if found is None or found == name:
+        return name
+    print(f"{name} calls the op {found}", file=sys.stderr)
+    return found
+
+
 def _sized(name, dtype, sizes):
     if ":" in name:
         from tritorch.autotune.kernel_problem import KernelProblem
 
         return KernelProblem.sized(name, dtype, sizes)
-    from tritorch.autotune.op_problem import OpProblem
     from tritorch.ops.base import EXPORTS, TABLE
 
+    if name.endswith(".py"):
+        raise ValueError(f"{name} has which kernel? A kernel is named as {name}:kernel")
     if name not in TABLE and any(each.rpartition(".")[2] == name for each in EXPORTS):
         stem, words = re.sub(r"\d+d$", "", name), name.split("_")  # of conv2d, of scaled_dot_product_attention
         close = [op for op in TABLE if op.startswith(stem) or op in words]
@@ -103,8 +115,10 @@ def _from_file(options):
         raise Refused(f"{options.shapes}: {error.strerror}") from error
     except ValueError as error:
         raise Refused(str(error)) from error
-    there = {each.problem.name for each in read}
+    there, ops = {each.problem.name for each in read}, []
     for name in options.ops:
+        name = name if name in there else _meant(name)
+        ops.append(name)
         if name not in there:
             close = difflib.get_close_matches(name, there)
             hint = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(sorted(there))}"
@@ -112,8 +126,7 @@ def _from_file(options):
     chosen = [
         each
         for each in read
-        if (not options.ops or each.problem.name in options.ops)
-        and (not options.dtype or each.problem.dtype in options.dtype)
+        if (not ops or each.problem.name in ops) and (not options.dtype or each.problem.dtype in options.dtype)
     ]
     if not chosen:
         dtypes = ", ".join(sorted({each.problem.dtype for each in read})) or "nothing"

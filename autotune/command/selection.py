@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from dataclasses import dataclass
 
 from tritorch.autotune.command.table import printable
 from tritorch.autotune.device import INTERPRETER, Environment, cuda_info, environment_of
 from tritorch.autotune.figures import kernel_name
+from tritorch.autotune.op_problem import op_called
 from tritorch.autotune.store import Store
 from tritorch.autotune.trial import Entry
+from tritorch.autotune.tuner import NotCallable
 from tritorch.autotune.user_files import kernel_at
 from tritorch.cli.main import NO_DEVICE, USAGE
 from tritorch.runtime import device as devices
+from tritorch.runtime.language import triton_missing
 
 _SHORTEST = 4  # characters of a digest that are taken for one
 
@@ -41,12 +45,28 @@ def refusing(run):
     def wrapped(options):
         try:
             return run(options)
-        except Refused as refused:
+        except (Refused, NotCallable) as refused:
             print(f"tritorch autotune {options.action}: {printable(refused)}", file=sys.stderr)
-            return refused.exit_code
+            return getattr(refused, "exit_code", USAGE)
 
     wrapped.__doc__ = run.__doc__
     return wrapped
+
+
+def need_triton():
+    """A Refused where there is no Triton: without its version it is not known which environments are this machine's."""
+    reason = triton_missing()
+    if reason:
+        raise Refused(reason, NO_DEVICE)
+
+
+def need_writable(path, option):
+    """A Refused where a file cannot be written: said before the work, not after an hour of it."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        raise Refused(f"{option} {path}: it is a folder")
+    if not os.access(folder, os.W_OK):
+        raise Refused(f"{option} {path}: its folder cannot be written")
 
 
 def add_selection(parser, what):
@@ -62,7 +82,7 @@ def selected(options, store=None):
     store = store or Store()
     parts = [Part(environment, store.entries(environment)) for environment in environments(options, store)]
     known = {name for part in parts for entry in part.entries for name in names_of(entry)}
-    names = [_kernel_of(name) for name in options.names]
+    names = [_kernel_of(name, known) for name in options.names]
     for name in names:
         if not any(matches(entry, name) for part in parts for entry in part.entries):
             close = difflib.get_close_matches(name, known)
@@ -74,10 +94,13 @@ def selected(options, store=None):
     return [part for part in parts if part.entries] if names else parts
 
 
-def _kernel_of(name):
-    """A name; of `path/to/file.py:kernel` the kernel's, from that file, which is imported since the user names it."""
+def _kernel_of(name, known):
+    """What entries may be called by: of a function the op it calls; of `path/to/file.py:kernel` the kernel's name.
+
+    The file is imported, since the user names it.
+    """
     if ":" not in name:
-        return name
+        return name if name in known else op_called(name) or name
     try:
         return kernel_at(name)[0].kernel_name
     except ValueError as error:
@@ -108,7 +131,8 @@ def info_of(name):
         return cuda_info(device.index or 0)
     if device.type == INTERPRETER.kind:
         return INTERPRETER
-    raise Refused(f"{device} runs the NumPy references, which have no configs; --device takes cuda or interpreter")
+    text = f"{device} runs the NumPy references, which have no configs; --device takes cuda or interpreter"
+    raise Refused(text, NO_DEVICE)
 
 
 def devices_here():

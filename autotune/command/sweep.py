@@ -30,15 +30,17 @@ from rich.console import Console
 import tritorch
 from tritorch.autotune.command.problems import add_problem_arguments, problems_of
 from tritorch.autotune.command.rehearsal import compile_only, dry_run
-from tritorch.autotune.command.selection import Refused, refusing
+from tritorch.autotune.command.selection import Refused, need_triton, need_writable, refusing
 from tritorch.autotune.command.table import print_table
 from tritorch.autotune.command.watch import CLOSING, LiveWatch, PlainWatch, closing_row, names
+from tritorch.autotune.figures import count_text
 from tritorch.autotune.key import POLICIES
 from tritorch.autotune.problem import describe
 from tritorch.autotune.search import EFFORTS
 from tritorch.autotune.store import Store
-from tritorch.autotune.trial import config_to_json
+from tritorch.autotune.trial import config_to_json, show_config
 from tritorch.autotune.tuner import NOT_REACHED, Tuner
+from tritorch.autotune.user_kernel import SelfTuned
 from tritorch.cli.doctor import environment
 from tritorch.cli.main import GOOD, INTERRUPTED, NO_DEVICE, NOTHING_VALID
 from tritorch.runtime import device as devices
@@ -95,8 +97,11 @@ def run(options):
     """Tune, show, write; the exit code says whether every kernel has a config that works."""
     if options.compile_only != bool(options.arch):
         raise Refused("--compile-only and --arch go together: --compile-only --arch sm_90")
-    if options.json and not os.access(os.path.dirname(os.path.abspath(options.json)), os.W_OK):
-        raise Refused(f"--json {options.json}: its folder cannot be written")  # said now, not after an hour
+    if options.json and options.dry_run:
+        raise Refused("--dry-run finds nothing that --json could write")
+    if options.json:
+        need_writable(options.json, "--json")
+    need_triton()
     problems = problems_of(options)
     if options.compile_only:
         return compile_only(options, problems)
@@ -110,6 +115,8 @@ def run(options):
         policy=options.policy, seed=options.seed, verify=not options.no_verify, jobs=options.jobs,
         go_on=options.resume, fresh=options.fresh, listener=watch,
     )  # fmt: skip
+    for line in remarks(tuner.subjects):
+        print(f"tritorch autotune sweep: {line}", file=sys.stderr)
     interrupted = False
     try:
         with watch:
@@ -119,15 +126,28 @@ def run(options):
     return _close(options, tuner, interrupted, console)
 
 
+def remarks(subjects):
+    """What a user should know before kernels are tuned: that there are none, that a default of theirs is ruled out."""
+    if not subjects:
+        raise Refused("these calls launch no kernel that can be tuned", NOTHING_VALID)
+    for subject in subjects:
+        broken = subject.kernel.space.broken(subject.default, **subject.known)
+        if broken and isinstance(subject.kernel, SelfTuned):
+            yield (
+                f"the default of {' '.join(names(subject))}, {show_config(subject.default)}, is ruled out by its "
+                f"space ({', '.join(broken)}): launches take it all the same where nothing is tuned"
+            )
+
+
 def device_to_tune(options):
     """The device to tune for; a Refused where there is none that launches kernels."""
-    found = devices.get_default_device() if options.device is None else options.device
-    if found == devices.CPU and driver.is_available():
-        found = "cuda"  # tensors may land on the CPU, but what is tuned for is the GPU
     try:
+        found = devices.get_default_device() if options.device is None else options.device
+        if found == devices.CPU and driver.is_available():
+            found = "cuda"  # tensors may land on the CPU, but what is tuned for is the GPU
         found = devices.resolve(found)
     except RuntimeError as error:
-        raise Refused(f"{error} {_WITHOUT}", NO_DEVICE) from error
+        raise Refused(f"{str(error).rstrip('.')}. {_WITHOUT}", NO_DEVICE) from error
     if found.type == "cpu":
         reason = driver.why_not() if options.device is None else "the cpu device runs NumPy and launches no kernels."
         raise Refused(f"there is nothing to tune for: {reason} {_WITHOUT}", NO_DEVICE)
@@ -144,13 +164,17 @@ def _close(options, tuner, interrupted, console):
     """The closing table, what was written, and the exit code."""
     print_table(CLOSING, map(closing_row, tuner.subjects), console=console)
     new = sum(each.new for each in tuner.subjects)
-    print(f"{new} new trials; all are kept in {tuner.store.folder(tuner.environment)}")
+    kept = f"all are kept in {tuner.store.folder(tuner.environment)}"
+    print(f"{count_text(new, 'new trial')}; {kept if tuner.store.lasts else 'none of them can be kept'}")
     if options.json:
         _write(options, tuner, interrupted)
     if interrupted:
         again = "the same command without --fresh" if options.fresh else "the same command"
         print(f"interrupted; {again} goes on from here", file=sys.stderr)
         return INTERRUPTED
+    unfit = sum(each.unfit for each in tuner.subjects)
+    if unfit:
+        print(f"{count_text(unfit, 'config')} found no memory on the device; the same command tries them again")
     late = [each for each in tuner.subjects if each.ended == NOT_REACHED]
     if late:
         print(f"the budget did not reach {len(late)} of {len(tuner.subjects)}; the same command goes on with them")

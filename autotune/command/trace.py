@@ -17,11 +17,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tritorch.autotune.command.selection import Refused, need_writable, refusing
 from tritorch.autotune.command.table import print_table
 from tritorch.autotune.figures import share_text, time_text
 from tritorch.autotune.trace import Tracer, device_text, trace_of, write_shapes
 from tritorch.cli import run as program
-from tritorch.cli.main import USAGE
+from tritorch.cli.main import FAILED, USAGE
 
 _COLUMNS = ("op", "shapes", "dtype", ">calls", ">time", ">a call", ">share")
 _ROWS = 30  # problems in the closing table; the file has all
@@ -38,6 +39,7 @@ def add_arguments(parser):
     program.add_arguments(parser)
 
 
+@refusing
 def run(options):
     """Run the program, write the file, show the table; the program's exit code."""
     for name in ("steps", "seconds", "most"):
@@ -49,9 +51,8 @@ def run(options):
     if words[1:2] == ["--"]:
         del words[1]
     output = options.output or (f"{_name_of(words[0], bool(options.module))}.shapes.json" if words else None)
-    if output and not Path(output).absolute().parent.is_dir():
-        print(f"tritorch autotune trace: there is no folder for {output}", file=sys.stderr)
-        return USAGE
+    if output:
+        need_writable(output, "--output")
     tracer = Tracer(options.steps, options.seconds)
     ended = None
     try:
@@ -59,7 +60,10 @@ def run(options):
     except SystemExit as error:
         code, ended = error.code, error
     if tracer.began:
-        _finish(tracer, output, shlex.join((["-m"] if options.module else []) + words), options.most)
+        try:
+            _finish(tracer, output, shlex.join((["-m"] if options.module else []) + words), options.most)
+        except OSError as error:
+            raise Refused(f"{output} cannot be written: {error.strerror}", FAILED) from error
     if ended is not None:
         raise ended
     return code

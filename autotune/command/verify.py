@@ -15,13 +15,20 @@ from collections import Counter
 from dataclasses import replace
 
 from tritorch.autotune.child import ChildError
-from tritorch.autotune.command.selection import Refused, add_selection, devices_here, refusing, selected
+from tritorch.autotune.command.selection import (
+    Refused,
+    add_selection,
+    devices_here,
+    need_triton,
+    refusing,
+    selected,
+)
 from tritorch.autotune.device import environment_of
 from tritorch.autotune.figures import figures_of
 from tritorch.autotune.lookup import forget
 from tritorch.autotune.problem import problem_from
 from tritorch.autotune.store import Store
-from tritorch.autotune.trial import show_config
+from tritorch.autotune.trial import NO_MEMORY, show_config
 from tritorch.autotune.worker import Worker
 from tritorch.cli.main import FAILED, GOOD, NOTHING_VALID
 
@@ -37,6 +44,7 @@ def add_arguments(parser):
 @refusing
 def run(options):
     """Check, a line for each config; 1 if any is wrong."""
+    need_triton()
     store, counts = Store(), Counter()
     here = {environment_of(info): device for device, info in devices_here()}
     parts = [part for part in selected(options, store) if part.environment in here]
@@ -67,6 +75,9 @@ def verified(worker, store, environment, entry, every=False):
         return
     for trial in entry.ranked():
         found = bench.trial(entry.key.kernel, entry.key, trial.config, others)
+        if found.state == NO_MEMORY:
+            yield SKIPPED, f"{SKIPPED}  {what}: {show_config(trial.config)}: {found.cause}"
+            return
         if not found.ok:
             store.save(environment, replace(entry, trials=[found]))
             yield BAD, f"{BAD}  {what}: {show_config(trial.config)}: {found.state}: {found.cause}"

@@ -9,7 +9,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tritorch.autotune.figures import duration_text, gain_text, kernel_name, rate_text, share_text, time_text
+from tritorch.autotune.figures import (
+    count_text,
+    duration_text,
+    gain_text,
+    kernel_name,
+    rate_text,
+    share_text,
+    time_text,
+)
 from tritorch.autotune.trial import show_config
 from tritorch.autotune.tuner import BROKEN, Listener
 
@@ -78,7 +86,7 @@ class PlainWatch(Listener):
     def ended(self, tuner, subject):
         """Say what was found."""
         end = f"{subject.ended}{subject.trouble and ': ' + subject.trouble}"
-        self._say(f"{_title(subject)}: {subject.new} new trials, {_found(subject)}, {end}")
+        self._say(f"{_title(subject)}: {count_text(subject.new, 'new trial')}, {_found(subject)}, {end}")
 
     def _say(self, text):
         self.console.file.write(f"{text}\n")

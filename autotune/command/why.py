@@ -14,17 +14,15 @@ from typing import NamedTuple
 
 from tritorch.autotune import lookup
 from tritorch.autotune.command.problems import add_problem_arguments, problems_of
-from tritorch.autotune.command.selection import info_of, refusing
+from tritorch.autotune.command.selection import info_of, need_triton, refusing
 from tritorch.autotune.command.table import printable
 from tritorch.autotune.device import Environment, environment_of
 from tritorch.autotune.figures import kernel_name
 from tritorch.autotune.key import Key
-from tritorch.autotune.problem import configs_asked
 from tritorch.autotune.tables import TableError, parse_table
 from tritorch.autotune.trial import show_config
-from tritorch.autotune.tunable import pretending
+from tritorch.autotune.tuner import asked_by
 from tritorch.cli.main import GOOD
-from tritorch.runtime import device as devices
 
 _SHOWN = 8  # characters of a digest
 _APART = 1000.0  # that a field of the environment counts, so that entries of this one come first
@@ -73,14 +71,16 @@ def add_arguments(parser):
 @refusing
 def run(options):
     """Print a line for each config that is asked for, and after a miss one for each near entry."""
-    info = info_of(options.device)
+    need_triton()
+    problems, info = problems_of(options), info_of(options.device)
     lookup.forget()  # what other processes have found meanwhile counts too
     known = everything_known()
-    for weighted in problems_of(options):
+    for weighted in problems:
         problem = weighted.problem
+        asked = asked_by(problem, info)
         print(f"{problem.name} {problem.label} {problem.dtype} on {info.name}:")
-        with pretending(info):
-            asked = configs_asked(problem.call(devices.INTERPRETER, values=False))
+        if not asked:
+            print("  no kernel that can be tuned is launched")
         for each in asked:
             for line in explain(each, known):
                 print(f"  {printable(line)}")
@@ -147,14 +147,10 @@ def _difference(near, asked, here):
 
 def _refusal(config, asked):
     """What the kernel's space, or what happened since, has against a config."""
-    space, known = asked.kernel.space, {**asked.known, "device": asked.device, **config}
+    space = asked.kernel.space
     try:
         space.check_values(config, kernel_name(asked.key))
     except ValueError as error:
         return f"is none of its space: {error}"
-    broken = [
-        condition.__name__.strip("_")
-        for condition, names in space.conditions
-        if all(name in known for name in names) and not condition(**{name: known[name] for name in names})
-    ]
+    broken = space.broken(config, **asked.known, device=asked.device)
     return f"its space does not allow for these sizes ({', '.join(broken)})" if broken else "failed since"

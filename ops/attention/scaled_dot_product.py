@@ -71,6 +71,7 @@ class Attention(Op):
     """
 
     batch = folded
+    called_by = ("scaled_dot_product_attention",)
     autocast = LOWER
     saves = ("query", "key", "value", "attn_mask", "output")
 

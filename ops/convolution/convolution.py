@@ -31,6 +31,7 @@ class Convolution(Op):
     """
 
     batch = batched.convolved
+    called_by = ("conv2d",)
     autocast = LOWER
     saves = ("input", "weight")
     widens = True

@@ -63,6 +63,7 @@ class Matmul(Op):
 
     batch = broadcast
     exports = ("matmul", "Tensor.matmul")
+    called_by = ("mm",)
     autocast = LOWER
     saves = ("input", "other")
     widens = True

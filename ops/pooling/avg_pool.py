@@ -123,6 +123,7 @@ class AvgPool(Op):
     """The sum over each window, divided by how many elements it holds, or by `divisor`; integers towards zero."""
 
     batch = folded
+    called_by = ("avg_pool2d",)
     widens = True
 
     @staticmethod

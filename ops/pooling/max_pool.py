@@ -111,6 +111,7 @@ class MaxPool(Op):
     """The largest element of each window, the first of equals, NaN before all; and where in its plane it is."""
 
     batch = folded
+    called_by = ("max_pool2d",)
     widens = True
 
     @staticmethod

@@ -12,9 +12,11 @@ from tuning_toys import NAME, Toy, config
 
 from tritorch.autotune.bench import Bench
 from tritorch.autotune.op_problem import OpProblem
-from tritorch.autotune.trial import COMPILE, LAUNCH, OK, WRONG, Trial
+from tritorch.autotune.trial import COMPILE, LAUNCH, NO_MEMORY, OK, WRONG, Trial
 from tritorch.autotune.tunable import KERNELS
 from tritorch.runtime import transfer
+from tritorch.runtime.cuda.driver import CudaError
+from tritorch.runtime.cuda.memory import OutOfMemoryError
 from tritorch.runtime.device import CPU, INTERPRETER
 from tritorch.runtime.guarded import PADDING, guarded_memory
 from tritorch.runtime.language import triton_missing
@@ -69,6 +71,17 @@ def test_a_launch_that_is_refused(bench, key, monkeypatch):
     monkeypatch.setattr(toys.double, "launch", refuse)
     trial = bench.trial(NAME, key, config())
     assert (trial.state, trial.cause) == (LAUNCH, "RuntimeError: a grid that is too large")
+
+
+@pytest.mark.parametrize("error", [OutOfMemoryError("none left"), CudaError("out of memory", 2), MemoryError()])
+def test_memory_that_is_lacking_is_no_fault_of_the_config(bench, key, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(toys.double, "launch", refuse)
+    assert bench.trial(NAME, key, config()).state == NO_MEMORY
+    with pytest.raises(ValueError, match="memory"):
+        Trial.from_json({"config": {}, "state": NO_MEMORY})  # no store has it
 
 
 def test_without_verification_numbers_are_not_looked_at(key):

@@ -14,7 +14,7 @@ from rich.console import Console
 from tritorch.autotune import lookup
 from tritorch.autotune.command.selection import matches
 from tritorch.autotune.command.table import plain_lines, print_table, printable
-from tritorch.autotune.figures import figures_of, rate_text, time_text
+from tritorch.autotune.figures import duration_text, figures_of, rate_text, time_text
 from tritorch.autotune.store import Store, forget_warnings
 from tritorch.autotune.trial import CRASH, config_to_json
 from tritorch.cli.main import FAILED, GOOD, NO_DEVICE, NOTHING_VALID, USAGE, main
@@ -65,6 +65,9 @@ def test_figures_as_text():
     assert rate_text({"flops": 2e12, "bytes": 1e9}, 1.0) == "2.00 TFLOP/s"
     assert rate_text({"flops": 1e9, "bytes": 3e9}, 1e-3) == "3000 GB/s"
     assert rate_text({}, 1.0) == "-"
+    waits = (42, 60, 90, 3540, 5400, 7200, 36 * 3600, 12 * 86400)
+    texts = ["42 s", "1 min", "1.5 min", "59 min", "1.5 h", "2 h", "36 h", "12 days"]
+    assert list(map(duration_text, waits)) == texts
 
 
 def test_plain_tables_are_aligned_and_tame():
@@ -188,7 +191,7 @@ def test_show_of_nothing(capsys):
         (("softmx",), USAGE, "did you mean softmax"),
         (("--environment", "h200"), USAGE, "there are NVIDIA-A100"),
         (("--device", "quantum"), NO_DEVICE, "quantum"),
-        (("--device", "cpu"), USAGE, "have no configs"),
+        (("--device", "cpu"), NO_DEVICE, "have no configs"),
     ],
 )
 def test_what_is_not_there_is_named(store, capsys, arguments, code, words):
@@ -244,3 +247,19 @@ def test_report_of_nothing_and_to_nowhere(store, tmp_path, capsys):
     assert "cannot be written" in capsys.readouterr().err
     assert autotune("clear", "-y") == GOOD
     assert autotune("report") == NOTHING_VALID
+
+
+def test_without_triton_commands_say_so_and_nothing_counts_as_stale(store, capsys, monkeypatch):
+    monkeypatch.setattr("tritorch.autotune.command.selection.triton_missing", lambda: "Triton is not installed")
+    for arguments in (("clear", "--stale", "--yes"), ("verify",), ("why", "matmul", "--device", "interpreter"),
+                      ("sweep", "matmul", "--device", "interpreter"), ("import", "x.json"),
+                      ("check", "matmul", "--require-hit", "--device", "interpreter")):  # fmt: skip
+        assert autotune(*arguments) == NO_DEVICE
+        assert "Triton is not installed" in capsys.readouterr().err
+    assert autotune("show") == autotune("report") == GOOD and len(store.entries(ENVIRONMENT)) > 1
+
+
+def test_a_setting_that_means_nothing_is_named(capsys, monkeypatch):
+    monkeypatch.setenv("TRITORCH_AUTOTUNE", "sometimes")
+    assert autotune("show") == USAGE
+    assert "TRITORCH_AUTOTUNE is 'sometimes'; it takes 0" in capsys.readouterr().err

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from tritorch.autotune import user_files
+from tritorch.autotune.command.sweep import remarks
+from tritorch.autotune.device import INTERPRETER as interpreter
 from tritorch.autotune.kernel_problem import KernelProblem
 from tritorch.autotune.problem import configs_asked, describe, problem_from
 from tritorch.autotune.tunable import using
+from tritorch.autotune.tuner import Weighted, find_subjects
+from tritorch.cli.main import USAGE, main
 from tritorch.runtime import transfer
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.language import triton_missing
@@ -223,3 +227,29 @@ def test_a_file_that_does_not_import_says_which_and_why(text, file):
     file.write_text(text)
     with pytest.raises(ValueError, match=r"scaling.py: importing it failed with (ZeroDivision|SystemExit|SyntaxError)"):
         KernelProblem.sized(f"{file}:scale")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("(cdiv(", '(meta["absent"] + cdiv(', "KeyError: 'absent' (scaling.py, line "),
+        ("def grid(meta):", "def grid(meta):\n    1 / 0", "ZeroDivisionError: division by zero (scaling.py, line 13)"),
+    ],
+)
+def test_a_kernel_that_cannot_be_called_is_refused_with_the_line(file, capsys, old, new, words):
+    file.write_text(file.read_text().replace(old, new))
+    assert main(["autotune", "sweep", f"{file}:scale", "--device", "interpreter"]) == USAGE
+    assert f"scale n=1000 float32 cannot be called: {words}" in capsys.readouterr().err
+
+
+def test_a_reference_that_fails_and_a_default_that_is_ruled_out_are_named(file):
+    kernel = KernelProblem.sized(f"{file}:scale").kernel
+    problem = KernelProblem(kernel, sizes={"n": 100})
+    kernel.reference = lambda x: x["absent"]
+    with pytest.raises(ValueError, match=r"kernel scale: its reference failed with IndexError: .* \(.*py, line \d+\)"):
+        problem.call(INTERPRETER)
+    (subject,) = find_subjects([Weighted(problem)], interpreter)
+    assert not list(remarks([subject]))
+    subject.kernel.space.conditions.append((lambda BLOCK: False, ("BLOCK",)))
+    (line,) = remarks([subject])
+    assert "the default of scale n=100, BLOCK=" in line and "is ruled out by its space (<lambda>)" in line

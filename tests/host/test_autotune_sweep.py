@@ -14,9 +14,12 @@ from rich.console import Console
 
 from tritorch.autotune import tuner
 from tritorch.autotune.command import sweep, watch
-from tritorch.autotune.store import Store
-from tritorch.autotune.trial import CRASH, WRONG
+from tritorch.autotune.op_problem import op_called
+from tritorch.autotune.store import Store, forget_warnings
+from tritorch.autotune.trial import CRASH, NO_MEMORY, WRONG
 from tritorch.cli.main import GOOD, INTERRUPTED, NO_DEVICE, NOTHING_VALID, USAGE, main
+from tritorch.ops.base import TABLE
+from tritorch.runtime import device as devices
 from tritorch.runtime.cuda import driver
 
 SMALL = ["matmul", "--shape", "M=32,N=32,K=32", "--device", "interpreter"]
@@ -68,7 +71,11 @@ def test_a_sweep_of_real_kernels_and_another_run_that_hits(tmp_path, capsys):
     ("arguments", "words"),
     [
         (["matmull", "--device", "interpreter"], "did you mean matmul"),
-        (["conv2d", "--device", "interpreter"], "calls other ops, perhaps convolution"),
+        (["conv1d", "--device", "interpreter"], "calls other ops, perhaps convolution"),
+        (["kernels.py", "--device", "interpreter"], "kernels.py:kernel"),
+        (["matmul", "--device", "interpreter", "--json", "."], "it is a folder"),
+        (["matmul", "--device", "interpreter", "--dry-run", "--json", "x.json"], "--dry-run"),
+        (["matmul", "--shape", "M=-3", "--device", "interpreter"], "size M is -3;"),
         (["matmul", "--shape", "Q=3", "--device", "interpreter"], "it takes M=4096 N=4096 K=4096"),
         (["--device", "interpreter"], "which ops?"),
         (["matmul", "--dtype", "float99", "--device", "interpreter"], "float99"),
@@ -114,6 +121,11 @@ def test_without_a_gpu_it_says_what_can_be_done(capsys, monkeypatch):
     assert "--device interpreter" in capsys.readouterr().err
     assert do("matmul", "--device", "cpu") == NO_DEVICE
     assert "--compile-only --arch sm_90" in capsys.readouterr().err
+    assert do("matmul", "--device", "quantum") == NO_DEVICE
+    assert "quantum. Without a GPU" in capsys.readouterr().err
+    monkeypatch.setattr(devices, "get_default_device", lambda: devices.Device("quantum"))  # as TRITORCH_DEVICE says
+    assert do("matmul") == NO_DEVICE
+    assert "quantum. Without a GPU" in capsys.readouterr().err
 
 
 def test_when_no_config_works_the_exit_code_says_so(worker, tmp_path, capsys):
@@ -126,6 +138,58 @@ def test_when_no_config_works_the_exit_code_says_so(worker, tmp_path, capsys):
     assert subject["seconds"] is None and subject["entry"]["best"] is None
     assert do(*SMALL) == NOTHING_VALID  # and nothing is tried again
     assert "\n0 new trials" in capsys.readouterr().out
+
+
+def test_a_call_that_its_op_cannot_make_is_refused_by_name(tmp_path, capsys):
+    tensor = {"tensor": [4, 4], "dtype": "float32"}
+    calls = {"softmax": [tensor, 7], "sum": [tensor, tensor, False], "matmul": [tensor, 3, False, False]}
+    for op, arguments in calls.items():
+        file = shapes(tmp_path, {"problem": {"kind": "op", "op": op, "arguments": arguments}})
+        for command in (["sweep"], ["why"], ["check", "--require-hit"]):
+            assert main(["autotune", *command, "--shapes", str(file), "--device", "interpreter"]) == USAGE
+            assert f"{op} (4, 4)" in (said := capsys.readouterr().err) and " cannot be called: " in said
+
+
+def test_calls_that_launch_nothing_are_nothing_to_tune(capsys):
+    assert do("matmul", "--shape", "M=0", "--device", "interpreter") == NOTHING_VALID
+    assert "launch no kernel that can be tuned" in capsys.readouterr().err
+
+
+def test_a_function_stands_for_the_op_that_it_calls(worker, capsys):
+    sizes = ["--shape", "N=1,C=2,H=8,W=8,K=2", "--device", "interpreter", "--dry-run"]
+    assert do("conv2d", *sizes) == GOOD
+    said = capsys.readouterr()
+    assert "conv2d calls the op convolution" in said.err and "N=1 C=2 H=8 W=8 K=2" in said.out
+    assert op_called("subtract") == "sub" and op_called("scaled_dot_product_attention") == "attention"
+    assert op_called("conv1d") is None and op_called("matmul") == "matmul"
+    for op in TABLE.values():
+        assert all(name not in TABLE and op_called(name) == op.op_name and op.sized for name in op.called_by)
+
+
+def test_a_folder_that_cannot_be_written_is_not_said_to_keep_anything(worker, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRITORCH_CACHE_DIR", str(tmp_path / "file"))
+    forget_warnings()
+    with pytest.warns(RuntimeWarning, match="cannot be written"):
+        assert do(*SMALL) == GOOD
+    assert "none of them can be kept" in capsys.readouterr().out
+    forget_warnings()
+
+
+def test_a_device_without_memory_says_nothing_of_a_config(worker, capsys):
+    worker.fails = {"matmul_kernel": lambda config: NO_MEMORY if config["num_stages"] == 2 else None}
+    assert do(*SMALL) == GOOD
+    assert "found no memory on the device" in (out := capsys.readouterr().out) and "  memory  " in out
+    (entry,) = entries()
+    assert not entry.finished and all(trial.ok for trial in entry.trials)
+    worker.fails = {}
+    assert do(*SMALL) == GOOD  # with memory it goes on, and ends
+    assert "no memory on" not in capsys.readouterr().out
+    (after,) = entries()
+    assert after.finished == "quick" and len(after.trials) > len(entry.trials)
+    worker.fails = {"matmul_kernel": lambda config: NO_MEMORY}
+    assert do(*SMALL, "--fresh") == NOTHING_VALID
+    assert "no config works" in capsys.readouterr().err and not entries()
 
 
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(worker, tmp_path, capsys):

@@ -119,7 +119,8 @@ def test_a_program_that_is_interrupted_leaves_its_file(tmp_path):
     [
         ((), "needs a script, or -m and a module"),
         (("--steps", "0", "script.py"), "--steps takes a number above 0, not 0"),
-        (("-o", "nowhere/a.json", "script.py"), "there is no folder for nowhere/a.json"),
+        (("-o", "nowhere/a.json", "script.py"), "nowhere/a.json: its folder cannot be written"),
+        (("-o", ".", "script.py"), "it is a folder"),
         (("--device", "cpu", "nothing.py"), "can't open file"),
     ],
 )

@@ -16,9 +16,9 @@ from tritorch.autotune.device import INTERPRETER, environment_of
 from tritorch.autotune.op_problem import OpCall, OpProblem
 from tritorch.autotune.problem import configs_asked, describe
 from tritorch.autotune.store import Store, forget_warnings
-from tritorch.autotune.trial import CRASH, Entry, Timing, Trial, show_config
+from tritorch.autotune.trial import CRASH, NO_MEMORY, Entry, Timing, Trial, show_config
 from tritorch.autotune.tunable import pretending
-from tritorch.cli.main import FAILED, GOOD, NOTHING_VALID, USAGE, main
+from tritorch.cli.main import FAILED, GOOD, NO_DEVICE, NOTHING_VALID, USAGE, main
 from tritorch.runtime import device as devices
 
 HERE = environment_of(INTERPRETER)
@@ -160,7 +160,7 @@ def test_why_of_what_is_known_and_not_taken(capsys, monkeypatch):
 def test_why_of_the_wrong_question(capsys):
     assert autotune("why", "matmull", "--device", "interpreter") == USAGE
     assert "did you mean matmul" in capsys.readouterr().err
-    assert autotune("why", "matmul", "--device", "cpu") == USAGE
+    assert autotune("why", "matmul", "--device", "cpu") == NO_DEVICE
     assert autotune("why", "--device", "interpreter") == USAGE
 
 
@@ -216,3 +216,12 @@ def test_verify_says_what_it_cannot_check():
 def test_verify_of_nothing():
     Store().save(OTHER, row_wise("softmax", 64, 64))  # of a GPU that is not here
     assert autotune("verify") == NOTHING_VALID
+
+
+def test_verify_without_memory_marks_nothing(monkeypatch):
+    store = Store()
+    store.save(HERE, tuned(*allowed(2)))
+    monkeypatch.setattr(Bench, "trial", lambda bench, name, key, config, others: Trial(config, NO_MEMORY, cause="full"))
+    ((state, line),) = verified(InThisProcess(), store, HERE, store.entries(HERE)[0])
+    assert state == SKIPPED and line.endswith(": full")
+    assert all(trial.ok for trial in store.entries(HERE)[0].trials)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+
+from tritorch.cli.main import USAGE
 
 
 def add_arguments(parser):
@@ -20,6 +23,13 @@ def add_arguments(parser):
 
 def run(options):
     """Run the command; gives its exit code."""
-    if os.environ.get("TRITORCH_AUTOTUNE") == "1":  # meant for programs that train: what a command runs is not tuned
-        os.environ["TRITORCH_AUTOTUNE"] = "cached"
+    from tritorch.autotune.lookup import CACHED_ONLY, TUNE, mode
+
+    try:
+        chosen = mode()
+    except ValueError as error:
+        print(f"tritorch autotune {options.action}: {error}", file=sys.stderr)
+        return USAGE
+    if chosen == TUNE:  # meant for programs that train: what a command runs is not tuned
+        os.environ["TRITORCH_AUTOTUNE"] = CACHED_ONLY
     return options.act(options)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 FATAL = {700, 702, 709, 710, 714, 715, 716, 717, 718, 719}  # after these a context answers every call with an error
 FORKED = (

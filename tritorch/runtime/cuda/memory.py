@@ -37,7 +37,7 @@ class DriverPool:
     def allocate(self, nbytes, stream):
         api = self._ready()
         status, pointer = api.cuMemAllocAsync(nbytes, stream.handle)
-        if int(status) == 2:  # CUDA_ERROR_OUT_OF_MEMORY
+        if int(status) == driver.OUT_OF_MEMORY:
             raise PoolExhausted
         if status:
             raise driver.error(status, "cuMemAllocAsync")
