@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 import zlib
 from abc import ABC, abstractmethod
 
@@ -62,6 +63,7 @@ MEASURED_SECONDS = 0.03  # of spans in all, for one replay
 LEAST_REPEATS, MOST_REPEATS = 10, 400
 FEW_REPEATS, LONG_SECONDS = 3, 0.2  # of what takes longer than this
 _LAUNCH_SECONDS = 8e-6  # that Python takes for a launch, at most
+_TRIED, _SLOWER = 3, 1.5  # how often a function's Python is timed, and how much longer it may take later
 
 
 class DeviceClock(Clock):
@@ -87,7 +89,10 @@ class DeviceClock(Clock):
 
     def finals(self, replays):
         """The Timing of each replay, one repeat of each after the other; who begins changes from turn to turn."""
-        runs = [self._prepared(each) for each in replays]
+        return self.turns([self._prepared(each) for each in replays])
+
+    def turns(self, runs):
+        """The same for runs that `queued` gave."""
         turns = max((self._repeats(run) for run in runs), default=0)
         spans = [[] for _ in runs]
         for turn in range(turns):
@@ -96,6 +101,22 @@ class DeviceClock(Clock):
                 spans[at].append(self._span(runs[at]))
         self._synchronise()
         return [timing_of([_seconds(*span) for span in each]) for each in spans]
+
+    def queued(self, function):
+        """The run of any function that queues work on this device's current stream, which it does a few times here.
+
+        That may be another library's work, if that library was told to use this stream.
+        """
+        function()
+        spent = min(self._host_seconds(function) for _ in range(_TRIED))
+        return math.ceil((_SLOWER * spent + _LAUNCH_SECONDS) / self.flush_seconds), function
+
+    def _host_seconds(self, function):
+        """How long the host takes to queue something, the device being idle."""
+        self._synchronise()
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
 
     def _prepared(self, launches):
         """(how often to write the buffer, a function that queues the replay, which has run)."""

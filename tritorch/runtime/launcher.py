@@ -3,7 +3,7 @@
 The function computes a key from all that compiled code depends on: the dtype and alignment of arrays, the class of
 integers, the types of other numbers, constants with their types, options. The key leads to an `Entry`, whose own
 generated function packs the parameters. A launch that is already known costs two to four microseconds, by the number of
-arguments; benchmarks/launch.py measures it.
+arguments; `tritorch bench launch` measures it.
 """
 
 from __future__ import annotations

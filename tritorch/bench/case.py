@@ -1,0 +1,78 @@
+"""A case: inputs by their shapes, a step that either library does with them, and what it costs at least."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tritorch.autotune.problem import Work
+from tritorch.runtime import dtypes
+
+
+class Input(NamedTuple):
+    """A tensor of normal numbers times `scale`."""
+
+    shape: tuple
+    scale: float = 1.0
+    requires_grad: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to time.
+
+    name             what it is, for people
+    dtype            of its inputs; "tf32" is float32 whose products may be rounded to tf32
+    inputs           an Input for each tensor
+    step             step(lib, *tensors) makes ready, and gives a function that does it once and returns what it
+                     computed; `lib` has PyTorch's names
+    work             what it takes at least; None where there is no such bound
+    length           how many terms an element of the results sums
+    unit             what its figures are given in, a key of UNITS
+    gives_gradients  whether what it computes are gradients
+    on_host          whether the time of Python until all is queued is asked, not that of the device
+    needs_gpu        whether it means nothing without one
+    alone            whether another library has nothing like it
+    choices          choices(lib) gives {name: context manager}: ways of the other library, of which the fastest counts
+    """
+
+    name: str
+    dtype: str
+    inputs: tuple
+    step: Callable
+    work: Work | None = None
+    length: int = 1
+    unit: str = "us"
+    gives_gradients: bool = False
+    on_host: bool = False
+    needs_gpu: bool = False
+    alone: bool = False
+    choices: Callable | None = None
+
+    @property
+    def tf32(self):
+        """Whether float32 products may be rounded to tf32."""
+        return self.dtype == "tf32"
+
+    @property
+    def stored(self):
+        """The dtype of its inputs in memory."""
+        return dtypes.NAMES["float32" if self.tf32 else self.dtype]
+
+    def figure(self, seconds):
+        """What is reported for a step of `seconds`, in the case's unit."""
+        return UNITS[self.unit](self.work, seconds)
+
+
+UNITS = {
+    "us": lambda work, seconds: seconds * 1e6,
+    "ms": lambda work, seconds: seconds * 1e3,
+    "TFLOP/s": lambda work, seconds: work.flops / seconds / 1e12,
+}
+
+
+def work_of(flops, elements, dtype):
+    """The Work of so many operations that move so many elements."""
+    size = dtypes.NAMES["float32" if dtype == "tf32" else dtype].itemsize
+    return Work(int(flops), int(elements) * size, dtype)

@@ -1,0 +1,80 @@
+"""How long functions take, one call of each after the other, so that what slows the machine slows all alike.
+
+Each stopwatch has `turns(functions)`, which gives the Timing of each. The device's own is the tuner's clock: events of
+the driver on this library's stream, with a cold L2 cache, and Python's time hidden behind the flush of it.
+"""
+
+from __future__ import annotations
+
+import time
+
+from tritorch.autotune.clock import DeviceClock, SimulatedClock, timing_of
+from tritorch.runtime import launcher
+from tritorch.runtime.kernel import recording_launches
+
+ROUNDS = 11
+ROUND_SECONDS, MOST_CALLS = 0.005, 500  # of a round, and calls in it: fewer than a GPU's queue holds
+LONG_SECONDS, FEW_ROUNDS = 0.2, 3  # of what takes longer than this
+
+
+def stopwatch_for(device, on_host):
+    """What times on a device; `on_host` for Python's time until all is queued there."""
+    if on_host or not device.is_cuda:
+        return HostStopwatch(device)
+    return SimulatedStopwatch(device) if launcher.is_diverted() else DeviceStopwatch(device)
+
+
+class HostStopwatch:
+    """Times by the host's clock; what the calls have queued on a GPU is waited for between rounds."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def turns(self, functions):
+        """The Timing of a call of each."""
+        once = [self._round(function, 1) for function in functions for _ in range(2)][1::2]  # the first has warmed it
+        counts = [min(max(int(ROUND_SECONDS / seconds), 1), MOST_CALLS) for seconds in once]
+        samples = [[] for _ in functions]
+        for turn in range(ROUNDS if max(once) < LONG_SECONDS else FEW_ROUNDS):
+            for at in range(len(functions)):
+                at = (at + turn) % len(functions)
+                samples[at].append(self._round(functions[at], counts[at]))
+        return [timing_of(each) for each in samples]
+
+    def _round(self, function, calls):
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        seconds = (time.perf_counter() - start) / calls
+        if self.device.is_cuda:
+            from tritorch.runtime.cuda import stream
+
+            stream.synchronize(self.device)
+        return max(seconds, 1e-9)
+
+
+class DeviceStopwatch:
+    """Times what functions queue on this library's stream, by events there."""
+
+    def __init__(self, device):
+        self.clock = DeviceClock(device, "eager")
+
+    def turns(self, functions):
+        """The Timing of a call of each."""
+        return self.clock.turns([self.clock.queued(function) for function in functions])
+
+
+class SimulatedStopwatch:
+    """Times by the tuner's model of the launches, where launches do not reach a GPU."""
+
+    def __init__(self, device):
+        self.clock = SimulatedClock(device)
+
+    def turns(self, functions):
+        """The modelled Timing of a call of each."""
+        replays = []
+        for function in functions:
+            with recording_launches(run=False) as launches:
+                function()
+            replays.append(launches)
+        return self.clock.finals(replays)
