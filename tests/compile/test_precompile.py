@@ -54,8 +54,7 @@ def test_what_runs_and_what_does_not(compilers, key, monkeypatch):
     monkeypatch.setattr(compilers, "jobs", 1)  # in order
     deep = {"DEPTH": 256}
     candidates = [{}, {"DOES": toys.RAISES}, {"num_warps": 64}, deep | {"num_stages": 4}, deep | {"num_stages": 6}]
-    # As from a GPU, where an operand begins in the middle of 16 bytes: what is compiled is what the host would launch.
-    there = replace(key, arrays=tuple(f"{text} unaligned" for text in key.arrays), policy="graph")
+    there = replace(key, policy="graph")  # how it is timed decides nothing of what is compiled
     found = results(compilers.compile(Product(), H200, MULTIPLY, there, [config(**each) for each in candidates]))
     assert len(found) == len(candidates)
     found = {tuple(differs.items()): what for differs, what in found}
