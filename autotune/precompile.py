@@ -179,7 +179,7 @@ def compile_one(described, device, kernel_name, key, others, config):
     call = _call_of(described, device)
     try:
         launches = launches_with(call, device, kernel_name, key, config, others)
-        used = [_compiled(launch, device) for launch in launches]
+        used = [_compiled(*each, device) for each in distinct(launches)]
     except NotAsked:
         raise
     except Exception as error:
@@ -210,10 +210,23 @@ def launches_with(call, device, kernel_name, key, config, others=()):
     return found
 
 
-def _compiled(launch, device):
+def distinct(launches):
+    """(kernel, values of its parameters, options) of launches, once for all that the compiler is told the same of.
+
+    A recurrent layer may launch its kernel for each step, with another number of the step.
+    """
+    from tritorch.runtime.specialise import specialise
+
+    found = {}
+    for launch in launches:
+        checked_grid(launch.kernel, launch.grid)
+        values, options = binder_of(launch.kernel)(*launch.args, **launch.keywords)
+        found.setdefault(repr((specialise(launch.kernel, values), options)), (launch.kernel, values, options))
+    return list(found.values())
+
+
+def _compiled(kernel, values, options, device):
     from tritorch.runtime.compile import compile_values, resources
 
-    checked_grid(launch.kernel, launch.grid)
-    values, options = binder_of(launch.kernel)(*launch.args, **launch.keywords)
-    used = resources(compile_values(launch.kernel, values, options, device.capability))
+    used = resources(compile_values(kernel, values, options, device.capability))
     return used.registers, used.spills, used.shared_memory

@@ -8,18 +8,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tuning_toys as toys
 from tuning_toys import MULTIPLY, Product, ends
 
 from tritorch.autotune import generation, precompile
 from tritorch.autotune.bench import NotAsked
-from tritorch.autotune.precompile import Compilers, judged, spills_much
+from tritorch.autotune.precompile import Compilers, distinct, judged, spills_much
 from tritorch.autotune.problem import configs_asked
 from tritorch.autotune.trial import COMPILE, RESOURCES, TIMEOUT, Resources
 from tritorch.autotune.tunable import pretending
 from tritorch.runtime.device import INTERPRETER
-from tritorch.runtime.language import triton_missing
+from tritorch.runtime.kernel import Kernel, materialise, recording_launches
+from tritorch.runtime.language import tl, triton_missing
 
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
@@ -127,3 +129,23 @@ def test_registers_are_counted_by_warp():
     assert many.cause == "needs 102400 registers for 512 threads, a multiprocessor has 65536"
     used = Resources(128, 300, 0)
     assert judged({"num_warps": 16}, used, H200) is used and spills_much(used)
+
+
+@Kernel
+def counting(
+    x,  # written: (n,)
+    step,
+    BLOCK: tl.constexpr,
+):
+    i = tl.arange(0, BLOCK)
+    tl.store(x + i * step, 1.0)
+
+
+def test_launches_alike_are_compiled_once():
+    x = np.zeros(64, np.float32)
+    materialise()
+    with recording_launches(run=False) as launches:
+        for step in (2, 3, 5, 16, 32):  # 16 divides the last two
+            counting[(4,)](x, step, BLOCK=16)
+        counting[(4,)](x, 3, BLOCK=32)
+    assert [(values[1], values[2]) for _, values, _ in distinct(launches)] == [(2, 16), (16, 16), (3, 32)]
