@@ -173,15 +173,6 @@ def _seconds(start, end):
     return max(start.elapsed_time(end) / 1e3, 1e-9)
 
 
-def arrays_of(values):
-    """Every array among arguments of a launch, also in tuples."""
-    for value in values:
-        if type(value) is tuple:
-            yield from arrays_of(value)
-        elif hasattr(value, "strides") and hasattr(value, "dtype"):
-            yield value
-
-
 # The model: a launch moves its arrays at the device's bandwidth, and loses by multiprocessors without work in the last
 # wave, by threads with too few or too many elements, by pipelines too short or too long, and by what nobody foresees.
 _LATENCY = 2e-6  # seconds a launch
@@ -234,7 +225,7 @@ class SimulatedClock(Clock):
         slots = self.sms * max(1, _THREADS // (32 * warps))
         waves = math.ceil(programs / slots)
         filled = programs / (waves * slots)
-        elements = sum(each.size for each in arrays_of((*launch.args, *launch.keywords.values())))
+        elements = sum(each.size for each in launch.arrays())
         each = max(elements, 1) / programs / (32 * warps)
         lost = 1 + 0.05 * math.log2(each / _ELEMENTS) ** 2
         lost *= 1 + 0.03 * abs((launch.keywords.get("num_stages") or 3) - 3)
@@ -245,7 +236,7 @@ class SimulatedClock(Clock):
 def _moved(launch):
     """The bytes of all arrays of a launch, each piece of memory once."""
     found = {}
-    for each in arrays_of((*launch.args, *launch.keywords.values())):
+    for each in launch.arrays():
         low, high = strides.extent(each.shape, each.strides, each.itemsize)
         place = transfer.pointer(each) + low
         found[place] = max(found.get(place, 0), high - low)

@@ -80,6 +80,15 @@ class Environment:
         """The name of the folder that holds its entries: the device for people, the digest for certainty."""
         return f"{re.sub('[^A-Za-z0-9]+', '-', self.device).strip('-')}-{self.digest}"
 
+    def carried(self):
+        """The fields that must agree for a table made elsewhere to count here, by name.
+
+        Not the driver: it neither generates code nor chooses a grid, and tables are there to be carried to other
+        machines. Of Triton's version, what changes generated code.
+        """
+        found = {name: value for name, value in asdict(self).items() if name not in ("driver", "shared_memory")}
+        return found | {"triton": ".".join(self.triton.split(".")[:2])}
+
 
 @functools.cache
 def _environment(device, debugging):

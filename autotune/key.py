@@ -73,6 +73,11 @@ class Key:
         """Sixteen characters that stand for all of it."""
         return digest_of(self.to_json(), 16)
 
+    @property
+    def short(self):
+        """The first of them, by which people name it."""
+        return self.digest[:8]
+
     def to_json(self):
         """The key as JSON's own types."""
         return {

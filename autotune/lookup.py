@@ -96,20 +96,8 @@ class _Rows:
 
 
 def _matched(environment):
-    """What must agree for a table made elsewhere to count here.
-
-    Not the driver: it neither generates code nor chooses a grid, and tables are there to be carried to other machines.
-    Of Triton's version, what changes generated code.
-    """
-    triton = ".".join(environment.triton.split(".")[:2])
-    return (
-        environment.device,
-        environment.capability,
-        environment.sms,
-        triton,
-        environment.flags,
-        environment.determinism,
-    )
+    """What must agree for a table made elsewhere to count here, to look it up by."""
+    return tuple(environment.carried().values())
 
 
 class _State:

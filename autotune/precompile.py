@@ -34,13 +34,13 @@ from tritorch.autotune.trial import COMPILE, RESOURCES, TIMEOUT, Resources, Tria
 from tritorch.autotune.tunable import KERNELS, pretending, using
 from tritorch.runtime import transfer
 from tritorch.runtime.binding import binder_of, checked_grid
+from tritorch.runtime.compile import REGISTERS
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import materialise, recording_launches
 
 COMPILE_SECONDS = 120.0  # of one config
 START_SECONDS = 120.0  # more, for the first of a process, which imports
 MOST_THREADS = 1024  # of a block, on every GPU
-REGISTERS = 65536  # of a multiprocessor, on every GPU since 2014
 _REGISTER_UNIT = 256  # a warp gets a multiple of these
 MUCH_SPILLED = 256  # bytes of a thread
 

@@ -16,10 +16,9 @@ from __future__ import annotations
 import warnings
 from typing import NamedTuple
 
-import numpy as np
-
 from tritorch.autotune.device import device_info
 from tritorch.autotune.tunable import Asked, is_overridden, noting_configs
+from tritorch.runtime import transfer
 from tritorch.runtime.kernel import recording_launches
 
 _TRIES = 3  # configs of one call that may fail, each a second or so of compiling
@@ -116,11 +115,11 @@ def _suspects(error, forward):
 
 def _place(failed, launches):
     """Which of the launches of a dry run the failed one was, by what it was launched with; None where that is open."""
-    chosen, arrays = _chosen(failed), _addresses((*failed.args, *failed.keywords.values()))
+    chosen, arrays = _chosen(failed), _addresses(failed)
     alike = {}
     for at, each in enumerate(launches):
         if each.kernel is failed.kernel and _chosen(each) == chosen:
-            alike[at] = len(arrays & _addresses((*each.args, *each.keywords.values())))
+            alike[at] = len(arrays & _addresses(each))
     best = [at for at, common in alike.items() if common == max(alike.values())]
     return best[0] if len(best) == 1 else None
 
@@ -133,17 +132,9 @@ def _chosen(launch):
     return {name: value for name, value in given.items() if name not in variable and value is not None}
 
 
-def _addresses(values):
+def _addresses(launch):
     """Where the arrays among the arguments of a launch lie."""
-    found = set()
-    for value in values:
-        if isinstance(value, tuple):
-            found |= _addresses(value)
-        elif isinstance(value, np.ndarray):
-            found.add(value.ctypes.data)
-        elif hasattr(value, "pointer"):
-            found.add(value.pointer)
-    return found
+    return set(map(transfer.pointer, launch.arrays()))
 
 
 def _drop(passed_over, again):

@@ -10,16 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tritorch.autotune.command.cases import Case, name_of
 from tritorch.autotune.op_problem import OpProblem
-from tritorch.autotune.precompile import REGISTERS, Compilers
+from tritorch.autotune.precompile import Compilers
 from tritorch.autotune.trial import RESOURCES, Trial, show_config
 from tritorch.autotune.tunable import KERNELS
 from tritorch.autotune.tuner import Weighted, find_subjects
 from tritorch.ops.base import TABLE, Op
 from tritorch.runtime import dtypes
+from tritorch.runtime.compile import spilled
 from tritorch.validation import samples_of
 
 _MOST_OF_A_FAMILY = 2
-_MOST_REGISTERS = 255  # that a thread can have, on every GPU
 
 
 FITS, SPILLS, TOO_LARGE, BROKEN = KINDS = "fit", "spill", "do not fit", "do not compile"
@@ -67,10 +67,9 @@ def _judged(config, found):
     """(one of KINDS, why) for a config and what the compilers say of it."""
     if isinstance(found, Trial):
         return (TOO_LARGE if found.state == RESOURCES else BROKEN), f"{found.state}: {found.cause}"
-    # Below the limit of registers, local memory holds arrays (the argument reduction of sin), not spilled values.
-    limit = min(_MOST_REGISTERS, REGISTERS // (32 * (config.get("num_warps") or 4)))
-    if found.spills and (found.registers or 0) >= limit:
-        return SPILLS, f"spills {found.spills} bytes of each thread, at {found.registers} registers"
+    lost = spilled(found.registers, found.spills, config.get("num_warps") or 4)
+    if lost:
+        return SPILLS, f"spills {lost} bytes of each thread, at {found.registers} registers"
     return FITS, ""
 
 

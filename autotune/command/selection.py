@@ -7,13 +7,13 @@ import os
 import sys
 from dataclasses import dataclass
 
+from tritorch.autotune import tuner
 from tritorch.autotune.command.table import printable
 from tritorch.autotune.device import INTERPRETER, Environment, cuda_info, environment_of
 from tritorch.autotune.figures import kernel_name
 from tritorch.autotune.op_problem import op_called
 from tritorch.autotune.store import Store
 from tritorch.autotune.trial import Entry
-from tritorch.autotune.tuner import NotCallable
 from tritorch.autotune.user_files import kernel_at
 from tritorch.cli.main import NO_DEVICE, USAGE
 from tritorch.runtime import device as devices
@@ -45,7 +45,7 @@ def refusing(run):
     def wrapped(options):
         try:
             return run(options)
-        except (Refused, NotCallable) as refused:
+        except (Refused, tuner.NotCallable) as refused:
             print(f"tritorch autotune {options.action}: {printable(refused)}", file=sys.stderr)
             return getattr(refused, "exit_code", USAGE)
 
@@ -127,12 +127,10 @@ def info_of(name):
         device = devices.resolve(name) if name is not None else devices.get_default_device()
     except RuntimeError as error:
         raise Refused(str(error), NO_DEVICE) from error
-    if device.is_cuda:
-        return cuda_info(device.index or 0)
-    if device.type == INTERPRETER.kind:
-        return INTERPRETER
-    text = f"{device} runs the NumPy references, which have no configs; --device takes cuda or interpreter"
-    raise Refused(text, NO_DEVICE)
+    if device is devices.CPU:
+        text = f"{device} runs the NumPy references, which have no configs; --device takes cuda or interpreter"
+        raise Refused(text, NO_DEVICE)
+    return tuner.info_of(device)
 
 
 def devices_here():

@@ -21,8 +21,6 @@ from tritorch.autotune.tables import named_tables, pinned_folder, tables_in
 from tritorch.autotune.trial import OK, config_to_json, show_config
 from tritorch.cli.main import GOOD
 
-_SHOWN = 8  # characters of a digest
-
 _COLUMNS = ("op", "sizes", "dtypes", "best config", ">time", ">gain", ">rate", ">roofline", ">trials", "failed",
             "effort", ">age", "entry")  # fmt: skip
 _TRIALS = (">#", "state", ">p50", ">p20", ">p80", ">final", ">registers", ">spills", ">shared", ">error", "config",
@@ -80,7 +78,7 @@ def _row(figures, age):
         failed,
         figures.entry.finished or "unfinished",
         "-" if age is None else duration_text(age),
-        figures.entry.key.digest[:_SHOWN],
+        figures.entry.key.short,
     )
 
 

@@ -24,7 +24,6 @@ from tritorch.autotune.trial import show_config
 from tritorch.autotune.tuner import asked_by
 from tritorch.cli.main import GOOD
 
-_SHOWN = 8  # characters of a digest
 _APART = 1000.0  # that a field of the environment counts, so that entries of this one come first
 _MOST_NEAR, _MOST_FIELDS = 3, 10
 
@@ -55,11 +54,7 @@ class Near(NamedTuple):
 
 def _told_apart(environment, is_table):
     """The fields of an environment that must agree; a table is carried to other drivers and patched Tritons."""
-    found = asdict(environment)
-    if is_table:
-        found = {name: found[name] for name in found if name not in ("driver", "shared_memory")}
-        found["triton"] = ".".join(environment.triton.split(".")[:2])
-    return found
+    return environment.carried() if is_table else asdict(environment)
 
 
 def add_arguments(parser):
@@ -117,7 +112,7 @@ def everything_known():
     for environment, _ in there.store.environments():
         for entry in there.store.entries(environment):
             best = entry.best()
-            name = f"entry {entry.key.digest[:_SHOWN]}"
+            name = f"entry {entry.key.short}"
             found.append(Near(name, entry.key, environment, None if best is None else best.config))
     for file in (*there.pinned.files, *there.bundled.files):
         try:

@@ -17,7 +17,7 @@ from tritorch.autotune.tunable import KERNELS, noting_configs, pretending
 from tritorch.ops.base import TABLE
 from tritorch.runtime import transfer
 from tritorch.runtime.binding import binder_of, checked_grid
-from tritorch.runtime.compile import compile_values, resources
+from tritorch.runtime.compile import compile_values, resources, spilled
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import Kernel, materialise, recording_launches
 from tritorch.runtime.language import triton_missing
@@ -102,9 +102,8 @@ def build(launch, device, what):
     except Exception as error:
         pytest.fail(f"{what}: {type(error).__name__}: {error}\n" + "\n".join(getattr(error, "__notes__", ())))
     assert used.shared_memory <= device.shared_memory, f"{what}: {used.shared_memory} bytes of shared memory"
-    # Below the limit of registers, local memory holds arrays (the argument reduction of sin), not spilled values.
-    spilled = used.spills if used.registers >= min(255, 65536 // (32 * used.num_warps)) else 0
-    assert not spilled, f"{what}: spills {used.spills} bytes, at {used.registers} registers"
+    lost = spilled(used.registers, used.spills, used.num_warps)
+    assert not lost, f"{what}: spills {lost} bytes, at {used.registers} registers"
 
 
 built: set = set()  # in this process; others find the same kernels in Triton's own cache

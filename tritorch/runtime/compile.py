@@ -17,6 +17,9 @@ SHARED_MEMORY = {80: 163 * 1024, 86: 99 * 1024, 89: 99 * 1024, 90: 227 * 1024, 1
 
 _COMPILING = "while compiling kernel"  # how the note begins that an exception of the compiler gets
 
+REGISTERS = 65536  # of a multiprocessor, on every GPU since 2014
+_MOST_REGISTERS = 255  # that a thread can have, on every GPU
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -62,6 +65,15 @@ def compile_values(kernel, values, options, capability):
 def refused_by_compiler(error):
     """Whether an exception came from compiling a kernel."""
     return any(each.startswith(_COMPILING) for each in getattr(error, "__notes__", ()))
+
+
+def spilled(registers, local_memory, num_warps):
+    """Of the bytes of local memory that a thread takes, those that hold spilled values.
+
+    Below the limit of registers, local memory holds arrays (the argument reduction of sin), not spilled values.
+    """
+    limit = min(_MOST_REGISTERS, REGISTERS // (32 * num_warps))
+    return local_memory or 0 if (registers or 0) >= limit else 0
 
 
 def resources(compiled):

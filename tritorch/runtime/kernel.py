@@ -92,6 +92,15 @@ class Launch(NamedTuple):
     args: tuple
     keywords: dict
 
+    def arrays(self):
+        """Every array among its arguments, also in tuples, on the host or on a GPU."""
+        waiting = [*self.args, *self.keywords.values()]
+        for value in waiting:  # which grows
+            if isinstance(value, tuple):
+                waiting.extend(value)
+            elif hasattr(value, "strides") and hasattr(value, "dtype"):
+                yield value
+
 
 def note_failure(error, kernel, grid, args, keywords):
     """Let an exception tell, as `failed_launch`, the innermost Launch that ended with it."""
