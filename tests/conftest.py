@@ -17,6 +17,21 @@ for _name in ("TRITORCH_AUTOTUNE", "TRITORCH_AUTOTUNE_TABLE"):
     os.environ.pop(_name, None)
 
 
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache folder of the test's own, beside which it works, and nothing remembered; gives the store's folder."""
+    from tritorch.autotune import lookup
+    from tritorch.autotune.store import forget_warnings
+
+    monkeypatch.setenv("TRITORCH_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    forget_warnings()
+    lookup.forget()
+    yield tmp_path / "cache" / "autotune"
+    forget_warnings()
+    lookup.forget()
+
+
 @pytest.fixture(autouse=True)
 def _known_start():
     import tritorch

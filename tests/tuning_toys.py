@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -187,3 +191,22 @@ def ends(pid, seconds=10.0):
             return True
         time.sleep(0.05)
     return False
+
+
+@contextmanager
+def program(text):
+    """A process that runs `text` with everything of this module at hand, and minds Ctrl-C; killed in the end."""
+    start = (
+        "import signal, sys; sys.path.insert(0, 'tests')\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # jobs in the background are deaf to it
+        "from tuning_toys import *\n"
+    )
+    root = Path(__file__).parents[1]
+    running = subprocess.Popen(
+        [sys.executable, "-c", start + text], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.communicate()

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tuning_toys as toys
-from tuning_toys import MULTIPLY, Product, ends
+from tuning_toys import MULTIPLY, Product, ends, program
 
 from tritorch.autotune import generation, precompile
 from tritorch.autotune.bench import NotAsked
@@ -27,7 +24,6 @@ if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
 
 H200 = generation(90)
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +92,6 @@ def test_leaving_early_ends_the_processes(key):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_no_compiler_outlives_its_parent(how):
     text = (
-        "import signal, sys; sys.path.insert(0, 'tests')\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # jobs in the background are deaf to it
-        "from tuning_toys import *\n"
         "from tritorch.autotune import generation, precompile\n"
         "def child(**environment):\n"
         "    started = Child(**environment)\n"
@@ -108,14 +101,10 @@ def test_no_compiler_outlives_its_parent(how):
         "config = multiply_default(None, size=0) | {'DOES': HANGS}\n"
         "list(precompile.precompile(Product(), generation(90), MULTIPLY, None, [config, config], jobs=2))\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", text], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
+    with program(text) as parent:
         children = [int(parent.stdout.readline()) for _ in range(2)]
         parent.send_signal(how)
         assert all(ends(pid) for pid in children) and parent.wait(10) == -how
-    finally:
-        parent.kill()
-        parent.communicate()
 
 
 def test_a_key_that_is_not_asked_is_an_error(compilers, key):

@@ -11,29 +11,18 @@ import pytest
 from invented_store import ENVIRONMENT, OTHER, invented_entries, matmul, row_wise
 from rich.console import Console
 
-from tritorch.autotune import lookup
 from tritorch.autotune.command.selection import matches
 from tritorch.autotune.command.table import plain_lines, print_table, printable
 from tritorch.autotune.figures import duration_text, figures_of, rate_text, time_text
-from tritorch.autotune.store import Store, forget_warnings
+from tritorch.autotune.store import Store
 from tritorch.autotune.trial import CRASH, config_to_json
 from tritorch.cli.main import FAILED, GOOD, NO_DEVICE, NOTHING_VALID, USAGE, main
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """A cache folder of the test's own."""
-    monkeypatch.setenv("TRITORCH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    forget_warnings()
-    lookup.forget()
-    yield tmp_path / "cache" / "autotune"
-    forget_warnings()
-    lookup.forget()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture
-def store(cache):
+def store(own_cache):
     """A store with a dozen entries of one GPU and one of another."""
     store = Store()
     for entry in invented_entries():
@@ -162,7 +151,7 @@ def put(path, value):
         put(("problem",), 3),
     ],
 )
-def test_an_entry_of_nonsense_is_left_out_with_a_warning(store, cache, capsys, change):
+def test_an_entry_of_nonsense_is_left_out_with_a_warning(store, own_cache, capsys, change):
     """Fault 33."""
     path = store.path(OTHER, row_wise("softmax", 64, 64).key)
     found = json.loads(path.read_text())
@@ -175,7 +164,7 @@ def test_an_entry_of_nonsense_is_left_out_with_a_warning(store, cache, capsys, c
 
 
 @pytest.mark.parametrize("problem", [{"kind": "op", "op": ["softmax"]}, {"kind": [], "op": "x\x1b[2J"}, {"kernel": {}}])
-def test_a_problem_of_nonsense_is_named_by_its_kernel(cache, capsys, problem):
+def test_a_problem_of_nonsense_is_named_by_its_kernel(own_cache, capsys, problem):
     entry = replace(row_wise("softmax", 64, 64), problem=problem)
     Store().save(ENVIRONMENT, entry)
     assert autotune("show", "_softmax") == autotune("report", "-o", "r.html") == GOOD
@@ -220,12 +209,12 @@ def test_clear_asks_and_needs_somebody_to_ask(store, capsys, monkeypatch):
     assert "removed 4 entries" in capsys.readouterr().out
 
 
-def test_clear_of_an_environment_takes_its_folder_and_what_cannot_be_read(store, cache):
-    (cache / OTHER.folder / "bad-0123.json").write_text("{")
+def test_clear_of_an_environment_takes_its_folder_and_what_cannot_be_read(store, own_cache):
+    (own_cache / OTHER.folder / "bad-0123.json").write_text("{")
     with pytest.warns(RuntimeWarning, match="is no entry"):
         assert autotune("clear", "--environment", "A100", "--yes") == GOOD
     assert [environment for environment, _ in store.environments()] == [ENVIRONMENT]
-    assert not (cache / OTHER.folder).exists()
+    assert not (own_cache / OTHER.folder).exists()
 
 
 def test_clear_of_nothing(capsys):

@@ -12,7 +12,7 @@ from tritorch.autotune import lookup
 from tritorch.autotune.device import INTERPRETER, environment_of
 from tritorch.autotune.op_problem import OpProblem
 from tritorch.autotune.problem import configs_asked
-from tritorch.autotune.store import Store, forget_warnings
+from tritorch.autotune.store import Store
 from tritorch.autotune.tables import Row, Table, parse_table, pinned_folder, write_table
 from tritorch.autotune.trial import Entry, Timing, Trial
 from tritorch.cli.main import FAILED, GOOD, USAGE, main
@@ -33,15 +33,7 @@ def other(each):
     return next(config for config in each.kernel.space.configs(**known) if config != each.config)
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TRITORCH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    lookup.forget()
-    forget_warnings()
-    yield
-    lookup.forget()
-    forget_warnings()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

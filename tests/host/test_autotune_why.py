@@ -15,7 +15,7 @@ from tritorch.autotune.command.verify import BAD, RIGHT, SKIPPED, verified
 from tritorch.autotune.device import INTERPRETER, environment_of
 from tritorch.autotune.op_problem import OpCall, OpProblem
 from tritorch.autotune.problem import configs_asked, describe
-from tritorch.autotune.store import Store, forget_warnings
+from tritorch.autotune.store import Store
 from tritorch.autotune.trial import CRASH, NO_MEMORY, Entry, Timing, Trial, show_config
 from tritorch.autotune.tunable import pretending
 from tritorch.cli.main import FAILED, GOOD, NO_DEVICE, NOTHING_VALID, USAGE, main
@@ -25,16 +25,7 @@ HERE = environment_of(INTERPRETER)
 SHAPE = "M=32,N=32,K=32"
 
 
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    """A cache folder of the test's own."""
-    monkeypatch.setenv("TRITORCH_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    forget_warnings()
-    lookup.forget()
-    yield
-    forget_warnings()
-    lookup.forget()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def autotune(*arguments):

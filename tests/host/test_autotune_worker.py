@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import tuning_toys as toys
-from tuning_toys import NAME, Toy, config, ends
+from tuning_toys import NAME, Toy, config, ends, program
 
 from tritorch.autotune import child, worker
 from tritorch.autotune.bench import Bench
@@ -24,8 +21,6 @@ from tritorch.runtime.language import triton_missing
 
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +96,6 @@ def test_what_a_child_prints_before_it_dies_is_kept():
 def test_no_process_outlives_its_parent(how):
     """Fault 25, while the child is busy; and Ctrl-C in the parent, which leaves its blocks."""
     text = (
-        "import signal, sys; sys.path.insert(0, 'tests')\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # jobs in the background are deaf to it
-        "from tuning_toys import *\n"
         "from tritorch.autotune.bench import Bench\n"
         "from tritorch.autotune.worker import Worker\n"
         "from tritorch.runtime.device import INTERPRETER\n"
@@ -113,16 +105,12 @@ def test_no_process_outlives_its_parent(how):
         "    print(worker._child.pid, flush=True)\n"
         "    bench.trial(NAME, key, config(DOES=HANGS))\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", text], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
+    with program(text) as parent:
         pid = int(parent.stdout.readline())
         time.sleep(0.2)
         parent.send_signal(how)
         assert ends(pid)
         assert parent.wait(10) == -how
-    finally:
-        parent.kill()
-        parent.communicate()
 
 
 def test_an_interrupt_ends_the_process_but_not_the_worker(monkeypatch):
