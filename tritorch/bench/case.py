@@ -78,6 +78,7 @@ UNITS = {
     "us": lambda work, seconds: seconds * 1e6,
     "ms": lambda work, seconds: seconds * 1e3,
     "TFLOP/s": lambda work, seconds: work.flops / seconds / 1e12,
+    "GB/s": lambda work, seconds: work.bytes / seconds / 1e9,
 }
 
 

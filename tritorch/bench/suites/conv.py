@@ -53,7 +53,7 @@ def case(batch, layer, order, what, step, dtype):
         step=partial(step, stride, padding, groups),
         work=work_of(2 * pixels * features * terms, elements, dtype),
         length=pixels if grads[1] else max(terms, features // groups * kernel * kernel),
-        unit="TFLOP/s" if groups == 1 else "us",
+        unit="TFLOP/s" if groups == 1 else "GB/s",
         gives_gradients=any(grads),
     )
 
