@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from tritorch.runtime.barrier import arrivals_for, grid_barrier
 from tritorch.runtime.cuda import array as device
 from tritorch.runtime.cuda import driver, memory
 from tritorch.runtime.cuda import stream as streams
@@ -185,3 +186,35 @@ def test_a_prepared_launch(interpreted):
     assert prepared(scale, 0, (x, x, 5.0, 99, 1), {"BLOCK": 128}).run() is None
     with pytest.raises(TypeError, match="kernel scale: no argument is an array on a GPU"):
         prepared(scale, 1, (np.zeros(4, np.float32),) * 2 + (5.0, 99, 1), {"BLOCK": 128})
+
+
+@Kernel
+def sums(
+    x,  # each step's row is the sum of the row before: (count + 1, programs)
+    arrivals,  # (1,)
+    count,
+    BLOCK: tl.constexpr,
+):
+    programs, i = tl.num_programs(0), tl.arange(0, BLOCK)
+    for step in range(count):
+        row = tl.load(x + step * programs + i, mask=i < programs, other=0)
+        tl.store(x + (step + 1) * programs + tl.program_id(0), tl.sum(row, 0))
+        grid_barrier(arrivals)
+
+
+def test_cooperative_launches(interpreted):
+    x = device.from_host(np.ones((4, 5), np.int32))
+    sums[(5,)](x, arrivals_for(x), 3, BLOCK=8, launch_cooperative_grid=True)
+    np.testing.assert_array_equal(device.to_host(x), np.repeat(5 ** np.arange(4), 5).reshape(4, 5))
+    assert arrivals_for(x) is arrivals_for(device.empty((3,), np.float32))
+    with streams.stream(streams.Stream()):
+        assert arrivals_for(x) is not arrivals_for(np.ones(3)) is not None
+
+
+def test_the_driver_is_told_of_a_cooperative_launch(stub):
+    x, before = device.from_host(np.ones((4, 132), np.int32)), stub.count("cooperative_launches")
+    sums[(132,)](x, arrivals_for(x), 3, BLOCK=256, launch_cooperative_grid=True)
+    sums[(5,)](x, arrivals_for(x), 3, BLOCK=256)
+    assert stub.count("cooperative_launches") == before + 1
+    with pytest.raises(ValueError, match=r"\(133 \* 1 \* 1\) exceeds the limit \(132\)"):  # one a multiprocessor
+        sums[(133,)](x, arrivals_for(x), 3, BLOCK=256, launch_cooperative_grid=True)
