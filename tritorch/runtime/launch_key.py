@@ -42,7 +42,9 @@ def key_text(parameter, expected, names):
         names[f"_kind_{name}"] = kind
         return f"{name}, (_kind_{name} if {name}.__class__ is _kind_{name} else _tag({name}))"
     fixed = parameter.annotation_type
-    if parameter.do_not_specialize or (fixed and (fixed == "u1" or fixed[:2] in ("fp", "bf"))):
+    if fixed and (parameter.do_not_specialize or fixed == "u1" or fixed[:2] in ("fp", "bf")):
+        return f"{name}.__class__"
+    if parameter.do_not_specialize:
         if type(expected) is not int:
             return f"_type({name})"
         return f"(3 if {name}.__class__ is int and -0x80000000 <= {name} <= 0x7FFFFFFF else _type({name}))"
