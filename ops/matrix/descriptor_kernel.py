@@ -8,9 +8,10 @@ lies outside reads zero and is not written, so no tile has a mask.
 from __future__ import annotations
 
 from tritorch.autotune import kernel
+from tritorch.ops.matrix.defaults import descriptor_default
 from tritorch.ops.matrix.epilogue import ended
 from tritorch.ops.matrix.kernel import multiply_add, tile_of
-from tritorch.ops.matrix.tiles import DESCRIPTOR_SPACE, descriptor_default
+from tritorch.ops.matrix.tiles import DESCRIPTOR_SPACE
 from tritorch.runtime import tl
 
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from tritorch.autotune import kernel
 from tritorch.ops.layout import element_strides
+from tritorch.ops.matrix.defaults import pointer_default
 from tritorch.ops.matrix.epilogue import ended
-from tritorch.ops.matrix.tiles import MATMUL_SPACE, pointer_default
+from tritorch.ops.matrix.tiles import MATMUL_SPACE
 from tritorch.ops.pointwise.kernel import offsets_of, triton_dtype
 from tritorch.runtime import precision, tl
 

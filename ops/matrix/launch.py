@@ -10,8 +10,10 @@ from tritorch.ops.layout import broadcast_strides, element_strides, empty_like, 
 from tritorch.ops.matrix.descriptor_kernel import descriptor_kernel
 from tritorch.ops.matrix.epilogue import sum_parts_kernel
 from tritorch.ops.matrix.kernel import accumulator, dot_settings, matmul_kernel, operand_strides
+from tritorch.runtime import descriptors
 from tritorch.runtime.specialise import ALIGNMENT, address_of
 
+WORTH_DESCRIBING = 64 * 128  # elements of the result for each multiprocessor: few are over before they pay
 _LONGEST_STEP = 2**40  # bytes, of a descriptor
 
 
@@ -82,8 +84,12 @@ def described(array, sizes, steps, batch_steps):
 
 
 def operands_described(a, b, layout, tensor_cores):
-    """The Described of both operands where the device makes descriptors and they can be made, else None."""
-    if not tensor_cores or len(layout.batch) > 1 or not layout.inner or device_of(a).capability < 90:
+    """The Described of both operands where they can be made and are worth the microsecond that takes, else None."""
+    device = device_of(a)
+    if not (tensor_cores and descriptors.enabled and device.capability >= descriptors.CAPABILITY and layout.inner):
+        return None
+    size = layout.rows * layout.columns * math.prod(layout.batch)
+    if len(layout.batch) > 1 or min(layout.rows, layout.columns) < 64 or size < WORTH_DESCRIBING * device.sms:
         return None
     if address_of(a) % ALIGNMENT or address_of(b) % ALIGNMENT:
         return None

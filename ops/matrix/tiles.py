@@ -45,25 +45,6 @@ def matmul_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor_
     return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "num_warps": warps, "num_stages": depth}
 
 
-def pointer_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True, aligned=True):
-    """The tiles of `matmul_default`, and parts of the sums for multiprocessors that would have none."""
-    config = matmul_default(device, rows=rows, columns=columns, inner=inner, batch=batch, itemsize=itemsize,
-                            tensor_cores=tensor_cores, dots=dots, aligned=aligned)  # fmt: skip
-    parts = parts_by_formula(device, config, rows, columns, inner, batch)
-    return config | {"SPLIT_K": parts}
-
-
-def parts_by_formula(device, config, rows, columns, inner, batch):
-    """As many parts as multiprocessors have room for, each of at least eight steps."""
-    m, n, k = config["BLOCK_M"], config["BLOCK_N"], config["BLOCK_K"]
-    tiles, parts = cdiv(rows, m) * cdiv(columns, n) * batch, 1
-    while device.kind == "cuda" and 2 * parts in PARTS and tiles * parts * 2 <= device.sms and (
-        _worth_splitting(2 * parts, k, inner) and _not_too_many_parts(2 * parts, m, n, rows, columns, batch, device)
-    ):  # fmt: skip
-        parts *= 2
-    return parts
-
-
 def _last_wave(rows, columns, batch, m, n, sms):
     tiles = cdiv(rows, m) * cdiv(columns, n) * batch
     return tiles % sms or sms
@@ -99,9 +80,9 @@ def depth_that_multiplies(BLOCK_K, inner, dots, tensor_cores):
 
 
 def sums_in_registers(BLOCK_M, BLOCK_N, BLOCK_K, num_warps, dots, tensor_cores):
-    """A thread keeps up to 128 sums for tensor cores, 32 of its own, or 64 products that are not summed yet."""
+    """A thread keeps up to 128 sums for tensor cores, 64 of its own, or 64 products that are not summed yet."""
     elements = BLOCK_M * BLOCK_N
-    most = 128 if tensor_cores else 32
+    most = 128 if tensor_cores else 64
     return (elements if dots else elements * BLOCK_K // 2) <= most * 32 * num_warps
 
 
@@ -155,77 +136,56 @@ def deep_if_small(BLOCK_M, BLOCK_N, BLOCK_K, tensor_cores):
     return BLOCK_K <= 128 or not tensor_cores or BLOCK_M * BLOCK_N <= 4096
 
 
-def _worth_splitting(SPLIT_K, BLOCK_K, inner):
+def parts_have_loops(SPLIT_K, BLOCK_K, inner):
     """Each part goes round its loop a few times."""
     return SPLIT_K == 1 or loops(inner, BLOCK_K) >= 4 * SPLIT_K
 
 
-def _not_too_many_parts(SPLIT_K, BLOCK_M, BLOCK_N, rows, columns, batch, device):
+def not_too_many_parts(SPLIT_K, BLOCK_M, BLOCK_N, rows, columns, batch, device):
     """Parts are for multiprocessors without a tile."""
     return SPLIT_K == 1 or tile_count(rows, columns, batch, BLOCK_M, BLOCK_N) * SPLIT_K <= 4 * device.sms
 
 
-PRODUCT_CONDITIONS = (
-    rows_needed, columns_needed, depth_that_multiplies, sums_in_registers, warps_have_work, stages_in_shared_memory,
-    stages_have_loops, not_too_few_tiles, not_too_many_tiles, rows_to_group,
-)  # fmt: skip
+_PARTS_CONDITIONS = (parts_have_loops, not_too_many_parts)
 
-_PARTS_CONDITIONS = (_worth_splitting, _not_too_many_parts)
+
+def tiles_or_parts(BLOCK_M, BLOCK_N, SPLIT_K, rows, columns, batch, device):
+    """A large tile leaves a share of the multiprocessors a tile, or a part of one."""
+    tiles = tile_count(rows, columns, batch, BLOCK_M, BLOCK_N)
+    return max(BLOCK_M, BLOCK_N) <= _SIDE_KEPT or tiles * SPLIT_K * _FEW >= device.sms
+
+
+_OF_MATRICES = (
+    rows_needed, columns_needed, depth_that_multiplies, sums_in_registers, warps_have_work, stages_in_shared_memory,
+    stages_have_loops, tiles_or_parts, not_too_many_tiles, rows_to_group,
+)  # fmt: skip
 
 MATMUL_SPACE = Space(
     BLOCK_M=powers(16, 256, default=128), BLOCK_N=powers(16, 256, default=128), BLOCK_K=powers(8, 256, default=64),
     GROUP_M=choices(1, 4, 8, default=8), SPLIT_K=choices(*PARTS, default=1),
     num_warps=choices(4, 8), num_stages=stages(1, 5, default=4),
-    where=(*PRODUCT_CONDITIONS, staged_in_registers, whole_sectors, deep_if_small, *_PARTS_CONDITIONS),
+    where=(*_OF_MATRICES, staged_in_registers, whole_sectors, deep_if_small, *_PARTS_CONDITIONS),
 )  # fmt: skip
 
 
-def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, adds=False, wide_result=False):
-    """Tiles of 128 by 256, smaller where they would leave multiprocessors idle; parts where there are too few."""
-    m = 64 if rows <= 64 else 128
-    n = min(max(next_power_of_2(columns), SMALLEST), 256)
-    while n > _SIDE_KEPT and cdiv(rows, m) * cdiv(columns, n) * batch < _FILL * device.sms:
-        n //= 2
-    k = 128 // itemsize
-    warps = 8 if m * n >= 16384 else 4
-    staged = _staged(itemsize, adds, wide_result)
-    pieces = 4 if m * n * staged > 131072 else 2 if m * n * staged > 32768 else 1
-    config = {
-        "BLOCK_M": m,
-        "BLOCK_N": n,
-        "BLOCK_K": k,
-        "GROUP_M": 8,
-        "SPLIT_K": 1,
-        "PIECES": pieces,
-        "num_warps": warps,
-    }
-    config["SPLIT_K"] = parts_by_formula(device, config, rows=rows, columns=columns, inner=inner, batch=batch)
-    depth = 6
-    while depth > 2 and _shared_memory(m, n, k, depth, pieces, itemsize, adds, wide_result) > device.shared_memory:
-        depth -= 1
-    return config | {"num_stages": depth}
+def shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, wide_result):
+    """The bytes of all stages, of a piece of the result on its way out and of what is added to it, and of barriers."""
+    element = 4 if SPLIT_K > 1 else (4 if wide_result else itemsize) * (2 if adds else 1)
+    stages = (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize * num_stages
+    return stages + BLOCK_M * BLOCK_N // PIECES * element + 1024
 
 
-def _staged(itemsize, adds, wide_result):
-    """The bytes of an element of the result on its way out, and of one that is added to it on its way in."""
-    return (4 if wide_result else itemsize) * (2 if adds else 1)
-
-
-def _shared_memory(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, PIECES, itemsize, adds, wide_result):
-    """The bytes of all stages, of a piece of the result on its way out, and of barriers."""
-    piece = BLOCK_M * BLOCK_N // PIECES * _staged(itemsize, adds, wide_result)
-    return (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize * num_stages + piece + 1024
-
-
-def tiles_in_shared_memory(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, PIECES, itemsize, adds, wide_result, device):
+def tiles_in_shared_memory(
+    BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, wide_result, device
+):  # fmt: skip
     """All stages of both operands, and what is stored at once."""
-    needed = _shared_memory(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, PIECES, itemsize, adds, wide_result)
+    needed = shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, wide_result)
     return needed <= device.shared_memory
 
 
-def no_empty_warp_groups(BLOCK_M, rows):
-    """Four warps multiply 64 rows at once: no more of them than there are rows for."""
-    return BLOCK_M <= max(64, next_power_of_2(rows))
+def sides_needed(BLOCK_M, BLOCK_N, rows, columns):
+    """No more rows and columns than there are, but 64, which four warps multiply at once."""
+    return BLOCK_M <= max(64, next_power_of_2(rows)) and BLOCK_N <= max(64, next_power_of_2(columns))
 
 
 def sums_of_a_thread(BLOCK_M, BLOCK_N, num_warps):
@@ -234,11 +194,11 @@ def sums_of_a_thread(BLOCK_M, BLOCK_N, num_warps):
 
 
 DESCRIPTOR_SPACE = Space(
-    BLOCK_M=powers(64, 256, default=128), BLOCK_N=powers(16, 256, default=256), BLOCK_K=powers(32, 256, default=64),
+    BLOCK_M=powers(64, 256, default=128), BLOCK_N=powers(64, 256, default=256), BLOCK_K=powers(32, 256, default=64),
     GROUP_M=choices(4, 8, 16, default=8), SPLIT_K=choices(*PARTS, default=1), PIECES=choices(1, 2, 4, default=2),
     num_warps=choices(4, 8), num_stages=stages(2, 6, default=4),
     where=(
-        no_empty_warp_groups, sums_of_a_thread, tiles_in_shared_memory, columns_needed,
+        sides_needed, sums_of_a_thread, tiles_in_shared_memory,
         *_PARTS_CONDITIONS,
     ),
 )  # fmt: skip

@@ -70,12 +70,13 @@ def compiled(shape, layout, device=H200, dtype=BFLOAT16, **end):
 
 
 @pytest.mark.parametrize(("shape", "layout"), SHAPES)
-def test_halves_take_descriptors_and_products_of_warp_groups(shape, layout):
+def test_halves_take_products_of_warp_groups(shape, layout):
     (launch, text), *_ = compiled(shape, layout)
-    assert launch.kernel is descriptor_kernel
-    assert COPIES in text
-    assert PRODUCTS in text
-    assert launch.grid[0] <= H200.sms
+    assert (PRODUCTS in text) == (shape[-3] >= 64)
+    many = math.prod(shape[:-1]) >= 64 * 128 * H200.sms
+    assert (launch.kernel is descriptor_kernel) == (COPIES in text) == many
+    assert not many or launch.grid[0] <= H200.sms
+    assert launch.grid[0] >= 0.9 * H200.sms
 
 
 @pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt"])
@@ -102,7 +103,7 @@ def test_ends_fit(narrow):
 
 
 @pytest.mark.parametrize(("device", "wanted"), [(A100, "cp.async.cg"), (B200, COPIES)], ids=["sm_80", "sm_100"])
-@pytest.mark.parametrize(("shape", "layout"), SHAPES[1:5])
+@pytest.mark.parametrize(("shape", "layout"), SHAPES[1:4])
 def test_other_generations(device, wanted, shape, layout):
     (_, text), *_ = compiled(shape, layout, device)
     assert wanted in text

@@ -14,6 +14,7 @@ from tolerances import tolerance
 from tritorch.autotune import generation
 from tritorch.autotune.tunable import noting_configs, pretending, using
 from tritorch.ops.formula import tanh
+from tritorch.ops.matrix import launch
 from tritorch.ops.matrix.descriptor_kernel import descriptor_kernel
 from tritorch.ops.matrix.epilogue import sum_parts_kernel
 from tritorch.ops.matrix.kernel import matmul_kernel
@@ -31,6 +32,11 @@ A100, H200 = generation(80), generation(90)
 HALVES = (np.float16, ml_dtypes.bfloat16)
 FLOAT8 = (ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
 ROWS, COLUMNS, INNER = 200, 136, 176  # past one tile, none of them a multiple of a tile
+
+
+@pytest.fixture(autouse=True)
+def _small_is_worth_it(monkeypatch):
+    monkeypatch.setattr(launch, "WORTH_DESCRIBING", 0)
 
 
 def numbers(*shape, dtype=np.float16):
@@ -126,8 +132,8 @@ WAYS = [(descriptor_kernel, H200), (matmul_kernel, A100)]
 @pytest.mark.parametrize(("kernel", "device"), WAYS, ids=["descriptors", "pointers"])
 @pytest.mark.parametrize("batch", [(), (2,)])
 def test_parts_of_sums_are_added_up(kernel, device, batch, parts):
-    a, b = operands("nn", batch, rows=40, columns=72, inner=328)  # the last parts are short, or empty
-    bias, residual = numbers(72), numbers(*batch, 40, 1)
+    a, b = operands("nn", batch, rows=72, columns=88, inner=328)  # the last parts are short, or empty
+    bias, residual = numbers(88), numbers(*batch, 72, 1)
     end = (bias, tanh, residual, 0.1, 3)
     found, kernels = launched(a, b, *end, device=device, knobs={"SPLIT_K": parts, "BLOCK_K": 64}, kernel=kernel)
     assert kernels == [kernel, sum_parts_kernel]
@@ -139,8 +145,8 @@ def test_parts_of_sums_are_added_up(kernel, device, batch, parts):
 @pytest.mark.parametrize(("kernel", "device"), WAYS, ids=["descriptors", "pointers"])
 @pytest.mark.parametrize("knobs", [None, {"SPLIT_K": 2}])
 def test_products_are_added_to_what_is_there(kernel, device, knobs):
-    a, b = operands("tn", rows=40, columns=72, inner=320)
-    out = numbers(40, 72, dtype=np.float32)
+    a, b = operands("tn", rows=72, columns=88, inner=320)
+    out = numbers(72, 88, dtype=np.float32)
     expected = out + wide(a) @ wide(b)
     found, kernels = launched(a, b, residual=out, out=out, device=device, knobs=knobs, kernel=kernel)
     assert found is out
@@ -150,10 +156,10 @@ def test_products_are_added_to_what_is_there(kernel, device, knobs):
 
 @pytest.mark.parametrize("device", [A100, H200], ids=lambda device: device.name)
 def test_batches_broadcast(device):
-    single, batch = numbers(40, 48), numbers(3, 40, 48)
-    for a, b in ((batch, numbers(48, 24)), (single, numbers(3, 48, 24)), (batch, numbers(1, 48, 24)),
-                 (turned(numbers(3, 48, 40)), numbers(48, 24)), (numbers(2, 1, 40, 48), numbers(3, 48, 24)),
-                 (np.broadcast_to(single, (3, 40, 48)), numbers(3, 48, 24))):  # fmt: skip
+    single, batch = numbers(72, 48), numbers(3, 72, 48)
+    for a, b in ((batch, numbers(48, 64)), (single, numbers(3, 48, 64)), (batch, numbers(1, 48, 64)),
+                 (turned(numbers(3, 48, 72)), numbers(48, 64)), (numbers(2, 1, 72, 48), numbers(3, 48, 64)),
+                 (np.broadcast_to(single, (3, 72, 48)), numbers(3, 48, 64))):  # fmt: skip
         found, _ = launched(a, b, device=device)
         check(found, wide(a) @ wide(b), np.float16)
 
@@ -197,12 +203,12 @@ def test_nothing_is_touched_beside_the_buffers(layout, knobs):
 
 @pytest.mark.parametrize("layout", ["n", "t"])
 def test_rows_may_lie_more_than_two_to_the_31_apart(layout, tmp_path):
-    a, b = numbers(5, 64), numbers(64, 40)
-    step = 2**29 + 64
+    a, b = numbers(65, 64), numbers(64, 72)
+    step = 2**26 + 64
     with open(tmp_path / "hole", "w+b") as file:
-        file.truncate(2 * 2 * 5 * step)
-        memory = mmap.mmap(file.fileno(), 2 * 2 * 5 * step)
-    far = np.ndarray(a.shape, a.dtype, memory, 2 * 5 * step, (2 * step, 2))
+        file.truncate(2 * 2 * 65 * step)
+        memory = mmap.mmap(file.fileno(), 2 * 2 * 65 * step)
+    far = np.ndarray(a.shape, a.dtype, memory, 2 * 65 * step, (2 * step, 2))
     far[...] = a
     x, y = (far, b) if layout == "n" else (turned(b), turned(far))
     found, kernels = launched(x, y)
