@@ -19,6 +19,7 @@ from tritorch.ops.matrix.descriptor_kernel import descriptor_kernel
 from tritorch.ops.matrix.epilogue import sum_parts_kernel
 from tritorch.ops.matrix.kernel import matmul_kernel
 from tritorch.ops.matrix.launch import launch_matmul
+from tritorch.ops.shape.pad import _pad
 from tritorch.runtime import precision
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.guarded import guarded_memory
@@ -181,6 +182,15 @@ def test_other_layouts_are_read_by_pointers(a, b):
     found, kernels = launched(a, b)
     assert kernels[0] is matmul_kernel
     check(found, wide(a) @ wide(b), np.float16)
+
+
+@pytest.mark.parametrize(("a", "b"), [pytest.param(a, b, id=name) for name, a, b in list(refused())[:5]])
+def test_large_ones_are_rearranged_for_descriptors(a, b, monkeypatch):
+    monkeypatch.setattr(launch, "WORTH_REARRANGING", 64)
+    for x, y in ((a, b), (turned(b), turned(a))):
+        found, kernels = launched(x, y)
+        assert kernels[:2] == [_pad, descriptor_kernel]
+        check(found, wide(x) @ wide(y), np.float16)
 
 
 def test_a_device_without_descriptors_takes_pointers():
