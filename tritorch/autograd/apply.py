@@ -10,10 +10,12 @@ from tritorch.autograd.anomaly_mode import remember
 from tritorch.autograd.anomaly_mode import state as anomaly
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import intercepted
+from tritorch.autograd.planning import drop, noted, signature_of, wants_plan
 from tritorch.autograd.variable import Variable, View, next_sequence
 from tritorch.autotune.recovery import can_recover, run_again
 from tritorch.ops.base import RESULT, Op
 from tritorch.runtime.device import CPU
+from tritorch.runtime.plans import ready as plans
 from tritorch.runtime.quiet import restore, silence
 
 
@@ -77,22 +79,37 @@ def _create(cls, args):
     device = args[-1]
     if device is CPU:
         return _wrap(cls.host(*args[:-1]), device)
-    try:
-        return _wrap(cls().forward(*args), device)
-    except Exception as error:
-        return _wrap(_run_again(cls, args, error), device)
+    return _wrap(_forward(cls, args, device), device)
 
 
 def _run_kernels(cls, args, arrays, device):
-    if cls.views:  # launches nothing, and arrays of every device have the same words
-        return cls.reference(*arrays)
     for position, arg in enumerate(args):
         if isinstance(arg, Variable) and arg.device is not device:
             arrays[position] = arg.array.item()
+    return _forward(cls, arrays, device)
+
+
+def _forward(cls, values, device):
+    """The results of the op on arrays and numbers: by a plan, where its launches were noted before."""
+    if not device.is_cuda:
+        return _run(cls, values)
+    signature = signature_of(cls, values)
+    plan = plans.get(signature)
+    if plan is not None:
+        try:
+            return plan(*values)
+        except Exception as error:
+            drop(signature, error)
+    return _run(cls, values, None if signature is None or not wants_plan(signature) else signature)
+
+
+def _run(cls, values, signature=None):
+    """The same by `forward`, noted for a plan with a `signature`."""
+    run = cls.reference if cls.views else cls().forward  # views launch nothing, and have the same words everywhere
     try:
-        return cls().forward(*arrays)
+        return run(*values) if signature is None else noted(cls, signature, values, run)
     except Exception as error:
-        return _run_again(cls, arrays, error)
+        return _run_again(cls, values, error)
 
 
 def _run_again(cls, arrays, error):

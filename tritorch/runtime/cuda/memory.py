@@ -68,32 +68,42 @@ class DriverPool:
 
 
 class Chunk:
-    """A piece of device memory got from the driver; goes from owner to owner through the free lists."""
+    """A piece of device memory got from the driver; goes from owner to owner through the free list that is its home.
 
-    __slots__ = ("capacity", "pointer", "stream")
+    nbytes         what its owner is charged
+    other_streams  which streams its owner used it on, besides its own
+    returned       where an owner that is collected leaves it
+    """
 
-    def __init__(self, pointer, capacity, stream):
+    __slots__ = ("capacity", "home", "nbytes", "other_streams", "pointer", "returned", "stream")
+
+    def __init__(self, pointer, capacity, stream, home, returned):
         self.pointer, self.capacity, self.stream = pointer, capacity, stream
+        self.home, self.returned = home, returned
+        self.nbytes, self.other_streams = 0, ()
 
 
 class Block:
     """One owner's hold on a chunk: views share it, and when the last of them is collected the chunk returns."""
 
-    __slots__ = ("_give_back", "chunk", "nbytes", "other_streams", "pointer", "stream")
+    __slots__ = ("chunk", "pointer")
 
-    def __init__(self, chunk, nbytes, give_back):
-        self.chunk, self.nbytes = chunk, nbytes
-        self.pointer, self.stream = chunk.pointer, chunk.stream
-        self.other_streams = ()
-        self._give_back = give_back
+    def __init__(self, chunk):
+        self.chunk, self.pointer = chunk, chunk.pointer
 
     def __del__(self):
-        self._give_back((self.chunk, self.nbytes, self.other_streams))
+        chunk = self.chunk
+        chunk.returned(chunk)
+
+    nbytes = property(lambda self: self.chunk.nbytes, doc="What the owner is charged.")
+    stream = property(lambda self: self.chunk.stream, doc="The stream it was allocated on.")
+    other_streams = property(lambda self: self.chunk.other_streams, doc="Other streams that use it.")
 
     def record_stream(self, stream):
         """Note that work on `stream` uses this block, so that it is not reused before that work is done."""
-        if stream is not self.stream and stream not in self.other_streams:
-            self.other_streams = (*self.other_streams, stream)
+        chunk = self.chunk
+        if stream is not chunk.stream and stream not in chunk.other_streams:
+            chunk.other_streams = (*chunk.other_streams, stream)
 
 
 def charged_bytes(nbytes):
@@ -128,17 +138,22 @@ class Allocator:
 
     def allocate(self, nbytes, stream):
         """A block of at least `nbytes` for work on `stream`, from the free list or the driver."""
-        charged, capacity = charged_bytes(nbytes), chunk_capacity(nbytes)
+        return self.take(charged_bytes(nbytes), chunk_capacity(nbytes), stream)
+
+    def take(self, charged, capacity, stream):
+        """What `allocate` does, for `charged_bytes` and a `chunk_capacity` that the caller has worked out."""
         with self._lock:
-            self._collect()
+            if self._returned or self._waiting:
+                self._collect()
             chunks = self._free.get((stream, capacity))
-            chunk = chunks.pop() if chunks else self._grow(capacity, nbytes, stream)
-            self.allocated += charged
+            chunk = chunks.pop() if chunks else self._grow(capacity, charged, stream)
+            chunk.nbytes = charged
+            self.allocated = allocated = self.allocated + charged
             self.owners += 1
             self.allocations += 1
-            if self.allocated > self.peak_allocated:
-                self.peak_allocated = self.allocated
-        block = Block(chunk, charged, self._returned.append)
+            if allocated > self.peak_allocated:
+                self.peak_allocated = allocated
+        block = Block(chunk)
         if self._capture is not None and self._capture[0] is stream:
             self._capture[2].append(block)
         return block
@@ -158,25 +173,24 @@ class Allocator:
 
     def _collect(self):
         """Sort what owners gave back into the free lists, or let it wait for the other streams that used it."""
-        while self._returned:
-            chunk, nbytes, other_streams = self._returned.popleft()
-            self.allocated -= nbytes
+        returned = self._returned
+        while returned:
+            chunk = returned.popleft()
+            self.allocated -= chunk.nbytes
             self.owners -= 1
-            if other_streams:
+            if chunk.other_streams:
                 # Recorded now, later than the use, which is safe: the event covers all that is queued up to here.
-                self._waiting.append((chunk, [self.pool.record(stream) for stream in other_streams]))
+                self._waiting.append((chunk, [self.pool.record(stream) for stream in chunk.other_streams]))
+                chunk.other_streams = ()
             else:
-                self._put(chunk)
+                chunk.home.append(chunk)
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for chunk, events in waiting:
                 if all(event.query() for event in events):
-                    self._put(chunk)
+                    chunk.home.append(chunk)
                 else:
                     self._waiting.append((chunk, events))
-
-    def _put(self, chunk):
-        self._free.setdefault((chunk.stream, chunk.capacity), []).append(chunk)
 
     def _grow(self, capacity, nbytes, stream):
         """A new chunk from the driver; where it has none, all cached ones are given back and it is asked once more."""
@@ -209,17 +223,17 @@ class Allocator:
         self.reserved += capacity
         self.driver_allocations += 1
         self.peak_reserved = max(self.peak_reserved, self.reserved)
-        return Chunk(pointer, capacity, stream)
+        home = self._free.setdefault((stream, capacity), [])
+        return Chunk(pointer, capacity, stream, home, self._returned.append)
 
     def _release_cached(self):
         self.pool.synchronize()
         self._collect()  # after the synchronize no chunk has to wait any more
-        for chunks in self._free.values():
+        for chunks in self._free.values():  # the lists stay: chunks that are out return to them
             while chunks:
                 chunk = chunks.pop()
                 self.pool.free(chunk.pointer, chunk.stream)
                 self.reserved -= chunk.capacity
-        self._free.clear()
         self.pool.synchronize()
         self.pool.trim()
 
