@@ -2,9 +2,11 @@
 
 A block belongs to the stream it was allocated on. When its owner is collected it goes back to a free list of that
 stream and may be handed out at once: work on one stream runs in order, so the new owner's kernels come after the old
-one's. A block that other streams used as well waits for an event on each of them. Collection may happen anywhere, in
-any thread and at interpreter shutdown, so it only appends to a queue; the next allocation sorts the queue into the
-lists.
+one's. A block that other streams used as well waits for an event on each of them.
+
+Collection may happen anywhere, in any thread and at interpreter shutdown, so it takes no lock and only appends, to the
+free list or to a queue of what has to wait. An allocation that a free list serves takes none either: it pops. What both
+did is in the order of a log, from which the statistics are counted when somebody asks or the log is long.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import contextmanager
+from itertools import accumulate
 
 from tritorch.runtime.cuda import driver
 from tritorch.runtime.cuda.stream import Event
 
 GRANULE = 512  # bytes; what an owner is charged for is a multiple of it
 MEBIBYTE = 1 << 20
+_LONGEST_LOG = 8192
+_new = object.__new__
 
 
 class OutOfMemoryError(RuntimeError):
@@ -71,15 +76,16 @@ class Chunk:
     """A piece of device memory got from the driver; goes from owner to owner through the free list that is its home.
 
     nbytes         what its owner is charged
+    log            where that is noted when the owner is collected
     other_streams  which streams its owner used it on, besides its own
-    returned       where an owner that is collected leaves it
+    returned       where an owner that is collected leaves it, if other streams used it
     """
 
-    __slots__ = ("capacity", "home", "nbytes", "other_streams", "pointer", "returned", "stream")
+    __slots__ = ("capacity", "home", "log", "nbytes", "other_streams", "pointer", "returned", "stream")
 
-    def __init__(self, pointer, capacity, stream, home, returned):
+    def __init__(self, pointer, capacity, stream, home, log, returned):
         self.pointer, self.capacity, self.stream = pointer, capacity, stream
-        self.home, self.returned = home, returned
+        self.home, self.log, self.returned = home, log, returned
         self.nbytes, self.other_streams = 0, ()
 
 
@@ -88,12 +94,13 @@ class Block:
 
     __slots__ = ("chunk", "pointer")
 
-    def __init__(self, chunk):
-        self.chunk, self.pointer = chunk, chunk.pointer
-
     def __del__(self):
         chunk = self.chunk
-        chunk.returned(chunk)
+        chunk.log(-chunk.nbytes)
+        if chunk.other_streams:
+            chunk.returned(chunk)
+        else:
+            chunk.home.append(chunk)
 
     nbytes = property(lambda self: self.chunk.nbytes, doc="What the owner is charged.")
     stream = property(lambda self: self.chunk.stream, doc="The stream it was allocated on.")
@@ -129,6 +136,7 @@ class Allocator:
     def __init__(self, pool, device_index=0):
         self.pool, self.device_index = pool, device_index
         self._lock = threading.Lock()  # never taken by collection, which may interrupt its holder
+        self._log: list = []  # bytes that owners were charged, negative when they were collected
         self._returned: deque = deque()
         self._waiting: list = []  # (chunk, events of other streams that used it)
         self._free: dict = {}
@@ -143,18 +151,18 @@ class Allocator:
 
     def take(self, charged, capacity, stream):
         """What `allocate` does, for `charged_bytes` and a `chunk_capacity` that the caller has worked out."""
-        with self._lock:
-            if self._returned or self._waiting:
-                self._collect()
-            chunks = self._free.get((stream, capacity))
-            chunk = chunks.pop() if chunks else self._grow(capacity, charged, stream)
-            chunk.nbytes = charged
-            self.allocated = allocated = self.allocated + charged
-            self.owners += 1
-            self.allocations += 1
-            if allocated > self.peak_allocated:
-                self.peak_allocated = allocated
-        block = Block(chunk)
+        chunks = self._free.get((stream, capacity))
+        try:
+            chunk = chunks.pop() if chunks else self._obtain(capacity, charged, stream)
+        except IndexError:  # another thread took the last one
+            chunk = self._obtain(capacity, charged, stream)
+        chunk.nbytes = charged
+        block = _new(Block)
+        block.chunk, block.pointer = chunk, chunk.pointer
+        self._log.append(charged)
+        if len(self._log) > _LONGEST_LOG:
+            with self._lock:
+                self._count()
         if self._capture is not None and self._capture[0] is stream:
             self._capture[2].append(block)
         return block
@@ -185,19 +193,34 @@ class Allocator:
             if before is not None:
                 self.scratch[stream] = before
 
+    def _obtain(self, capacity, nbytes, stream):
+        """A chunk where the free list had none: one that waited for other streams, or a new one."""
+        with self._lock:
+            self._collect()
+            chunks = self._free.get((stream, capacity))
+            try:
+                return chunks.pop() if chunks else self._grow(capacity, nbytes, stream)
+            except IndexError:
+                return self._grow(capacity, nbytes, stream)
+
+    def _count(self):
+        """Bring the statistics up to what the log says; its events are in the order in which they happened."""
+        events = self._log[:]
+        del self._log[: len(events)]  # others may have been appended meanwhile
+        totals = list(accumulate(events, initial=self.allocated))
+        taken = len([each for each in events if each > 0])
+        self.allocated, self.peak_allocated = totals[-1], max(self.peak_allocated, max(totals))
+        self.allocations += taken
+        self.owners += 2 * taken - len(events)
+
     def _collect(self):
-        """Sort what owners gave back into the free lists, or let it wait for the other streams that used it."""
+        """Let what owners gave back wait for the other streams that used it, and sort what need not into free lists."""
         returned = self._returned
         while returned:
             chunk = returned.popleft()
-            self.allocated -= chunk.nbytes
-            self.owners -= 1
-            if chunk.other_streams:
-                # Recorded now, later than the use, which is safe: the event covers all that is queued up to here.
-                self._waiting.append((chunk, [self.pool.record(stream) for stream in chunk.other_streams]))
-                chunk.other_streams = ()
-            else:
-                chunk.home.append(chunk)
+            # Recorded now, later than the use, which is safe: the event covers all that is queued up to here.
+            self._waiting.append((chunk, [self.pool.record(stream) for stream in chunk.other_streams]))
+            chunk.other_streams = ()
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for chunk, events in waiting:
@@ -238,7 +261,7 @@ class Allocator:
         self.driver_allocations += 1
         self.peak_reserved = max(self.peak_reserved, self.reserved)
         home = self._free.setdefault((stream, capacity), [])
-        return Chunk(pointer, capacity, stream, home, self._returned.append)
+        return Chunk(pointer, capacity, stream, home, self._log.append, self._returned.append)
 
     def _release_cached(self):
         self.scratch.clear()
@@ -260,13 +283,13 @@ class Allocator:
     def reset_peaks(self):
         """Make the current use the highest seen so far."""
         with self._lock:
-            self._collect()
+            self._count()
             self.peak_allocated, self.peak_reserved = self.allocated, self.reserved
 
     def statistics(self):
         """The counters by name, as PyTorch's `memory_stats` names them."""
         with self._lock:
-            self._collect()
+            self._count()
             return {
                 "allocated_bytes.all.current": self.allocated,
                 "allocated_bytes.all.peak": self.peak_allocated,
@@ -281,6 +304,7 @@ class Allocator:
             }
 
     def _out_of_memory(self, nbytes):
+        self._count()
         free, total = map(format_size, self.pool.information())
         held, idle = format_size(self.allocated), format_size(self.reserved - self.allocated)
         return (
