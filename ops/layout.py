@@ -111,7 +111,10 @@ def out_of_order(array, order):
 
 def lying_by(array, order):
     """A host array, or a copy of it in memory in the order `order` of its dimensions; None leaves it."""
-    return array if order is None else out_of_order(np.ascontiguousarray(in_order(array, order)), order)
+    if order is None:
+        return array
+    made = out_of_order(np.ascontiguousarray(in_order(array, order)), order)
+    return with_strides(made, memory_format.strides_by(order, made.shape))
 
 
 def empty_by(array, shape, order=None, dtype=None):

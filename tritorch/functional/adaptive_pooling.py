@@ -82,9 +82,13 @@ def _even_max(input, sizes):
 
 
 def _pooled_by(input, bounds, sizes, longest):
-    shape = input.array.shape
-    found = WindowMax.apply(input.reshape(*shape[:2], *volume(shape[2:])), bounds, volume(sizes), volume(longest))
-    return tuple([each.reshape(*shape[:2], *sizes) for each in found])
+    missing = 3 - len(sizes)
+    for _ in range(missing):  # by views that leave the strides of the others, which say how the images lie
+        input = input.unsqueeze(2)
+    found = WindowMax.apply(input, bounds, volume(sizes), volume(longest))
+    for _ in range(missing):
+        found = [each.squeeze(2) for each in found]
+    return tuple(found)
 
 
 def _make_adaptive(ndim):
