@@ -207,6 +207,18 @@ def _all_lie_in(format, shape, strides):
     return all(memory_format.lies_in(format, shape, own) for own in strides)
 
 
+def as_they_lie(*arrays):
+    """Views of arrays of one shape, or None, with their dimensions in the order in which the first one's lie in memory.
+
+    What lies without gaps, as the first one does, is then contiguous.
+    """
+    first = arrays[0]
+    if transfer.is_contiguous(first):
+        return arrays
+    order = result_order(tuple(first.shape), (first,))
+    return tuple([each if each is None else in_order(each, order) for each in arrays])
+
+
 def as_contiguous(array):
     """The array itself where its elements lie in order, else a copy on its device."""
     if transfer.is_contiguous(array):

@@ -119,6 +119,7 @@ STRIDES = [
 FORMATTED = {
     "batch_norm": lambda t: F.batch_norm(t, None, None, ones(t), ones(t), True),
     "batch_norm of given": lambda t: F.batch_norm(t, ones(t), ones(t), ones(t), ones(t)),
+    "group_norm": lambda t: F.group_norm(t, 1, ones(t), ones(t)),
     "max_pool": lambda t: F.max_pool2d(t, 2, 1, 1), "avg_pool": lambda t: F.avg_pool2d(t, 2, 1, 1),
     "places": lambda t: F.max_pool2d(t, 2, 1, 1, return_indices=True)[1].float(),
     "means": lambda t: F.adaptive_avg_pool2d(t, 3), "largest": lambda t: F.adaptive_max_pool2d(t, 2),
