@@ -71,7 +71,7 @@ class Matmul(Op):
     @classmethod
     def call(cls, input, other):
         try:
-            ndims = input.array.ndim, other.array.ndim
+            ndim, other_ndim = len(input.array.shape), len(other.array.shape)
         except AttributeError:
             need_tensors("matmul", input=input, other=other)
             if input.is_sparse:  # whose class knows its products
@@ -79,9 +79,9 @@ class Matmul(Op):
             if other.is_sparse:
                 return other.__rmatmul__(input)
             raise
-        if ndims[0] > 1 < ndims[1]:
+        if ndim > 1 < other_ndim:
             return cls.apply(input, other, False, False)
-        return _with_vectors(cls, input, other, *ndims)
+        return _with_vectors(cls, input, other, ndim, other_ndim)
 
     @staticmethod
     def reference(input, other, transpose_input, transpose_other):
@@ -217,11 +217,11 @@ class Linear(Op):
     @classmethod
     def call(cls, input, weight, bias=None):
         try:
-            ndims = input.array.ndim, weight.array.ndim
+            ndim, weight_ndim = len(input.array.shape), len(weight.array.shape)
         except AttributeError:
             need_tensors("linear", input=input, weight=weight)
             raise
-        if ndims[1] == 1 and ndims[0]:
+        if weight_ndim == 1 and ndim:
             return Matmul.call(input, weight) if bias is None else Matmul.call(input, weight) + bias
         return cls.apply(input, weight, bias)
 

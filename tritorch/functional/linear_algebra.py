@@ -19,8 +19,7 @@ export("get_float32_matmul_precision")(precision.get_float32_matmul_precision)
 export("set_float32_matmul_precision")(precision.set_float32_matmul_precision)
 
 
-def _product(input, other):
-    return TABLE["matmul"].call(input, other)
+_product = TABLE["matmul"].call
 
 
 def _operands(tensor, other):
@@ -38,7 +37,9 @@ _PER_VECTOR = Policy(cpu=untouched, gpu=lower)
 @operator_of
 def matmul_from_left(self, other):
     """self @ other."""
-    return _product(*_operands(self, other))
+    if isinstance(other, np.ndarray):
+        self, other = _operands(self, other)
+    return _product(self, other)
 
 
 @operator_of
