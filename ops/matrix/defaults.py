@@ -39,7 +39,7 @@ def pointer_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor
     most = 8192 if not tensor_cores else 32768 if aligned else 16384
     m, n, parts = best(device, sizes, itemsize, tensor_cores, most, 64 if groups else SMALLEST)
     k = _depth(m, n, inner, itemsize, tensor_cores)
-    warps = 8 if not aligned and m * n >= 8192 else _warps(m, n, tensor_cores)
+    warps = 8 if not aligned and m * n >= 8192 else _warps(m, n)
     # Rows that do not start at multiples of 16 elements are loaded through registers, of which there are few.
     while not aligned and k > SMALLEST and (m + n) * k > STAGED * 32 * warps:
         k //= 2
@@ -62,10 +62,10 @@ def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, add
     ]  # fmt: skip
     depth, pieces = room[0]
     return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "SPLIT_K": parts, "PIECES": pieces,
-            "num_warps": _warps(m, n, True), "num_stages": depth}  # fmt: skip
+            "num_warps": 8 if m >= 128 and m * n >= 16384 else 4, "num_stages": depth}  # fmt: skip
 
 
-def _warps(m, n, tensor_cores):
+def _warps(m, n):
     return 8 if m * n >= 16384 else 4
 
 
@@ -106,7 +106,7 @@ def _clocks(device, sizes, m, n, parts, itemsize, tensor_cores):
         rate = (1024 if device.capability < 90 else 2048 if device.capability < 100 else 4096) * 2 / itemsize
         rate = rate / 2 if m < 64 and device.capability >= 90 else rate  # a warp group multiplies 64 rows
     else:
-        warps = _warps(m, n, tensor_cores)
+        warps = _warps(m, n)
         sums = m * n / (32 * warps)
         rate, together = 128 * sums / (sums + 8), _BUSY // warps  # 8 for what a thread loads beside
     line = min(columns, 128 // itemsize)  # what is read at once where rows of the right operand lie one after the other

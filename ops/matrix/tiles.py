@@ -189,8 +189,9 @@ def sides_needed(BLOCK_M, BLOCK_N, rows, columns):
 
 
 def sums_of_a_thread(BLOCK_M, BLOCK_N, num_warps):
-    """Up to 128 sums a thread, and for eight warps at least 32."""
-    return (num_warps == 4 or BLOCK_M * BLOCK_N >= 8192) and BLOCK_M * BLOCK_N <= 4096 * num_warps
+    """Up to 128 sums a thread; eight warps have 64 rows for each four, and at least 32 sums a thread."""
+    elements = BLOCK_M * BLOCK_N
+    return elements <= 4096 * num_warps and (num_warps == 4 or (BLOCK_M >= 128 and elements >= 8192))
 
 
 DESCRIPTOR_SPACE = Space(

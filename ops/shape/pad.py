@@ -165,15 +165,12 @@ def launch_pad(input, widths, mode, value):
         front, (steps,) = merge(input.shape[:padded], [strides[:padded]])
         size, steps = (*front, *input.shape[padded:]), (*steps, *strides[padded:])
         before = (*(0,) * len(front), *(pair[0] for pair in widths[padded:]))
-        floating = input.dtype.kind in "fV"
-        facts = {
-            "SOURCE": MODES[mode].source, "RANK": len(size),
-            "WIDE": out.size >= 2**31 or needs_64_bits(size, [steps]),
-        }  # fmt: skip
+        wide = out.size >= 2**31 or needs_64_bits(size, [steps])
+        facts = {"SOURCE": MODES[mode].source, "RANK": len(size), "WIDE": wide}
         config = _pad.config((input, out), count=out.size, **facts)
         _pad[(cdiv(out.size, config["BLOCK"]),)](
             input, out, number_bits(value, input.dtype), out.size, size, (*front, *out.shape[padded:]), before,
-            steps, COMPUTE=_computed(input.dtype), FLOATING=floating, **facts, **config,
+            steps, COMPUTE=_computed(input.dtype), FLOATING=input.dtype.kind in "fV", **facts, **config,
         )  # fmt: skip
     return out
 
