@@ -15,6 +15,7 @@ from tritorch.ops.matrix.tiles import (
     STAGED,
     loops,
     matmul_default,
+    most_sums,
     not_too_many_parts,
     parts_have_loops,
     shared_memory_of,
@@ -36,7 +37,7 @@ def pointer_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor
                                 tensor_cores=tensor_cores, dots=dots, aligned=aligned)  # fmt: skip
         return config | {"SPLIT_K": 1}
     groups = tensor_cores and device.capability >= 90 and rows >= 64
-    most = 8192 if not tensor_cores else 32768 if aligned else 16384
+    most = most_sums(tensor_cores, itemsize, aligned)
     m, n, parts = best(device, sizes, itemsize, tensor_cores, most, 64 if groups else SMALLEST)
     k = _depth(m, n, inner, itemsize, tensor_cores)
     warps = 8 if not aligned and m * n >= 8192 else _warps(m, n)
@@ -53,7 +54,9 @@ def pointer_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor
 
 def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, adds=False, wide_result=False):
     """The best tile by estimate; as many stages as fit, beside what is left of a result that is stored in pieces."""
-    m, n, parts = best(device, (max(rows, 64), max(columns, 64), inner, batch), itemsize, True, 32768, 64)
+    m, n, parts = best(
+        device, (max(rows, 64), max(columns, 64), inner, batch), itemsize, True, most_sums(True, itemsize), 64
+    )
     n = max(n, 64)
     k = 128 // itemsize
     room = [
