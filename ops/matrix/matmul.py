@@ -15,7 +15,7 @@ from tritorch.ops.base import Op, widened_host
 from tritorch.ops.batching import broadcast
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
-from tritorch.ops.matrix.kernel import launch_matmul
+from tritorch.ops.matrix.launch import launch_matmul
 from tritorch.ops.matrix.products import FLOATS, product, rows_of
 from tritorch.ops.promotion import C_TYPES, KIND_NAMES
 
@@ -146,6 +146,8 @@ class Matmul(Op):
         yield draw(2, 1, 4, 5), draw(3, 5, 2), False, False
         yield draw(6, 8)[:, ::2], draw(12, 5).T[:, ::-2], True, True
         yield np.broadcast_to(draw(1, 1), (4, 5)), draw(5, 3), False, False
+        yield draw(1128, 16), draw(16, 1120), False, False  # many tiles, rows at multiples of 16 bytes
+        yield draw(8, 1024), draw(1024, 24), False, False  # few rows and columns of long sums
 
     @staticmethod
     def errors(draw):

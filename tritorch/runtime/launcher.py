@@ -8,6 +8,7 @@ arguments; `tritorch bench launch` measures it.
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 
 import numpy as np
@@ -249,6 +250,8 @@ class Entry:
         from cuda.core import LaunchConfig
 
         metadata = self.metadata
+        if metadata.launch_cooperative_grid:
+            self._check_all_run_at_once(grid)
         return LaunchConfig(
             grid=grid,
             block=32 * metadata.num_warps,
@@ -257,6 +260,19 @@ class Entry:
             is_cooperative=bool(metadata.launch_cooperative_grid),
             programmatic_stream_serialization=bool(metadata.launch_pdl),
         )
+
+    def _check_all_run_at_once(self, grid):
+        from tritorch.runtime.cuda import driver
+
+        programs, sms = math.prod(grid), driver.properties(self.device_index).multi_processor_count
+        each = self.core.occupancy.max_active_blocks_per_multiprocessor(
+            32 * self.metadata.num_warps, self.shared_memory
+        )
+        if programs * self.metadata.num_ctas > each * sms:
+            raise OutOfResources(
+                f"kernel {self.kernel.__name__} with {self.options}: launch_cooperative_grid=True for {programs} "
+                f"programs, of which {each * sms // self.metadata.num_ctas} run at once on the device"
+            )
 
     def hand_over(self, stream, config, grid, *values):
         """A launch that is watched, or handed to a hook: then its parameters are packed as for the driver."""
