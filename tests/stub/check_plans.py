@@ -15,6 +15,7 @@ import bridge
 import numpy as np
 import pytest
 
+from tritorch import creation
 from tritorch.autograd import plan_text, planning
 from tritorch.autotune import lookup
 from tritorch.autotune.tunable import noting_configs
@@ -340,3 +341,16 @@ def test_work_goes_to_the_current_stream(replayed):
         assert (x * 2.0).array.block.stream is other
     assert (x * 2.0).array.block.stream is streams.current_stream()
     assert len(replayed) == 3
+
+
+def test_memory_that_a_launch_keeps_to_itself(replayed):
+    """Descriptors are made in it, so a plan finds it as any launch does."""
+    before = set_launch_hook(lambda *launch: None)  # this one is too large to interpret
+    x = transfer.empty((2048, 2048), np.dtype(np.float16), CUDA)
+    scratch = memory.allocator(0).scratch
+    for _ in range(4):
+        scratch.clear()
+        TABLE["matmul"].apply(creation.wrap(x, CUDA), creation.wrap(x, CUDA), False, False)
+        assert scratch
+    assert replayed == ["matmul"] * 2
+    set_launch_hook(before)

@@ -97,20 +97,27 @@ class _Writer:
         pointers = tuple([at for at, each in enumerate(packed) if each.__class__ is Place])
         self.launches.append((entry, placed, pointers))
         name = self.constant(config)
-        if entry.metadata.global_scratch_size:  # found anew at each launch, so packing stays with the entry
-            if self._passed_to(entry, values):
-                raise NoPlan
-            call = self.constant(entry.call)
-            texts = ", ".join(map(self._value_text, placed))
-            self.lines.append(f"{call}(deliver, stream, {name}, {texts})")
-            return
         kernel = self.constant(entry.core)
         texts = [self._pointer_text(each) if each.__class__ is Place else self.constant(each) for each in packed]
         for parameter in self._passed_to(entry, values):
             at = self._place_of(entry, config, placed, packed, parameter)
             pack = packer_of(entry.signature[parameter])
             texts[at] = parameter if pack is None else f"{self.constant(pack)}({parameter})"
+        if entry.metadata.global_scratch_size:
+            texts[-2] = self._scratch(entry, config)
         self.lines.append(f"deliver(core, {name}, {kernel}, {', '.join(texts)})")
+
+    def _scratch(self, entry, config):
+        """The expression of the pointer to memory that a launch keeps to itself, after the lines that find it."""
+        found, (x, y, z) = memory.allocator(entry.device_index), config.grid
+        nbytes = self.constant(entry.metadata.global_scratch_size * entry.metadata.num_ctas * x * y * z)
+        kept, grow = self.constant(found.scratch), self.constant(found.grow_scratch)
+        self.lines += [
+            f"scratch = {kept}.get(stream)",
+            f"if scratch is None or scratch.nbytes < {nbytes}:",
+            f"    scratch = {grow}({nbytes}, stream)",
+        ]
+        return "scratch.pointer"
 
     def _passed_to(self, entry, values):
         """The names of an entry's parameters that take numbers which change."""
@@ -165,13 +172,6 @@ class _Writer:
         start = f"{place.name}.pointer"
         return f"{start} + {self.constant(place.offset)}" if place.offset else start
 
-    def _value_text(self, placed):
-        if placed.__class__ is tuple:
-            return f"({''.join(f'{self._value_text(each)}, ' for each in placed)})"
-        if placed.__class__ is Place:
-            return f"At({self._pointer_text(placed)})"
-        return self.constant(placed)
-
     # -------------------------------------------------------------------------------------------- results
 
     def _result(self, result):
@@ -216,20 +216,11 @@ class _Writer:
 def _maker(text):
     """What binds constants to the text of a plan."""
     names = {
-        "launch": launcher.core_launch(), "hooks": launcher._hooks, "current_stream": current_stream, "At": At,
+        "launch": launcher.core_launch(), "hooks": launcher._hooks, "current_stream": current_stream,
         "CudaArray": CudaArray, "new": object.__new__,
     }  # fmt: skip
     exec(text, names)
     return names["make"]
-
-
-class At:
-    """A pointer, as packing reads it off an array."""
-
-    __slots__ = ("pointer",)
-
-    def __init__(self, pointer):
-        self.pointer = pointer
 
 
 class _Watched:
