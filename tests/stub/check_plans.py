@@ -250,13 +250,20 @@ def test_seeds_and_steps_are_passed_on(replayed):
     for seed in (3, 7, 11, 13, 2**63 + 5, 2**63 + 9, 2**63 + 11):
         args = x, 0.5, seed, seed ^ 4
         assert same(by_apply(dropout, args), by_forward(dropout, args)), seed
-    assert replayed == ["dropout"] * 3  # of two classes of integers, with and without the sign bit
+    assert replayed == ["dropout"] * 3  # with and without the sign bit, which are two types
+    for name, rest in (("uniform", (0.0, 2.0)), ("normal", (0.0, 1.0)), ("random_integers", (0, 9))):
+        kind = np.dtype(np.int64 if name == "random_integers" else np.float32)
+        for seed in range(2, 6):
+            args = (5, 7), *rest, kind, seed, 16 * seed
+            assert same(by_apply(TABLE[name], args), by_forward(TABLE[name], args)), (name, seed)
+    assert replayed[3:] == [name for name in ("uniform", "normal", "random_integers") for _ in range(2)]
+    replayed.clear()
     for count in range(1, 6):
         ours, theirs = ([tensor(numbers(5, 7, seed=seed)) for seed in range(3)] for _ in range(2))
         options = 0.1 / count, 0.9, 0.99, 1e-8, 0.0, False, False, False, count
         assert same(by_apply(step, (*options, *ours)), by_forward(step, (*options, *theirs)))
         assert same(on_host(tuple(ours)), on_host(tuple(theirs)))
-    assert replayed[3:] == ["adam_step"] * 3
+    assert replayed == ["adam_step"] * 3
 
 
 def test_calls_that_copy_or_wait_have_no_plan():

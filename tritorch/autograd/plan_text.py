@@ -124,7 +124,8 @@ class _Writer:
         found = []
         for parameter, value in zip(entry.kernel.params, values, strict=True):
             if parameter.name in self.passed:
-                if parameter.is_constexpr or value != self.passed[parameter.name]:
+                specialised = not (parameter.do_not_specialize or parameter.annotation_type in ("fp32", "fp64"))
+                if parameter.is_constexpr or specialised or value != self.passed[parameter.name]:
                     raise NoPlan
                 found.append(parameter.name)
         self.taken.update(found)

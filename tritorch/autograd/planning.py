@@ -29,7 +29,7 @@ from tritorch.runtime.cuda.driver import translated
 from tritorch.runtime.cuda.memory import OutOfMemoryError
 from tritorch.runtime.device import Device
 from tritorch.runtime.kernel import Kernel
-from tritorch.runtime.launch_key import class_of
+from tritorch.runtime.launch_key import type_of
 
 MOST = 4096  # plans that are kept, and signatures that are remembered
 NEVER = -1  # a generation: a call with this signature cannot be replayed
@@ -45,7 +45,7 @@ def signature_of(cls, values):
     """What a call's launches depend on, hashable; None where an argument is nothing that plans know."""
     parts = [cls]
     if cls.passed:
-        parts.append(tuple(map(class_of, cls.numbers(*values))))
+        parts.append(tuple(map(type_of, cls.numbers(*values))))
         values = cls.rest(*values)
     for value in values:
         kind = value.__class__
