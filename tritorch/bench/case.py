@@ -6,16 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from tritorch.autotune.problem import Work
 from tritorch.runtime import dtypes
 
 
 class Input(NamedTuple):
-    """A tensor of normal numbers times `scale`."""
+    """A tensor of normal numbers times `scale`; `order` says which dimension lies outermost in memory, which next."""
 
     shape: tuple
     scale: float = 1.0
     requires_grad: bool = False
+    order: tuple | None = None
+
+    def numbers(self, random):
+        """Its elements in float32 on the host, in the memory order it asks for."""
+        order = self.order or tuple(range(len(self.shape)))
+        laid_out = random.standard_normal([self.shape[dim] for dim in order], np.float32) * self.scale
+        return laid_out.transpose(sorted(range(len(order)), key=order.__getitem__))
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,7 @@ UNITS = {
     "us": lambda work, seconds: seconds * 1e6,
     "ms": lambda work, seconds: seconds * 1e3,
     "TFLOP/s": lambda work, seconds: work.flops / seconds / 1e12,
+    "GB/s": lambda work, seconds: work.bytes / seconds / 1e9,
 }
 
 
