@@ -12,7 +12,7 @@ from tritorch.runtime.cuda import stream as streams
 from tritorch.runtime.cuda.graph import Graph
 from tritorch.runtime.kernel import Kernel
 from tritorch.runtime.language import tl, triton_missing
-from tritorch.runtime.launcher import entries, forget
+from tritorch.runtime.launcher import OutOfResources, entries, forget
 
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
@@ -179,5 +179,5 @@ def test_the_driver_is_told_of_a_cooperative_launch(stub):
     scale[(132,)](x, x, 2.0, 1000, 1, BLOCK=128, launch_cooperative_grid=True)
     scale[(5,)](x, x, 2.0, 1000, 1, BLOCK=128)
     assert stub.count("cooperative_launches") == before + 1
-    with pytest.raises(ValueError, match=r"\(133 \* 1 \* 1\) exceeds the limit \(132\)"):  # one a multiprocessor
+    with pytest.raises(OutOfResources, match=r"kernel scale .* for 133 programs, of which 132 run at once"):
         scale[(133,)](x, x, 2.0, 1000, 1, BLOCK=128, launch_cooperative_grid=True)

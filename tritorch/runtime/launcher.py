@@ -8,11 +8,12 @@ arguments; `tritorch bench launch` measures it.
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 
 import numpy as np
 
-from tritorch.runtime import interpreter
+from tritorch.runtime import interpreter, plans
 from tritorch.runtime.binding import OPTIONS, binder_of, checked_grid, parameters
 from tritorch.runtime.language import triton_lock
 from tritorch.runtime.launch_key import class_of, is_device_array, key_text, tag_of, type_of
@@ -35,6 +36,14 @@ def set_launch_hook(function):
 def set_launch_watcher(function):
     """Enter `function(kernel, stream)`, a context manager, around launches; None ends that. Gives the one before."""
     return _set_hook("around", function)
+
+
+def set_launch_note(function):
+    """Call `function(entry, config, values)` before each launch, None ends that; gives the one before.
+
+    The Entry is that of the compiled kernel, the config cuda-core's, the values those of all parameters in order.
+    """
+    return _set_hook("note", function)
 
 
 def is_diverted():
@@ -85,6 +94,7 @@ def forget(kernel):
     """Let go of all that was compiled and loaded for a kernel in this process."""
     kernel.__dict__.pop("_launchers", None)
     kernel.__dict__.pop("start", None)
+    plans.invalidate()
 
 
 def entries(kernel):
@@ -130,7 +140,7 @@ class Launcher:
         )
         names |= {"_find": self.entries.get, "_miss": self._miss, "_stream": current_stream, "_hooks": _hooks}
         names["_failed"] = self._failed
-        names |= {"_class": class_of, "_type": type_of, "_tag": tag_of, "_launch": _core_launch()}
+        names |= {"_class": class_of, "_type": type_of, "_tag": tag_of, "_launch": core_launch()}
         exec(source, names)
         return names[self.kernel.__name__]
 
@@ -239,6 +249,8 @@ class Entry:
         from cuda.core import LaunchConfig
 
         metadata = self.metadata
+        if metadata.launch_cooperative_grid:
+            self._check_all_run_at_once(grid)
         return LaunchConfig(
             grid=grid,
             block=32 * metadata.num_warps,
@@ -248,11 +260,26 @@ class Entry:
             programmatic_stream_serialization=bool(metadata.launch_pdl),
         )
 
+    def _check_all_run_at_once(self, grid):
+        from tritorch.runtime.cuda import driver
+
+        programs, sms = math.prod(grid), driver.properties(self.device_index).multi_processor_count
+        each = self.core.occupancy.max_active_blocks_per_multiprocessor(
+            32 * self.metadata.num_warps, self.shared_memory
+        )
+        if programs * self.metadata.num_ctas > each * sms:
+            raise OutOfResources(
+                f"kernel {self.kernel.__name__} with {self.options}: launch_cooperative_grid=True for {programs} "
+                f"programs, of which {each * sms // self.metadata.num_ctas} run at once on the device"
+            )
+
     def hand_over(self, stream, config, grid, *values):
         """A launch that is watched, or handed to a hook: then its parameters are packed as for the driver."""
         around, instead = _hooks.get("around"), _hooks.get("instead")
+        if "note" in _hooks:
+            _hooks["note"](self, config, values)
         with around(self.kernel, stream) if around is not None else nullcontext():
-            self.call(_core_launch() if instead is None else check_packed, stream, config, *values)
+            self.call(core_launch() if instead is None else check_packed, stream, config, *values)
             if instead is not None:
                 named = zip(self.kernel.params, values, strict=True)
                 args = tuple(value for each, value in named if not each.is_constexpr)
@@ -263,7 +290,7 @@ class OutOfResources(RuntimeError):
     """A compiled kernel needs more of something than the device has; another configuration may fit."""
 
 
-def _core_launch():
+def core_launch():
     from cuda.core import launch
 
     return launch
