@@ -18,20 +18,6 @@ def is_device_array(value):
     return known
 
 
-def find_device_array(values):
-    """The first array of a GPU among arguments of a launch, also in tuples, or None."""
-    for value in values:
-        kind = type(value)
-        if kind is tuple:
-            found = find_device_array(value)
-            if found is not None:
-                return found
-            continue
-        if _holds_pointer.get(kind) or is_device_array(value):
-            return value
-    return None
-
-
 def key_text(parameter, expected, names):
     """The expression by which a parameter's value enters the key; what `expected` is like is worked out in place."""
     name = parameter.name
@@ -42,7 +28,9 @@ def key_text(parameter, expected, names):
         names[f"_kind_{name}"] = kind
         return f"{name}, (_kind_{name} if {name}.__class__ is _kind_{name} else _tag({name}))"
     fixed = parameter.annotation_type
-    if parameter.do_not_specialize or (fixed and (fixed == "u1" or fixed[:2] in ("fp", "bf"))):
+    if fixed and (parameter.do_not_specialize or fixed == "u1" or fixed[:2] in ("fp", "bf")):
+        return f"{name}.__class__"
+    if parameter.do_not_specialize:
         if type(expected) is not int:
             return f"_type({name})"
         return f"(3 if {name}.__class__ is int and -0x80000000 <= {name} <= 0x7FFFFFFF else _type({name}))"
