@@ -16,7 +16,7 @@ from tritorch.ops.base import Op
 from tritorch.ops.convolution import batched
 from tritorch.ops.convolution import host as on_host
 from tritorch.ops.convolution.arguments import out_size
-from tritorch.ops.convolution.kernels import launch_forward, launch_input_gradient, launch_weight_gradient
+from tritorch.ops.convolution.launch import launch_forward, launch_input_gradient, launch_weight_gradient
 from tritorch.ops.convolution.windows import padded, taps_of
 
 
