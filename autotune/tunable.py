@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -33,13 +34,13 @@ class TunableKernel(Kernel):
 
     The names are those of the default's sizes and of `key`, which names what else compiled code depends on (formulas,
     switches, ranks). `arrays` is a tuple of all arrays of the launch, None where one is absent. Integers count by
-    bucket, and what else there is as it is. The first array is never None.
+    bucket, and what else there is as it is. The first array is never None. `settings` are those of Kernel.
     """
 
     exact: frozenset[str] = frozenset()  # names whose integers count as they are
 
-    def __init__(self, fn, space, default, key=()):
-        super().__init__(fn)
+    def __init__(self, fn, space, default, key=(), **settings):
+        super().__init__(fn, **settings)
         self.space, self.default = space, default
         parameters = list(inspect.signature(default).parameters.values())[1:]
         self.sizes = {each.name: each.default for each in parameters if each.kind is not each.VAR_KEYWORD}
@@ -226,27 +227,44 @@ def _config_text(kernel, count):
     )
 
 
-def kernel(fn=None, *, space=None, default=None, key=(), **tuning):
+def kernel(
+    fn=None,
+    *,
+    space=None,
+    default=None,
+    key=(),
+    do_not_specialize=(),
+    do_not_specialize_on_alignment=(),
+    **tuning,
+):
     """Make a Triton kernel of a function. With a space, `default(device, **sizes)` must give one config of it.
 
     `key` names what else, beside the default's sizes and the arrays' dtypes, decides which config can run and is best.
     With `reference=`, `inputs=` and `grid=`, which say how it is tuned, the kernel asks for its config itself, see
     `user_kernel.SelfTuned`; the default may be left out then and is that of each knob.
+
+    Numbers that change from launch to launch, such as a step, a seed or an offset, are named in `do_not_specialize`:
+    else 1, the multiples of 16 and all others are compiled for each by itself. Name no stride, and no size that
+    addresses are computed from: what is known to be divisible by 16 is what lets memory be read 16 bytes at a time.
     """
     if fn is not None:
         return Kernel(fn)
+    settings = {
+        "do_not_specialize": do_not_specialize,
+        "do_not_specialize_on_alignment": do_not_specialize_on_alignment,
+    }
     if space is None:
         if tuning:
             raise TypeError(f"kernel(): {', '.join(f'{name}=' for name in tuning)} without space= has no meaning")
-        return Kernel
+        return partial(Kernel, **settings)
     space = space if isinstance(space, Space) else Space(**space)
     if tuning:
         from tritorch.autotune.user_kernel import SelfTuned
 
-        return lambda function: SelfTuned(function, space, default, key, **tuning)
+        return lambda function: SelfTuned(function, space, default, key, **tuning, **settings)
     if default is None:
         raise TypeError(
             "kernel(): a kernel with a space needs default=, a config by formula: nothing must be tuned to run. Only "
             "where reference= and inputs= say how it is tuned may it be left out"
         )
-    return lambda function: TunableKernel(function, space, default, key)
+    return lambda function: TunableKernel(function, space, default, key, **settings)

@@ -13,7 +13,7 @@ from tritorch.ops.random.philox import philox_words, words
 from tritorch.runtime import tl
 
 
-@kernel(space=DRAW, default=draw_default)
+@kernel(space=DRAW, default=draw_default, do_not_specialize=("seed", "offset", "threshold"))
 def _dropout(
     x,  # values: (count,)
     out,  # values kept and scaled: (count,)

@@ -21,7 +21,7 @@ from tritorch.runtime.compile import compile_values, resources, spilled
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import Kernel, materialise, recording_launches
 from tritorch.runtime.language import triton_missing
-from tritorch.runtime.launcher import class_of, tag_of
+from tritorch.runtime.launch_key import class_of, tag_of
 from tritorch.validation import call_on, samples_of
 
 if triton_missing():

@@ -32,8 +32,10 @@ class Kernel:
         self.__name__, self.__qualname__ = fn.__name__, fn.__qualname__
         self.__doc__, self.__module__, self.__globals__ = fn.__doc__, fn.__module__, fn.__globals__
         self._settings = {
-            "do_not_specialize": tuple(do_not_specialize),
-            "do_not_specialize_on_alignment": tuple(do_not_specialize_on_alignment),
+            "do_not_specialize": _parameters_named(fn, "do_not_specialize", do_not_specialize),
+            "do_not_specialize_on_alignment": _parameters_named(
+                fn, "do_not_specialize_on_alignment", do_not_specialize_on_alignment
+            ),
             "noinline": noinline,
         }
         _pending.append(self)
@@ -77,6 +79,20 @@ class Kernel:
 
     def __repr__(self):
         return f"Kernel({self.__module__}.{self.__qualname__})"
+
+
+def _parameters_named(fn, setting, names):
+    """`names`, one or several, as a tuple of parameters of a kernel."""
+    names = (names,) if isinstance(names, str) else tuple(names)
+    if names:
+        parameters = fn.__code__.co_varnames[: fn.__code__.co_argcount]
+        for name in names:
+            if name not in parameters:
+                raise TypeError(
+                    f"kernel {fn.__name__}: {setting} takes names of its parameters ({', '.join(parameters)}), "
+                    f"got {name!r}"
+                )
+    return names
 
 
 def as_grid(grid):

@@ -9,18 +9,20 @@ arguments; `tritorch bench launch` measures it.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import numpy as np
 
 from tritorch.runtime import interpreter
 from tritorch.runtime.binding import OPTIONS, binder_of, checked_grid, parameters
 from tritorch.runtime.language import triton_lock
+from tritorch.runtime.launch_key import class_of, find_device_array, is_device_array, key_text, tag_of, type_of
 from tritorch.runtime.packing import check_packed, generate_call
 
 _LARGEST_CONFIGS = 4096  # grids remembered per entry
 _DEFAULT_SHARED_MEMORY = 48 * 1024  # more has to be asked for
-_holds_pointer: dict[type, bool] = {}  # whether values of a type are device arrays
-_hooks: dict = {}  # "instead": what gets launches in the place of the driver; "around": see set_launch_watcher
+# What launches go through if it is not empty. "instead": in the place of the driver; "around": see set_launch_watcher.
+hooks: dict = {}
 
 
 def set_launch_hook(function):
@@ -39,13 +41,13 @@ def set_launch_watcher(function):
 
 def is_diverted():
     """Whether launches go to a hook in the place of the driver."""
-    return "instead" in _hooks
+    return "instead" in hooks
 
 
 def _set_hook(kind, function):
-    before = _hooks.pop(kind, None)
+    before = hooks.pop(kind, None)
     if function is not None:
-        _hooks[kind] = function
+        hooks[kind] = function
     return before
 
 
@@ -53,23 +55,6 @@ def interpret_instead(kernel, grid, args, constants, options):
     """A launch hook for a driver whose device memory is the host's: every launch is interpreted on that memory."""
     names = [each.name for each in kernel.params if not each.is_constexpr]
     interpreter.interpret(kernel, grid, (), {**dict(zip(names, args, strict=True)), **constants, **options})
-
-
-def find_device_array(values):
-    """The first array of a GPU among arguments of a launch, also in tuples, or None."""
-    for value in values:
-        kind = type(value)
-        if kind is tuple:
-            found = find_device_array(value)
-            if found is not None:
-                return found
-            continue
-        known = _holds_pointer.get(kind)
-        if known is None:
-            known = _holds_pointer[kind] = hasattr(kind, "pointer") and hasattr(kind, "device")
-        if known:
-            return value
-    return None
 
 
 def launcher_of(kernel, device_index, args, keywords):
@@ -84,6 +69,62 @@ def launcher_of(kernel, device_index, args, keywords):
         if len(launchers) == 1 and launcher.knows_its_device:
             kernel.start = launcher.run  # from now on `kernel[grid]` leads there without a detour
     return launcher
+
+
+class Prepared(NamedTuple):
+    """A launch that is bound and compiled: `run()` queues it on the current stream, also with other values.
+
+    Values are those of all parameters in order. Others may take their place where the compiler is told the same of
+    them: arrays of the same dtype and alignment, integers of the same class (`launch_key.class_of`), the same
+    constants. Who is in a hurry writes what `run` does into text of his own.
+    """
+
+    entry: Entry
+    config: object  # cuda-core's; None for a grid without programs
+    values: tuple
+
+    def run(self, *values):
+        """Launch with `values`, or with those it was made for."""
+        entry, config, values = self.entry, self.config, values or self.values
+        if config is None:
+            return
+        from tritorch.runtime.cuda.stream import current_stream
+
+        stream = current_stream(entry.device_index)
+        try:
+            if hooks:
+                entry.hand_over(stream, config, config.grid, *values)
+            else:
+                entry.call(_core_launch(), stream, config, *values)
+        except Exception as error:
+            raise failed_launch(error, entry.kernel, config.grid, values, entry.options) from None
+
+
+def prepared(kernel, grid, args, keywords):
+    """What `kernel[grid](*args, **keywords)` would launch on the GPU of its first array, as a Prepared.
+
+    Nothing is launched. The kernel is compiled and loaded if it is not yet.
+    """
+    from tritorch.runtime.kernel import as_grid, materialise
+
+    materialise()
+    array = find_device_array((*args, *keywords.values()))
+    if array is None:
+        raise TypeError(f"kernel {kernel.__name__}: no argument is an array on a GPU, so there is no launch to prepare")
+    launcher = launcher_of(kernel, array.device.index, args, keywords)
+    values, options = binder_of(kernel)(*args, **keywords)
+    entry = launcher.entry_of(values, tuple(options.values()))
+    return Prepared(entry, entry.config(as_grid(grid)), values)
+
+
+def failed_launch(error, kernel, grid, values, options):
+    """The exception to raise for one that a launch ended with: it tells the launch, and is ours."""
+    from tritorch.runtime.cuda import driver
+    from tritorch.runtime.kernel import note_failure
+
+    failure = driver.translated(error, f"launching kernel {kernel.__name__}")
+    note_failure(failure, kernel, grid, values, options)
+    return failure
 
 
 def forget(kernel):
@@ -108,21 +149,24 @@ class Launcher:
         self.kernel, self.device_index = kernel, device_index
         self.entries: dict = {}
         self.knows_its_device = False  # whether `run` looks at an argument to see that it is on this device
+        self.entry_of = None  # from the values of the parameters and those of the options to their entry
         self.run = self._generate(values)
 
     def _generate(self, expected):
         from tritorch.runtime.cuda.stream import current_stream
 
         text, names = parameters(self.kernel)
-        values = "".join(f"{each.name}, " for each in self.kernel.params)
+        values, options = "".join(f"{each.name}, " for each in self.kernel.params), ", ".join(OPTIONS)
         pairs = list(zip(self.kernel.params, expected, strict=True))
-        key = "".join(f"{_key_text(each, value, names)}, " for each, value in pairs)
+        key = "".join(f"{key_text(each, value, names)}, " for each, value in pairs)
+        lookup = (
+            f"        _key = ({key}{options})\n        _entry = _find(_key) or _miss(_key, ({values}), ({options}))\n"
+        )
         source = (
             f"def {self.kernel.__name__}(_grid, {text}):\n"
             f"{self._guard(pairs, names)}"
             f"    try:\n"
-            f"        _key = ({key}{', '.join(OPTIONS)})\n"
-            f"        _entry = _find(_key) or _miss(_key, ({values}), ({', '.join(OPTIONS)}))\n"
+            f"{lookup}"
             f"        _config = _entry.configs.get(_grid) or _entry.config(_grid)\n"
             f"        if _config is None:\n"
             f"            return\n"
@@ -131,18 +175,24 @@ class Launcher:
             f"        else:\n"
             f"            _entry.call(_launch, _stream({self.device_index}), _config, {values})\n"
             f"    except Exception as _error:\n"
-            f"        raise _failed(_error, _grid, ({values}), ({', '.join(OPTIONS)}))\n"
+            f"        raise _failed(_error, _grid, ({values}), ({options}))\n"
         )
-        names |= {"_find": self.entries.get, "_miss": self._miss, "_stream": current_stream, "_hooks": _hooks}
+        names |= {"_find": self.entries.get, "_miss": self._miss, "_stream": current_stream, "_hooks": hooks}
         names["_failed"] = self._failed
         names |= {"_class": class_of, "_type": type_of, "_tag": tag_of, "_launch": _core_launch()}
+        exec(
+            f"def entry_of(_values, _options):\n        {values}= _values\n        {options} = _options\n"
+            f"{lookup}        return _entry\n",
+            names,
+        )
+        self.entry_of = names.pop("entry_of")
         exec(source, names)
         return names[self.kernel.__name__]
 
     def _guard(self, pairs, names):
         """The text that hands over what is for another device, if an argument itself is an array."""
         for parameter, value in pairs:
-            if not parameter.is_constexpr and _holds_pointer.get(type(value)):
+            if not parameter.is_constexpr and is_device_array(value):
                 self.knows_its_device = True
                 names |= {"_array": type(value), "_device": value.device, "_general": self._general}
                 test = f"{parameter.name}.__class__ is _array and {parameter.name}.device is _device"
@@ -154,13 +204,7 @@ class Launcher:
         self.kernel.launch(grid, *values, **_chosen(options))
 
     def _failed(self, error, grid, values, options):
-        """The exception to raise for one that a launch ended with: it tells the launch, and is ours."""
-        from tritorch.runtime.cuda import driver
-        from tritorch.runtime.kernel import note_failure
-
-        failure = driver.translated(error, f"launching kernel {self.kernel.__name__}")
-        note_failure(failure, self.kernel, grid, values, _chosen(options))
-        return failure
+        return failed_launch(error, self.kernel, grid, values, _chosen(options))
 
     def _miss(self, key, values, options):
         for parameter, value in zip(self.kernel.params, values, strict=True):
@@ -180,81 +224,6 @@ class Launcher:
 
 def _chosen(options):
     return {name: value for name, value in zip(OPTIONS, options, strict=True) if value is not None}
-
-
-def _key_text(parameter, expected, names):
-    """The expression by which a parameter's value enters the key; what `expected` is like is worked out in place."""
-    name = parameter.name
-    if parameter.is_constexpr:
-        kind = type(expected)
-        if kind in (float, tuple):
-            return f"{name}, _tag({name})"
-        names[f"_kind_{name}"] = kind
-        return f"{name}, (_kind_{name} if {name}.__class__ is _kind_{name} else _tag({name}))"
-    fixed = parameter.annotation_type
-    if parameter.do_not_specialize or (fixed and (fixed == "u1" or fixed[:2] in ("fp", "bf"))):
-        return f"_type({name})"
-    if parameter.do_not_specialize_on_alignment:
-        return f"_class({name}, False)"
-    return _class_text(name, f"_kind_{name}", expected, names)
-
-
-def _class_text(text, kind_name, expected, names):
-    """The expression for `class_of` of an argument, worked out in place where it is like `expected`."""
-    kind = names[kind_name] = type(expected)
-    same, general = f"{text}.__class__ is {kind_name}", f"_class({text})"
-    if kind is int:
-        found = f"(1 if {text} == 1 else 3 if {text} & 15 else 2)"
-        return f"({found} if {same} and -0x80000000 <= {text} <= 0x7FFFFFFF else {general})"
-    if kind is float or kind is bool or expected is None:
-        return f"({kind_name} if {same} else {general})"
-    if kind is tuple:
-        parts = (_class_text(f"{text}[{at}]", f"{kind_name}_{at}", each, names) for at, each in enumerate(expected))
-        return (
-            f"(({''.join(f'{part}, ' for part in parts)}) if {same} and len({text}) == {len(expected)} else {general})"
-        )
-    if _holds_pointer.get(kind):
-        return f"({text}.code * 2 + (16 if {text}.pointer & 15 else 17) if {same} else {general})"
-    return general
-
-
-def class_of(value, aligned=True):
-    """What compiled code knows of an argument: the dtype and alignment of an array, the class of a number."""
-    kind = type(value)
-    if kind is int:
-        if value == 1:
-            return 1
-        divisible = aligned and not value & 15
-        if -0x80000000 <= value <= 0x7FFFFFFF:
-            return 2 if divisible else 3
-        if -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
-            return 4 if divisible else 5
-        return 6 if divisible else 7
-    if kind is tuple:
-        return tuple(map(class_of, value))
-    if _holds_pointer.get(kind):
-        return 16 + 2 * value.code + (not value.pointer & 15 and aligned)
-    return kind
-
-
-def type_of(value):
-    """The same for a parameter that is not specialised: the type only."""
-    kind = type(value)
-    if kind is int:
-        return 3 if -0x80000000 <= value <= 0x7FFFFFFF else 5 if -(1 << 63) <= value < 1 << 63 else 7
-    if kind is tuple:
-        return tuple(map(class_of, value))
-    if _holds_pointer.get(kind):
-        return 16 + 2 * value.code
-    return kind
-
-
-def tag_of(value):
-    """What tells constants apart that compare equal: 1, True and 1.0, or 0.0 and -0.0."""
-    kind = type(value)
-    if kind is tuple:
-        return tuple(map(tag_of, value))
-    return value.hex() if kind is float else kind
 
 
 class Entry:
@@ -330,7 +299,7 @@ class Entry:
 
     def hand_over(self, stream, config, grid, *values):
         """A launch that is watched, or handed to a hook: then its parameters are packed as for the driver."""
-        around, instead = _hooks.get("around"), _hooks.get("instead")
+        around, instead = hooks.get("around"), hooks.get("instead")
         with around(self.kernel, stream) if around is not None else nullcontext():
             self.call(_core_launch() if instead is None else check_packed, stream, config, *values)
             if instead is not None:

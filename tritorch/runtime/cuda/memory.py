@@ -125,6 +125,7 @@ class Allocator:
         self.allocated = self.reserved = self.peak_allocated = self.peak_reserved = 0
         self.owners = self.allocations = self.driver_allocations = self.retries = self.failures = 0
         self._capture: tuple | None = None  # (stream that captures, stream to get memory from, blocks that are kept)
+        self.scratch: dict = {}  # stream -> the block that its launches share, see `grow_scratch`
 
     def allocate(self, nbytes, stream):
         """A block of at least `nbytes` for work on `stream`, from the free list or the driver."""
@@ -143,18 +144,31 @@ class Allocator:
             self._capture[2].append(block)
         return block
 
+    def grow_scratch(self, nbytes, stream):
+        """A block of at least `nbytes` in `scratch`, for what a launch keeps to itself while it runs.
+
+        Launches of one stream run one after the other, so they share it. Whoever launches holds the block until then.
+        """
+        block = self.scratch[stream] = self.allocate(nbytes, stream)
+        return block
+
     @contextmanager
     def capturing(self, stream, beside):
         """While `stream` captures, let what it needs come from `beside`, and keep all of it in the list this gives.
 
-        Memory got from the driver on `stream` would be a part of the graph, and exist only while the graph runs.
+        Memory got from the driver on `stream` would be a part of the graph, and exist only while the graph runs. Its
+        launches get scratch of their own, since it must live as long as the graph.
         """
         kept: list = []
+        before = self.scratch.pop(stream, None)
         self._capture = stream, beside, kept
         try:
             yield kept
         finally:
             self._capture = None
+            self.scratch.pop(stream, None)
+            if before is not None:
+                self.scratch[stream] = before
 
     def _collect(self):
         """Sort what owners gave back into the free lists, or let it wait for the other streams that used it."""
@@ -212,6 +226,7 @@ class Allocator:
         return Chunk(pointer, capacity, stream)
 
     def _release_cached(self):
+        self.scratch.clear()
         self.pool.synchronize()
         self._collect()  # after the synchronize no chunk has to wait any more
         for chunks in self._free.values():
