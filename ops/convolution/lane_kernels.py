@@ -1,7 +1,7 @@
 """Convolutions of GPUs with a copy engine for tiles (sm_90 and later): the rows of a tile are images at one place.
 
-All rows of such a tile have the same taps inside the image, so there are no masks and no addresses but a tile's: strides,
-dilation and phases only choose where the next tile starts, and taps in the padding are left out. Three spatial
+All rows of such a tile have the same taps inside the image, so there are no masks and no addresses but a tile's:
+strides, dilation and phases only choose where the next tile starts, and taps in the padding are left out. Three spatial
 dimensions, of which the first may be of one element. Channels lie without gaps.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from tritorch.autotune import cdiv, device_of, kernel
 from tritorch.ops.convolution.lane_tiles import LANE_SPACE, LANE_WEIGHT_SPACE, lane_default, lane_weight_default
 from tritorch.ops.convolution.parts import parts_for, sum_parts
 from tritorch.ops.convolution.reach import periods, places_reached, reached, stepped, steps_of
 from tritorch.ops.layout import element_strides
-from tritorch.runtime import tl
+from tritorch.runtime import precision, tl
 from tritorch.runtime.specialise import ALIGNMENT, address_of
 
 _LONGEST_STEP = 2**40  # bytes, of a descriptor
@@ -99,7 +101,15 @@ def lane_kernel(
         )
         if PLACES > 1:
             _, _, last_low, last_high = reached(
-                place2 + (PLACES - 1) * apart, size[2], taps[2], stride[2], before[2], dilation[2], period[2], hop[2], BACK
+                place2 + (PLACES - 1) * apart,
+                size[2],
+                taps[2],
+                stride[2],
+                before[2],
+                dilation[2],
+                period[2],
+                hop[2],
+                BACK,
             )
             low2, high2 = tl.minimum(low2, last_low), tl.maximum(high2, last_high)
         total0 = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
@@ -176,7 +186,9 @@ def lane_weight_kernel(
     m, program = program % down * BLOCK_M, program // down
     n, part = program % across * BLOCK_N, program // across
     last = tl.minimum(tap + SHARED, number) - 1
-    low0, high0 = reaching(tap, last, taps[1] * taps[2], taps[0], size[0], out_size[0], stride[0], before[0], dilation[0])
+    low0, high0 = reaching(
+        tap, last, taps[1] * taps[2], taps[0], size[0], out_size[0], stride[0], before[0], dilation[0]
+    )
     low1, high1 = reaching(tap, last, taps[2], taps[1], size[1], out_size[1], stride[1], before[1], dilation[1])
     low2, high2 = reaching(tap, last, 1, taps[2], size[2], out_size[2], stride[2], before[2], dilation[2])
     count1, count2, blocks = tl.maximum(high1 - low1, 1), tl.maximum(high2 - low2, 1), tl.cdiv(images, BLOCK_K)
@@ -235,7 +247,9 @@ def reaching(tap, last, unit, taps, size, places, stride, before, dilation):
 
 def lanes_fit(images, *arrays):
     """Whether these kernels take arrays (images or filters, channels, *size) and find `images` enough of them."""
-    if device_of(arrays[0]).capability < 90 or images < _FULL * _ROWS * cdiv(images, _ROWS):
+    dtype = arrays[0].dtype
+    takes = dtype.itemsize == 2 or (dtype == np.float32 and precision.input_precision() == "tf32")
+    if not takes or device_of(arrays[0]).capability < 90 or images < _FULL * _ROWS * cdiv(images, _ROWS):
         return False
     return all(map(_is_described, arrays))
 
@@ -243,7 +257,7 @@ def lanes_fit(images, *arrays):
 def _is_described(array):
     """Whether a descriptor can be made of an array whose channels lie without gaps."""
     whole = ALIGNMENT // array.itemsize
-    if array.itemsize != 2 or array.shape[1] % whole or address_of(array) % ALIGNMENT:
+    if array.shape[1] % whole or address_of(array) % ALIGNMENT:
         return False
     return all(0 < step < _LONGEST_STEP // array.itemsize and step % whole == 0 for step in _steps_of(array))
 
@@ -263,6 +277,7 @@ def launch_lanes(x, weight, bias, out, windows, back, activation=None):
     config = lane_kernel.config(
         (x, weight, bias, out), images=images, columns=columns, inner=inner, lines=math.prod(lines) * apart,
         width=cdiv(width, apart), taps=cdiv(windows.number, math.prod(windows.stride) if back else 1),
+        itemsize=x.itemsize,
         ACTIVATION=activation, BACK=back,
     )  # fmt: skip
     knobs = {name: value for name, value in config.items() if name != "PROGRAMS"}
@@ -280,7 +295,7 @@ def launch_lane_weights(grad, x, out, windows):
     images, rows, columns = grad.shape[0], out.shape[0], out.shape[1]
     config = lane_weight_kernel.config(
         (grad, x, out), images=images, rows=rows, columns=columns, places=math.prod(windows.places),
-        taps=windows.number,
+        taps=windows.number, itemsize=x.itemsize,
     )  # fmt: skip
     number = config["PARTS"]
     knobs = {name: value for name, value in config.items() if name != "PARTS"}

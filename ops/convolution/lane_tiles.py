@@ -10,7 +10,6 @@ from tritorch.autotune import Space, cdiv, choices, next_power_of_2, powers, sta
 from tritorch.ops.convolution.tiles import MOST_PARTS
 
 LEAST = 64  # rows that a warp group multiplies
-_ITEMSIZE = 2
 _SPARE = 2048  # bytes of shared memory for barriers
 _SUMS = 128  # that a thread keeps at most
 # Of a multiprocessor in a nanosecond: bytes that it gets from the second-level cache, multiplications and additions.
@@ -18,24 +17,24 @@ _BYTES, _MULTIPLIED = 56, 2800
 _STARTED = 2500  # nanoseconds that a tile takes beside its loop, in multiplications as above
 
 
-def _stage(M, N, BLOCK_K):
-    """The bytes of a stage of M rows of the one operand and N of the other."""
-    return (M + N) * BLOCK_K * _ITEMSIZE
+def _stage(one, other, BLOCK_K, itemsize):
+    """The bytes of a stage: of rows of the one operand and of the other."""
+    return (one + other) * BLOCK_K * itemsize
 
 
-def _forward_memory(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, num_stages):
+def _forward_memory(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize):
     """The bytes of all stages, and of a tile on its way out."""
-    return _stage(PLACES * BLOCK_M, BLOCK_N, BLOCK_K) * num_stages + BLOCK_M * BLOCK_N * _ITEMSIZE + _SPARE
+    return _stage(PLACES * BLOCK_M, BLOCK_N, BLOCK_K, itemsize) * num_stages + BLOCK_M * BLOCK_N * itemsize + _SPARE
 
 
-def _weight_memory(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages):
+def _weight_memory(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize):
     """The bytes of all stages."""
-    return _stage(BLOCK_M, SHARED * BLOCK_N, BLOCK_K) * num_stages + _SPARE
+    return _stage(BLOCK_M, SHARED * BLOCK_N, BLOCK_K, itemsize) * num_stages + _SPARE
 
 
-def lane_default(device, *, images, columns, inner, lines, width, taps):
+def lane_default(device, *, images, columns, inner, lines, width, taps, itemsize=2):
     """The tile by which the last program is done first, of those that fit; stages as shared memory allows."""
-    k = min(max(next_power_of_2(inner), 16), 64)
+    k = min(max(next_power_of_2(inner), 16), 128 // itemsize)
     m = 128 if images > LEAST else LEAST
     steps = taps * cdiv(inner, k)
     best = None
@@ -44,7 +43,7 @@ def lane_default(device, *, images, columns, inner, lines, width, taps):
             if n > max(64, next_power_of_2(columns)) or places > next_power_of_2(width) or places * m * n > _SUMS * 256:
                 continue
             tiles = lines * cdiv(width, places) * cdiv(columns, n) * cdiv(images, m)
-            step = max(_stage(places * m, n, k) / _BYTES, places * m * n * k / _MULTIPLIED)
+            step = max(_stage(places * m, n, k, itemsize) / _BYTES, places * m * n * k / _MULTIPLIED)
             cost = cdiv(tiles, device.sms) * (steps * step + _STARTED / 2)
             if best is None or cost < best[0]:
                 best = cost, n, places
@@ -53,22 +52,27 @@ def lane_default(device, *, images, columns, inner, lines, width, taps):
     config = {"PLACES": places, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}
     warps = 8 if places * m * n > _SUMS * 128 else 4
     depth, programs = 4, 1 if warps == 8 else 2
-    while depth > 2 and programs * _forward_memory(**config, num_stages=depth) > device.shared_memory:
+    while (
+        depth > 2 and programs * _forward_memory(**config, num_stages=depth, itemsize=itemsize) > device.shared_memory
+    ):
         depth -= 1
-    while programs > 1 and programs * _forward_memory(**config, num_stages=depth) > device.shared_memory:
+    while (
+        programs > 1
+        and programs * _forward_memory(**config, num_stages=depth, itemsize=itemsize) > device.shared_memory
+    ):
         programs -= 1
     return config | {"PROGRAMS": programs, "num_warps": warps, "num_stages": depth}
 
 
-def lane_weight_default(device, *, images, rows, columns, places=1, taps=1):
+def lane_weight_default(device, *, images, rows, columns, places=1, taps=1, itemsize=2):
     """Tiles of up to 128 by 128, taps that share what they read, and parts that give every multiprocessor work."""
     m = min(max(next_power_of_2(rows), LEAST), 128)
     n = min(max(next_power_of_2(columns), 16), 128 if taps == 1 else 64)
     shared = min(taps, 3)
-    k = 64 if images > 32 else 32
+    k = 64 if images > 32 and itemsize == 2 else 32
     warps = 8 if shared * m * n > _SUMS * 128 else 4
     depth = 4
-    while depth > 2 and _weight_memory(shared, m, n, k, depth) > device.shared_memory:
+    while depth > 2 and _weight_memory(shared, m, n, k, depth, itemsize) > device.shared_memory:
         depth -= 1
     tiles, parts = cdiv(rows, m) * cdiv(columns, n) * cdiv(taps, shared), 1
     while 2 * parts <= min(MOST_PARTS, cdiv(2 * device.sms, tiles), places * cdiv(images, k) // 8):
@@ -107,9 +111,9 @@ def _depth_needed(BLOCK_K, inner):
     return BLOCK_K <= max(16, next_power_of_2(inner))
 
 
-def _stages_fit(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, PROGRAMS, num_stages, device):
+def _stages_fit(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, PROGRAMS, num_stages, itemsize, device):
     """All stages of every program of a multiprocessor."""
-    needed = _forward_memory(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, num_stages)
+    needed = _forward_memory(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize)
     return PROGRAMS * needed <= device.shared_memory
 
 
@@ -133,9 +137,9 @@ def _parts_have_work(PARTS, BLOCK_K, images, places):
     return PARTS == 1 or 4 * PARTS <= next_power_of_2(places) * max(next_power_of_2(images) // BLOCK_K, 1)
 
 
-def _weight_stages_fit(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, device):
+def _weight_stages_fit(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize, device):
     """All stages."""
-    return _weight_memory(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages) <= device.shared_memory
+    return _weight_memory(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize) <= device.shared_memory
 
 
 LANE_SPACE = Space(

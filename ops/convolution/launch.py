@@ -115,7 +115,7 @@ def _is_depthwise(channels, weight, groups):
 
 
 def _by_channels(x, weight, out, groups, spaces):
-    """Whether a loop over taps and channels serves: floats, enough channels, which lie innermost or are worth a copy."""
+    """Whether a loop over taps and channels serves: floats of enough channels, innermost or worth a copy."""
     constants, sizes = dot_settings(x.dtype)
     inner, columns = x.shape[1] // groups, out.shape[1] // groups
     if not constants["DOTS"] or x.itemsize > 4 or spaces.number > _MOST_TAPS or inner < _FEWEST_CHANNELS:
@@ -135,14 +135,12 @@ def _packed(x):
 def _tiled(x, weight, bias, out, spaces, groups, back):
     """A convolution or an input gradient into `out`, or, what is given then, into an array in its place."""
     x, weight = _packed(x), channels_last(weight)
-    if groups == 1:
-        last = _empty(out, out.shape, True)
-        if lanes_fit(x.shape[0], x, weight, last):
-            target = out if is_contiguous(innermost(out)) else last
-            launch_lanes(x, weight, bias, target, spaces, back)
-            return out if target is out else channels_first(target)
-    launch_taps(x, weight, bias, out, spaces, groups, back)
-    return out
+    target = out if is_contiguous(innermost(out)) else _empty(out, out.shape, True)
+    if groups == 1 and lanes_fit(x.shape[0], x, weight, target):
+        launch_lanes(x, weight, bias, target, spaces, back)
+    else:
+        launch_taps(x, weight, bias, target, spaces, groups, back)
+    return out if target is out else channels_first(target)
 
 
 def _rows_of(x):

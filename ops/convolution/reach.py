@@ -33,7 +33,7 @@ def split_in_three(index, counts):
 
 @kernel
 def reached(place, size, taps, stride, before, dilation, period, hop, BACK: tl.constexpr):
-    """Along one dimension: where tap 0 of a place reads, which tap that is, and the taps that are inside, from and to."""
+    """Along one dimension: where tap 0 of a place reads, which tap that is, and which taps are inside, from and to."""
     if BACK:
         first = place * 0 + taps
         for tap in range(period):

@@ -20,20 +20,24 @@ def _interpreted(rows, columns, inner):
     return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "num_warps": 4, "num_stages": 1}
 
 
-def tap_default(device, *, rows, columns, inner, batch=1, itemsize=2, tensor_cores=True, wide=False):
+def tap_default(device, *, rows, columns, inner, batch=1, itemsize=2, tensor_cores=True, wide=False, aligned=True):
     """Tiles of 128 by 128 for tensor cores, smaller where those would leave multiprocessors idle."""
     if device.kind == "interpreter":
         return _interpreted(rows, columns, inner) | {"GROUP_M": 8}
     m, n = min(max(next_power_of_2(rows), _LEAST), 128), min(max(next_power_of_2(columns), _LEAST), 128)
-    if not tensor_cores:
+    if not (tensor_cores and aligned):
         m, n = min(m, 64), min(n, 64)
     while max(m, n) > 64 and cdiv(rows, m) * cdiv(columns, n) * batch < _FILL * device.sms:
         m, n = (m // 2, n) if m > n else (m, n // 2)
-    most = 128 // itemsize if tensor_cores else _LEAST
-    k = min(max(next_power_of_2(inner), _LEAST), most)
-    warps = 8 if wide or m * n >= (8192 if tensor_cores else 4096) else 4
+    k = min(max(next_power_of_2(inner), _LEAST), _deepest(itemsize, tensor_cores, aligned))
+    warps = 8 if wide or not aligned or m * n >= (8192 if tensor_cores else 4096) else 4
     return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "num_warps": warps,
             "num_stages": _depth(device, m, n, k, itemsize) if tensor_cores else 2}  # fmt: skip
+
+
+def _deepest(itemsize, tensor_cores, aligned):
+    """How much of a sum at once: 128 bytes of neighbours, less where they pass through registers one by one."""
+    return (128 // itemsize if aligned else 32) if tensor_cores else _LEAST
 
 
 def _depth(device, m, n, k, itemsize):
@@ -44,14 +48,16 @@ def _depth(device, m, n, k, itemsize):
     return depth
 
 
-def tap_weight_default(device, *, rows, columns, inner, batch=1, itemsize=2, tensor_cores=True, wide=False):
+def tap_weight_default(
+    device, *, rows, columns, inner, batch=1, itemsize=2, tensor_cores=True, wide=False, aligned=True
+):
     """The same over images and places, in parts that give every multiprocessor two tiles."""
     if device.kind == "interpreter":
         return _interpreted(rows, columns, min(inner, 256)) | {"PARTS": 1 if inner < 512 else 2}
-    most = 128 if tensor_cores else 64
+    most = 128 if tensor_cores and aligned else 64
     m, n = min(max(next_power_of_2(rows), _LEAST), most), min(max(next_power_of_2(columns), _LEAST), most)
-    k = 128 // itemsize if tensor_cores else _LEAST
-    warps = 8 if wide or m * n >= (8192 if tensor_cores else 4096) else 4
+    k = min(max(next_power_of_2(inner), _LEAST), _deepest(itemsize, tensor_cores, aligned))
+    warps = 8 if wide or not aligned or m * n >= (8192 if tensor_cores else 4096) else 4
     tiles, parts = cdiv(rows, m) * cdiv(columns, n) * batch, 1
     while 2 * parts <= min(MOST_PARTS, 2 * device.sms // tiles, inner // (4 * k)):
         parts *= 2
@@ -79,9 +85,11 @@ def _sums_of_a_thread(BLOCK_M, BLOCK_N, num_warps, tensor_cores):
     return 64 * num_warps <= BLOCK_M * BLOCK_N <= (64 if tensor_cores else 32) * 32 * num_warps
 
 
-def _loads_of_a_thread(BLOCK_M, BLOCK_N, BLOCK_K, num_warps):
-    """The addresses of up to 64 elements of each operand."""
-    return max(BLOCK_M, BLOCK_N) * BLOCK_K <= 64 * 32 * num_warps
+def _loads_of_a_thread(BLOCK_M, BLOCK_N, BLOCK_K, num_warps, aligned):
+    """Up to 64 elements of each operand; 16 of both where each has an address of its own."""
+    if aligned:
+        return max(BLOCK_M, BLOCK_N) * BLOCK_K <= 64 * 32 * num_warps
+    return (BLOCK_M + BLOCK_N) * BLOCK_K <= 16 * 32 * num_warps or max(BLOCK_M, BLOCK_N, BLOCK_K) == _LEAST
 
 
 def _warps_for_wide(num_warps, wide):

@@ -45,7 +45,10 @@ FREE = {
     "nll_kernel.MEAN": "a division by the only program, if there is one",
     "nll_kernel.out": "narrowed by the only program, if there is one: follows from a size and a knob",
     "nll_kernel.weights": "likewise",
-    "weight_kernel.out": "narrowed by the only part, if there is one: follows from a knob",
+    **dict.fromkeys(
+        [f"{name}weight_kernel.out" for name in ("", "tap_", "lane_", "depthwise_")],
+        "narrowed by the only part, if there is one: follows from a knob",
+    ),
     **dict.fromkeys(
         [f"sort_blocks.{name}" for name in ("values", "places", "sorted_keys", "sorted_order")],
         "the results where a row fits a block, else what is merged: follows from a size and a knob",
