@@ -13,6 +13,7 @@ import numpy as np
 from tritorch.autotune.device import DeviceInfo, device_info
 from tritorch.autotune.key import POLICIES, Key, Size, array_text, bucket, fact_text, source_hash
 from tritorch.autotune.space import Space
+from tritorch.runtime import plans
 from tritorch.runtime.kernel import Kernel, is_recording
 
 KERNELS: dict[str, TunableKernel] = {}  # every kernel with a space, by its module and name
@@ -75,6 +76,7 @@ class TunableKernel(Kernel):
     def forget_configs(self):
         """Ask anew at the next launch, since what answers has changed."""
         self._found.clear()
+        plans.invalidate()
 
     def _missed(self, arrays, values):
         """The config of a launch on the host, or of one on a GPU that was not seen before."""
@@ -195,7 +197,7 @@ def pretending(device):
 def noting_configs():
     """A context that gives a list to which every config that is asked for is appended, as an Asked."""
     asked: list[Asked] = []
-    with _changed(asked=asked):
+    with _changed(asked=asked), plans.forbidden():
         yield asked
 
 

@@ -6,14 +6,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tritorch.runtime.barrier import arrivals_for, grid_barrier
 from tritorch.runtime.cuda import array as device
 from tritorch.runtime.cuda import driver, memory
 from tritorch.runtime.cuda import stream as streams
 from tritorch.runtime.cuda.graph import Graph
 from tritorch.runtime.kernel import Kernel
 from tritorch.runtime.language import tl, triton_missing
-from tritorch.runtime.launcher import entries, forget, prepared, set_launch_hook
+from tritorch.runtime.launcher import OutOfResources, entries, forget
 
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
@@ -126,13 +125,18 @@ def test_descriptors(interpreted):
 def scratch(stub, monkeypatch):
     """A function that launches on a grid, on the current stream, and gives the address of the scratch it got."""
     forget(add_one)
-    memory.empty_cache()
     x = device.from_host(np.zeros((64, 64), np.float32))
+
+    add_one[(1,)](x, x, 64, 64, ROWS=8, COLUMNS=32)
+    (entry,) = entries(add_one)
+    memory.empty_cache()
 
     def launch(grid):
         packed = []
-        found = prepared(add_one, grid, (x, x, 64, 64), {"ROWS": 8, "COLUMNS": 32})
-        found.entry.call(lambda *values: packed.append(values), streams.current_stream(0), found.config, *found.values)
+        values = (x, x, 64, 64, 8, 32)
+        entry.call(
+            lambda *parameters: packed.append(parameters), streams.current_stream(0), entry.config(grid), *values
+        )
         return packed[0][-2]
 
     return launch
@@ -170,51 +174,10 @@ def test_a_graph_has_scratch_of_its_own(scratch):
     del graph
 
 
-def test_a_prepared_launch(interpreted):
-    x, out = device.from_host(np.arange(100, dtype=np.float32)), device.empty((100,), np.float32)
-    found = prepared(scale, (1,), (x, out, 2.0, 100, 1), {"BLOCK": 128})
-    found.run()
-    np.testing.assert_array_equal(device.to_host(out), 2 * np.arange(100))
-    found.run(x, out, 3.0, 90, 1, 128)
-    np.testing.assert_array_equal(device.to_host(out)[:91], [*(3 * np.arange(90)), 180])
-    assert found.entry in entries(scale) and prepared(scale, 1, (x, x, 5.0, 99, 1), {"BLOCK": 128})[0] is found.entry
-    seen = []
-    before = set_launch_hook(lambda *launch: seen.append(launch))
-    found.run()
-    set_launch_hook(before)
-    assert seen[0][:2] == (scale, (1, 1, 1)) and seen[0][2][0] is x
-    assert prepared(scale, 0, (x, x, 5.0, 99, 1), {"BLOCK": 128}).run() is None
-    with pytest.raises(TypeError, match="kernel scale: no argument is an array on a GPU"):
-        prepared(scale, 1, (np.zeros(4, np.float32),) * 2 + (5.0, 99, 1), {"BLOCK": 128})
-
-
-@Kernel
-def sums(
-    x,  # each step's row is the sum of the row before: (count + 1, programs)
-    arrivals,  # (1,)
-    count,
-    BLOCK: tl.constexpr,
-):
-    programs, i = tl.num_programs(0), tl.arange(0, BLOCK)
-    for step in range(count):
-        row = tl.load(x + step * programs + i, mask=i < programs, other=0)
-        tl.store(x + (step + 1) * programs + tl.program_id(0), tl.sum(row, 0))
-        grid_barrier(arrivals)
-
-
-def test_cooperative_launches(interpreted):
-    x = device.from_host(np.ones((4, 5), np.int32))
-    sums[(5,)](x, arrivals_for(x), 3, BLOCK=8, launch_cooperative_grid=True)
-    np.testing.assert_array_equal(device.to_host(x), np.repeat(5 ** np.arange(4), 5).reshape(4, 5))
-    assert arrivals_for(x) is arrivals_for(device.empty((3,), np.float32))
-    with streams.stream(streams.Stream()):
-        assert arrivals_for(x) is not arrivals_for(np.ones(3)) is not None
-
-
 def test_the_driver_is_told_of_a_cooperative_launch(stub):
-    x, before = device.from_host(np.ones((4, 132), np.int32)), stub.count("cooperative_launches")
-    sums[(132,)](x, arrivals_for(x), 3, BLOCK=256, launch_cooperative_grid=True)
-    sums[(5,)](x, arrivals_for(x), 3, BLOCK=256)
+    x, before = device.from_host(np.ones(1000, np.float32)), stub.count("cooperative_launches")
+    scale[(132,)](x, x, 2.0, 1000, 1, BLOCK=128, launch_cooperative_grid=True)
+    scale[(5,)](x, x, 2.0, 1000, 1, BLOCK=128)
     assert stub.count("cooperative_launches") == before + 1
-    with pytest.raises(ValueError, match=r"\(133 \* 1 \* 1\) exceeds the limit \(132\)"):  # one a multiprocessor
-        sums[(133,)](x, arrivals_for(x), 3, BLOCK=256, launch_cooperative_grid=True)
+    with pytest.raises(OutOfResources, match=r"kernel scale .* for 133 programs, of which 132 run at once"):
+        scale[(133,)](x, x, 2.0, 1000, 1, BLOCK=128, launch_cooperative_grid=True)

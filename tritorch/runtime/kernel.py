@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
-from tritorch.runtime import interpreter, launcher
+from tritorch.runtime import interpreter, launcher, plans
 from tritorch.runtime.language import LazyModule, constexpr, triton_lock, triton_missing
 
 _pending: list[Kernel] = []  # kernels that Triton has not seen yet
@@ -139,11 +139,12 @@ def recording_launches(run=True, launches=None):
     for a long program give an object whose `append` keeps only what is wanted.
     """
     recording = Recording([] if launches is None else launches, run)
-    _recordings.append(recording)
-    try:
-        yield recording.launches
-    finally:
-        _recordings.remove(recording)
+    with plans.forbidden():
+        _recordings.append(recording)
+        try:
+            yield recording.launches
+        finally:
+            _recordings.remove(recording)
 
 
 def is_recording():

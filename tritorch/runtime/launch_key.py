@@ -18,20 +18,6 @@ def is_device_array(value):
     return known
 
 
-def find_device_array(values):
-    """The first array of a GPU among arguments of a launch, also in tuples, or None."""
-    for value in values:
-        kind = type(value)
-        if kind is tuple:
-            found = find_device_array(value)
-            if found is not None:
-                return found
-            continue
-        if _holds_pointer.get(kind) or is_device_array(value):
-            return value
-    return None
-
-
 def key_text(parameter, expected, names):
     """The expression by which a parameter's value enters the key; what `expected` is like is worked out in place."""
     name = parameter.name

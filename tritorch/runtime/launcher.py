@@ -8,21 +8,20 @@ arguments; `tritorch bench launch` measures it.
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
-from typing import NamedTuple
 
 import numpy as np
 
-from tritorch.runtime import interpreter
+from tritorch.runtime import interpreter, plans
 from tritorch.runtime.binding import OPTIONS, binder_of, checked_grid, parameters
 from tritorch.runtime.language import triton_lock
-from tritorch.runtime.launch_key import class_of, find_device_array, is_device_array, key_text, tag_of, type_of
+from tritorch.runtime.launch_key import class_of, is_device_array, key_text, tag_of, type_of
 from tritorch.runtime.packing import check_packed, generate_call
 
 _LARGEST_CONFIGS = 4096  # grids remembered per entry
 _DEFAULT_SHARED_MEMORY = 48 * 1024  # more has to be asked for
-# What launches go through if it is not empty. "instead": in the place of the driver; "around": see set_launch_watcher.
-hooks: dict = {}
+_hooks: dict = {}  # "instead": what gets launches in the place of the driver; "around": see set_launch_watcher
 
 
 def set_launch_hook(function):
@@ -39,15 +38,23 @@ def set_launch_watcher(function):
     return _set_hook("around", function)
 
 
+def set_launch_note(function):
+    """Call `function(entry, config, values)` before each launch, None ends that; gives the one before.
+
+    The Entry is that of the compiled kernel, the config cuda-core's, the values those of all parameters in order.
+    """
+    return _set_hook("note", function)
+
+
 def is_diverted():
     """Whether launches go to a hook in the place of the driver."""
-    return "instead" in hooks
+    return "instead" in _hooks
 
 
 def _set_hook(kind, function):
-    before = hooks.pop(kind, None)
+    before = _hooks.pop(kind, None)
     if function is not None:
-        hooks[kind] = function
+        _hooks[kind] = function
     return before
 
 
@@ -55,6 +62,18 @@ def interpret_instead(kernel, grid, args, constants, options):
     """A launch hook for a driver whose device memory is the host's: every launch is interpreted on that memory."""
     names = [each.name for each in kernel.params if not each.is_constexpr]
     interpreter.interpret(kernel, grid, (), {**dict(zip(names, args, strict=True)), **constants, **options})
+
+
+def find_device_array(values):
+    """The first array of a GPU among arguments of a launch, also in tuples, or None."""
+    for value in values:
+        if type(value) is tuple:
+            found = find_device_array(value)
+            if found is not None:
+                return found
+        elif is_device_array(value):
+            return value
+    return None
 
 
 def launcher_of(kernel, device_index, args, keywords):
@@ -71,66 +90,11 @@ def launcher_of(kernel, device_index, args, keywords):
     return launcher
 
 
-class Prepared(NamedTuple):
-    """A launch that is bound and compiled: `run()` queues it on the current stream, also with other values.
-
-    Values are those of all parameters in order. Others may take their place where the compiler is told the same of
-    them: arrays of the same dtype and alignment, integers of the same class (`launch_key.class_of`), the same
-    constants. Who is in a hurry writes what `run` does into text of his own.
-    """
-
-    entry: Entry
-    config: object  # cuda-core's; None for a grid without programs
-    values: tuple
-
-    def run(self, *values):
-        """Launch with `values`, or with those it was made for."""
-        entry, config, values = self.entry, self.config, values or self.values
-        if config is None:
-            return
-        from tritorch.runtime.cuda.stream import current_stream
-
-        stream = current_stream(entry.device_index)
-        try:
-            if hooks:
-                entry.hand_over(stream, config, config.grid, *values)
-            else:
-                entry.call(_core_launch(), stream, config, *values)
-        except Exception as error:
-            raise failed_launch(error, entry.kernel, config.grid, values, entry.options) from None
-
-
-def prepared(kernel, grid, args, keywords):
-    """What `kernel[grid](*args, **keywords)` would launch on the GPU of its first array, as a Prepared.
-
-    Nothing is launched. The kernel is compiled and loaded if it is not yet.
-    """
-    from tritorch.runtime.kernel import as_grid, materialise
-
-    materialise()
-    array = find_device_array((*args, *keywords.values()))
-    if array is None:
-        raise TypeError(f"kernel {kernel.__name__}: no argument is an array on a GPU, so there is no launch to prepare")
-    launcher = launcher_of(kernel, array.device.index, args, keywords)
-    values, options = binder_of(kernel)(*args, **keywords)
-    entry = launcher.entry_of(values, tuple(options.values()))
-    return Prepared(entry, entry.config(as_grid(grid)), values)
-
-
-def failed_launch(error, kernel, grid, values, options):
-    """The exception to raise for one that a launch ended with: it tells the launch, and is ours."""
-    from tritorch.runtime.cuda import driver
-    from tritorch.runtime.kernel import note_failure
-
-    failure = driver.translated(error, f"launching kernel {kernel.__name__}")
-    note_failure(failure, kernel, grid, values, options)
-    return failure
-
-
 def forget(kernel):
     """Let go of all that was compiled and loaded for a kernel in this process."""
     kernel.__dict__.pop("_launchers", None)
     kernel.__dict__.pop("start", None)
+    plans.invalidate()
 
 
 def entries(kernel):
@@ -149,24 +113,21 @@ class Launcher:
         self.kernel, self.device_index = kernel, device_index
         self.entries: dict = {}
         self.knows_its_device = False  # whether `run` looks at an argument to see that it is on this device
-        self.entry_of = None  # from the values of the parameters and those of the options to their entry
         self.run = self._generate(values)
 
     def _generate(self, expected):
         from tritorch.runtime.cuda.stream import current_stream
 
         text, names = parameters(self.kernel)
-        values, options = "".join(f"{each.name}, " for each in self.kernel.params), ", ".join(OPTIONS)
+        values = "".join(f"{each.name}, " for each in self.kernel.params)
         pairs = list(zip(self.kernel.params, expected, strict=True))
         key = "".join(f"{key_text(each, value, names)}, " for each, value in pairs)
-        lookup = (
-            f"        _key = ({key}{options})\n        _entry = _find(_key) or _miss(_key, ({values}), ({options}))\n"
-        )
         source = (
             f"def {self.kernel.__name__}(_grid, {text}):\n"
             f"{self._guard(pairs, names)}"
             f"    try:\n"
-            f"{lookup}"
+            f"        _key = ({key}{', '.join(OPTIONS)})\n"
+            f"        _entry = _find(_key) or _miss(_key, ({values}), ({', '.join(OPTIONS)}))\n"
             f"        _config = _entry.configs.get(_grid) or _entry.config(_grid)\n"
             f"        if _config is None:\n"
             f"            return\n"
@@ -175,17 +136,11 @@ class Launcher:
             f"        else:\n"
             f"            _entry.call(_launch, _stream({self.device_index}), _config, {values})\n"
             f"    except Exception as _error:\n"
-            f"        raise _failed(_error, _grid, ({values}), ({options}))\n"
+            f"        raise _failed(_error, _grid, ({values}), ({', '.join(OPTIONS)}))\n"
         )
-        names |= {"_find": self.entries.get, "_miss": self._miss, "_stream": current_stream, "_hooks": hooks}
+        names |= {"_find": self.entries.get, "_miss": self._miss, "_stream": current_stream, "_hooks": _hooks}
         names["_failed"] = self._failed
-        names |= {"_class": class_of, "_type": type_of, "_tag": tag_of, "_launch": _core_launch()}
-        exec(
-            f"def entry_of(_values, _options):\n        {values}= _values\n        {options} = _options\n"
-            f"{lookup}        return _entry\n",
-            names,
-        )
-        self.entry_of = names.pop("entry_of")
+        names |= {"_class": class_of, "_type": type_of, "_tag": tag_of, "_launch": core_launch()}
         exec(source, names)
         return names[self.kernel.__name__]
 
@@ -204,7 +159,13 @@ class Launcher:
         self.kernel.launch(grid, *values, **_chosen(options))
 
     def _failed(self, error, grid, values, options):
-        return failed_launch(error, self.kernel, grid, values, _chosen(options))
+        """The exception to raise for one that a launch ended with: it tells the launch, and is ours."""
+        from tritorch.runtime.cuda import driver
+        from tritorch.runtime.kernel import note_failure
+
+        failure = driver.translated(error, f"launching kernel {self.kernel.__name__}")
+        note_failure(failure, self.kernel, grid, values, _chosen(options))
+        return failure
 
     def _miss(self, key, values, options):
         for parameter, value in zip(self.kernel.params, values, strict=True):
@@ -288,6 +249,8 @@ class Entry:
         from cuda.core import LaunchConfig
 
         metadata = self.metadata
+        if metadata.launch_cooperative_grid:
+            self._check_all_run_at_once(grid)
         return LaunchConfig(
             grid=grid,
             block=32 * metadata.num_warps,
@@ -297,11 +260,26 @@ class Entry:
             programmatic_stream_serialization=bool(metadata.launch_pdl),
         )
 
+    def _check_all_run_at_once(self, grid):
+        from tritorch.runtime.cuda import driver
+
+        programs, sms = math.prod(grid), driver.properties(self.device_index).multi_processor_count
+        each = self.core.occupancy.max_active_blocks_per_multiprocessor(
+            32 * self.metadata.num_warps, self.shared_memory
+        )
+        if programs * self.metadata.num_ctas > each * sms:
+            raise OutOfResources(
+                f"kernel {self.kernel.__name__} with {self.options}: launch_cooperative_grid=True for {programs} "
+                f"programs, of which {each * sms // self.metadata.num_ctas} run at once on the device"
+            )
+
     def hand_over(self, stream, config, grid, *values):
         """A launch that is watched, or handed to a hook: then its parameters are packed as for the driver."""
-        around, instead = hooks.get("around"), hooks.get("instead")
+        around, instead = _hooks.get("around"), _hooks.get("instead")
+        if "note" in _hooks:
+            _hooks["note"](self, config, values)
         with around(self.kernel, stream) if around is not None else nullcontext():
-            self.call(_core_launch() if instead is None else check_packed, stream, config, *values)
+            self.call(core_launch() if instead is None else check_packed, stream, config, *values)
             if instead is not None:
                 named = zip(self.kernel.params, values, strict=True)
                 args = tuple(value for each, value in named if not each.is_constexpr)
@@ -312,7 +290,7 @@ class OutOfResources(RuntimeError):
     """A compiled kernel needs more of something than the device has; another configuration may fit."""
 
 
-def _core_launch():
+def core_launch():
     from cuda.core import launch
 
     return launch
