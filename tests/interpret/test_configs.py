@@ -46,7 +46,10 @@ FREE = {
     "nll_kernel.MEAN": "a division by the only program, if there is one",
     "nll_kernel.out": "narrowed by the only program, if there is one: follows from a size and a knob",
     "nll_kernel.weights": "likewise",
-    "weight_kernel.out": "narrowed by the only part, if there is one: follows from a knob",
+    **dict.fromkeys(
+        [f"{name}weight_kernel.out" for name in ("", "tap_", "lane_", "depthwise_")],
+        "narrowed by the only part, if there is one: follows from a knob",
+    ),
     **dict.fromkeys(
         [
             f"{kernel}.{name}"
