@@ -6,6 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from tritorch.autograd.planning import noted
+from tritorch.runtime import plans
 from tritorch.runtime.cuda import array as device
 from tritorch.runtime.cuda import driver, memory
 from tritorch.runtime.cuda import stream as streams
@@ -172,6 +174,26 @@ def test_a_graph_has_scratch_of_its_own(scratch):
     memory.empty_cache()  # while the graph lives, nobody else gets its memory
     assert first not in {device.empty((4096,), np.uint8).pointer for _ in range(8)} | {scratch((8, 2))}
     del graph
+
+
+def test_a_plan_finds_scratch_at_each_launch(interpreted):
+    host = np.arange(21 * 48, dtype=np.float32).reshape(21, 48)
+    x, scratch = device.from_host(host), memory.allocator(0).scratch
+
+    def forward(x):
+        out = device.empty(x.shape, x.dtype)
+        add_one[(3, 2)](x, out, *x.shape, ROWS=8, COLUMNS=32)
+        return out
+
+    forward(x)
+    noted(object, "a signature", (x,), forward)
+    plan = plans.ready.pop("a signature")
+    for stream in (streams.current_stream(0), streams.Stream()):
+        memory.empty_cache()
+        assert not scratch
+        with streams.stream(stream):
+            np.testing.assert_array_equal(device.to_host(plan(x)), host + 1)
+        assert [(each, block.nbytes) for each, block in scratch.items()] == [(stream, 3 * 2 * 256)]
 
 
 def test_the_driver_is_told_of_a_cooperative_launch(stub):

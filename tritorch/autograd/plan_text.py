@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 
 from tritorch.runtime import launcher
 from tritorch.runtime.cuda import memory
 from tritorch.runtime.cuda.array import CudaArray, layout_of
 from tritorch.runtime.cuda.stream import current_stream
 from tritorch.runtime.device import CPU
+from tritorch.runtime.packing import scratch_bytes
 
 
 class NoPlan(Exception):
@@ -90,15 +92,14 @@ class _Writer:
         pointers = tuple([at for at, each in enumerate(packed) if each.__class__ is Place])
         self.launches.append((entry, placed, pointers))
         name = self.constant(config)
-        if entry.metadata.global_scratch_size:  # found anew at each launch, so packing stays with the entry
-            call = self.constant(entry.call)
-            texts = ", ".join(map(self._value_text, placed))
-            self.lines.append(f"{call}(deliver, stream, {name}, {texts})")
-            return
         kernel = self.constant(entry.core)
-        texts = ", ".join([self._pointer_text(each) if each.__class__ is Place else self.constant(each)
-                           for each in packed])  # fmt: skip
-        self.lines.append(f"deliver(core, {name}, {kernel}, {texts})")
+        texts = [self._pointer_text(each) if each.__class__ is Place else self.constant(each) for each in packed]
+        scratch = scratch_bytes(entry.metadata) * math.prod(config.grid)
+        if scratch:  # found anew at each launch
+            scratch_of = self.constant(memory.allocator(entry.device_index).scratch_of)
+            self.lines.append(f"scratch = {scratch_of}({self.constant(scratch)}, stream)")
+            texts[-2] = "scratch.pointer"
+        self.lines.append(f"deliver(core, {name}, {kernel}, {', '.join(texts)})")
 
     def _placed(self, value):
         """A value of a launch with Places for arrays."""
@@ -129,13 +130,6 @@ class _Writer:
     def _pointer_text(self, place):
         start = f"{place.name}.pointer"
         return f"{start} + {self.constant(place.offset)}" if place.offset else start
-
-    def _value_text(self, placed):
-        if placed.__class__ is tuple:
-            return f"({''.join(f'{self._value_text(each)}, ' for each in placed)})"
-        if placed.__class__ is Place:
-            return f"At({self._pointer_text(placed)})"
-        return self.constant(placed)
 
     # -------------------------------------------------------------------------------------------- results
 
@@ -181,20 +175,11 @@ class _Writer:
 def _maker(text):
     """What binds constants to the text of a plan."""
     names = {
-        "launch": launcher.core_launch(), "hooks": launcher._hooks, "current_stream": current_stream, "At": At,
+        "launch": launcher.core_launch(), "hooks": launcher._hooks, "current_stream": current_stream,
         "CudaArray": CudaArray, "new": object.__new__,
     }  # fmt: skip
     exec(text, names)
     return names["make"]
-
-
-class At:
-    """A pointer, as packing reads it off an array."""
-
-    __slots__ = ("pointer",)
-
-    def __init__(self, pointer):
-        self.pointer = pointer
 
 
 class _Watched:
