@@ -42,6 +42,11 @@ def scratch_bytes(metadata):
     return metadata.global_scratch_size * metadata.num_ctas
 
 
+def packer_of(type):
+    """What packs a number for a parameter of a type; None where it is packed as it is."""
+    return _signed if type == "u64" else _BITS.get(type)
+
+
 def _pack_texts(name, type, texts):
     if isinstance(type, tuple):
         for at, each in enumerate(type):
