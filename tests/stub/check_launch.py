@@ -203,5 +203,6 @@ def test_the_driver_is_told_of_a_cooperative_launch(stub):
     scale[(132,)](x, x, 2.0, 1000, 1, BLOCK=128, launch_cooperative_grid=True)
     scale[(5,)](x, x, 2.0, 1000, 1, BLOCK=128)
     assert stub.count("cooperative_launches") == before + 1
-    with pytest.raises(OutOfResources, match=r"kernel scale .* for 133 programs, of which 132 run at once"):
+    with pytest.raises(OutOfResources, match=r"kernel scale .* for 133 programs, of which 132 run at once") as raised:
         scale[(133,)](x, x, 2.0, 1000, 1, BLOCK=128, launch_cooperative_grid=True)
+    assert raised.value.code == 720  # CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, as from the driver
