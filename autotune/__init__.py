@@ -15,6 +15,7 @@ from tritorch.autotune.space import powers as powers
 from tritorch.autotune.space import stages as stages
 from tritorch.autotune.space import warps as warps
 from tritorch.autotune.tunable import TunableKernel as TunableKernel
+from tritorch.autotune.tunable import device_of as device_of
 from tritorch.autotune.tunable import kernel as kernel
 
 _LATER = {"tune": "tuning", "pin_config": "lookup", "unpin_configs": "lookup"}  # what needs the tuner, or reads files

@@ -99,7 +99,7 @@ class TunableKernel(Kernel):
 
     def _look_up(self, arrays, values):
         known = dict(zip((*self.sizes, *self.facts), values, strict=True))
-        device = _state.device or device_info(arrays[0])
+        device = device_of(arrays[0])
         from tritorch.autotune import lookup  # which reads files: not when tritorch is imported
 
         answer = _state.answer or lookup.answer
@@ -122,6 +122,11 @@ def array_kind(array):
 def by_formula(kernel, key, device, known):
     """The config that the kernel's default gives: the last answer, where no other is known."""
     return kernel.default(device, **{name: known[name] for name in kernel.sizes})
+
+
+def device_of(array):
+    """The DeviceInfo that launches of `array` ask a config for: its own, or the one that a tool pretends."""
+    return _state.device or device_info(array)
 
 
 class _State:
