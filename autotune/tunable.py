@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from tritorch.autotune.device import DeviceInfo, device_info
 from tritorch.autotune.key import POLICIES, Key, Size, array_text, bucket, fact_text, source_hash
 from tritorch.autotune.space import Space
+from tritorch.runtime import plans
 from tritorch.runtime.kernel import Kernel, is_recording
 
 KERNELS: dict[str, TunableKernel] = {}  # every kernel with a space, by its module and name
@@ -33,13 +35,13 @@ class TunableKernel(Kernel):
 
     The names are those of the default's sizes and of `key`, which names what else compiled code depends on (formulas,
     switches, ranks). `arrays` is a tuple of all arrays of the launch, None where one is absent. Integers count by
-    bucket, and what else there is as it is. The first array is never None.
+    bucket, and what else there is as it is. The first array is never None. `settings` are those of Kernel.
     """
 
     exact: frozenset[str] = frozenset()  # names whose integers count as they are
 
-    def __init__(self, fn, space, default, key=()):
-        super().__init__(fn)
+    def __init__(self, fn, space, default, key=(), **settings):
+        super().__init__(fn, **settings)
         self.space, self.default = space, default
         parameters = list(inspect.signature(default).parameters.values())[1:]
         self.sizes = {each.name: each.default for each in parameters if each.kind is not each.VAR_KEYWORD}
@@ -74,6 +76,7 @@ class TunableKernel(Kernel):
     def forget_configs(self):
         """Ask anew at the next launch, since what answers has changed."""
         self._found.clear()
+        plans.invalidate()
 
     def _missed(self, arrays, values):
         """The config of a launch on the host, or of one on a GPU that was not seen before."""
@@ -194,7 +197,7 @@ def pretending(device):
 def noting_configs():
     """A context that gives a list to which every config that is asked for is appended, as an Asked."""
     asked: list[Asked] = []
-    with _changed(asked=asked):
+    with _changed(asked=asked), plans.forbidden():
         yield asked
 
 
@@ -226,27 +229,44 @@ def _config_text(kernel, count):
     )
 
 
-def kernel(fn=None, *, space=None, default=None, key=(), **tuning):
+def kernel(
+    fn=None,
+    *,
+    space=None,
+    default=None,
+    key=(),
+    do_not_specialize=(),
+    do_not_specialize_on_alignment=(),
+    **tuning,
+):
     """Make a Triton kernel of a function. With a space, `default(device, **sizes)` must give one config of it.
 
     `key` names what else, beside the default's sizes and the arrays' dtypes, decides which config can run and is best.
     With `reference=`, `inputs=` and `grid=`, which say how it is tuned, the kernel asks for its config itself, see
     `user_kernel.SelfTuned`; the default may be left out then and is that of each knob.
+
+    Numbers that change from launch to launch, such as a step, a seed or an offset, are named in `do_not_specialize`:
+    else 1, the multiples of 16 and all others are compiled for each by itself. Name no stride, and no size that
+    addresses are computed from: what is known to be divisible by 16 is what lets memory be read 16 bytes at a time.
     """
     if fn is not None:
         return Kernel(fn)
+    settings = {
+        "do_not_specialize": do_not_specialize,
+        "do_not_specialize_on_alignment": do_not_specialize_on_alignment,
+    }
     if space is None:
         if tuning:
             raise TypeError(f"kernel(): {', '.join(f'{name}=' for name in tuning)} without space= has no meaning")
-        return Kernel
+        return partial(Kernel, **settings)
     space = space if isinstance(space, Space) else Space(**space)
     if tuning:
         from tritorch.autotune.user_kernel import SelfTuned
 
-        return lambda function: SelfTuned(function, space, default, key, **tuning)
+        return lambda function: SelfTuned(function, space, default, key, **tuning, **settings)
     if default is None:
         raise TypeError(
             "kernel(): a kernel with a space needs default=, a config by formula: nothing must be tuned to run. Only "
             "where reference= and inputs= say how it is tuned may it be left out"
         )
-    return lambda function: TunableKernel(function, space, default, key)
+    return lambda function: TunableKernel(function, space, default, key, **settings)

@@ -36,9 +36,21 @@ class SelfTuned(TunableKernel):
     """
 
     def __init__(
-        self, fn, space, default=None, key=(), *, reference=None, inputs=None, grid=None, tolerance=None, flops=None
+        self,
+        fn,
+        space,
+        default=None,
+        key=(),
+        *,
+        reference=None,
+        inputs=None,
+        grid=None,
+        tolerance=None,
+        flops=None,
+        **settings,
     ):
-        fn = getattr(fn, "fn", fn)  # of a kernel that is Triton's already
+        settings = {name: given or getattr(fn, name, ()) for name, given in settings.items()}
+        fn = getattr(fn, "fn", fn)  # of a kernel that is Triton's already, whose settings it keeps
         self.reference, self.inputs, self.grid = reference, inputs, grid
         self.tolerance, self.flops = tolerance, flops
         self.file = Path(fn.__code__.co_filename)
@@ -53,7 +65,7 @@ class SelfTuned(TunableKernel):
         _check_names(fn.__name__, self.parameters, space, (*sizes, *facts))
         if default is None:
             default = _default_of(fn.__name__, space)
-        super().__init__(fn, space, default, facts)
+        super().__init__(fn, space, default, facts, **settings)
         self._plans: dict = {}  # types of arguments -> the function that launches with such
 
     @property

@@ -231,14 +231,18 @@ class Op(Node):
 
     @classmethod
     def _plain_call(cls):
-        count = len(cls.names)
+        count, defaults = len(cls.names), cls.defaults
+        needed = count - len(defaults)
 
         def call(*args, **kwargs):
-            if kwargs or len(args) < count:
+            given = len(args)
+            if kwargs or given < needed:
                 args = cls.bind(args, kwargs)
-            elif len(args) > count:
+            elif given < count:
+                args += defaults[given - needed :]
+            elif given > count:
                 arguments = "argument" if count == 1 else "arguments"
-                raise TypeError(f"{cls.op_name}() takes {count} positional {arguments} but {len(args)} were given")
+                raise TypeError(f"{cls.op_name}() takes {count} positional {arguments} but {given} were given")
             return cls.apply(*args)
 
         if cls.signature.__func__ is Op.signature.__func__:

@@ -6,8 +6,38 @@ import numpy as np
 
 from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
+from tritorch.ops.layout import out_of_order, strides_of_copy, with_strides
 from tritorch.ops.pointwise.family import block_space, pointwise_default
-from tritorch.runtime import tl, transfer
+from tritorch.runtime import memory_format, tl, transfer
+
+
+def lying(shape, strides, make):
+    """The tensor that `make` gives for a size, of `shape` and with these strides, which leave no gaps.
+
+    It is filled as it lies in memory. Strides of None are those of indices.
+    """
+    if strides is None:
+        return make(shape)
+    order = memory_format.iteration_order(shape, strides)
+    made = make(tuple([shape[dim] for dim in order]))
+    made.array = with_strides(out_of_order(made.array, order), strides)
+    return made
+
+
+def strides_of_like(op, input, format):
+    """The strides of a tensor made like another, in its own or in a memory format; None for those of indices."""
+    format = memory_format.preserve_format if format is None else format
+    memory_format.check_format(op, format)
+    return None if input.level is not None else strides_of_copy(input.array, format)
+
+
+def strides_of_format(op, format, shape):
+    """The strides of a tensor of `shape` that is made in a memory format."""
+    memory_format.check_format(op, format)
+    memory_format.check_rank(format, len(shape))
+    if format is memory_format.preserve_format:
+        raise RuntimeError("unsupported memory format Preserve")
+    return memory_format.strides_in(format, shape)
 
 
 class Creation(Op, abstract=True):

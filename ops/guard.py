@@ -53,6 +53,8 @@ def guarded(function, name, keep_out=None, policy=None, in_python=False):
 
     def call(*args, **kwargs):
         try:
+            if not kwargs and (policy is None or autocast.active is None):
+                return function(*args)
             if kwargs and not NUMPY_NAMES.keys().isdisjoint(kwargs):
                 kwargs = _renamed(function, kwargs)
             run = function if policy is None or autocast.active is None else policy.around(function)

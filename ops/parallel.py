@@ -13,6 +13,7 @@ import threading
 
 import numpy as np
 
+from tritorch.ops.layout import empty_by
 from tritorch.runtime.quiet import silence
 
 _MOST_THREADS = 8
@@ -118,12 +119,13 @@ def for_each(function, pieces):
 def by_items(function, input, *results):
     """What a function that treats the items along the first dimension apart gives, from pieces with several of them.
 
-    It gives a tuple, of arrays of the shapes and dtypes that `results` says, their first dimension that of `input`.
+    It gives a tuple, of arrays of the shapes and dtypes that `results` says, their first dimension that of `input`; a
+    third part of each may say in which order its dimensions lie in memory.
     """
     pieces = pieces_of(len(input), input[:1].size)
     if len(pieces) < 2:
         return function(input)
-    whole = tuple(np.empty(shape, dtype) for shape, dtype in results)
+    whole = tuple(empty_by(input, shape, *order, dtype=dtype) for shape, dtype, *order in results)
 
     def fill(piece):
         for result, part in zip(whole, function(input[piece]), strict=True):

@@ -11,6 +11,7 @@ import numpy as np
 from tritorch.autograd.variable import Variable
 from tritorch.nested import array_of, check_native
 from tritorch.ops.base import EXPORTS, TABLE, export
+from tritorch.ops.creation import lying, strides_of_format, strides_of_like
 from tritorch.ops.guard import kind_of, unpacking
 from tritorch.ops.promotion import KIND_NAMES, number_for
 from tritorch.runtime import device as devices
@@ -187,16 +188,19 @@ def empty_of(op, size, value, dtype, device, requires_grad=False):
     return wrap(transfer.empty(size, kind.numpy, device), device, requires_grad)
 
 
-def _filled(op, text, make, value):
-    def create(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
-               memory_format=None, **named):  # fmt: skip
+def _filled(op, text, make, value, formatted=False):
+    def create(*size, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False, **named):
         if not size and "size" not in named:
             raise TypeError(f'{op}() missing 1 required positional arguments: "size"')
         size = size_of(op, size or (named.pop("size"),))
+        format = named.pop("memory_format", None) if formatted else None
         if named:
             raise TypeError(f"{op}() got an unexpected keyword argument '{next(iter(named))}'")
-        made = make(op, size, value, dtype, device, requires_grad)
-        return made if out is None else out.resize_(size).copy_(made)
+        strides = None if format is None else strides_of_format(op, format, size)
+        made = lying(size, strides, lambda size: make(op, size, value, dtype, device))
+        if out is not None:
+            return out.resize_(size).copy_(made)
+        return made.requires_grad_() if requires_grad else made
 
     create.__name__ = op
     create.__doc__ = f"A tensor of the given size {text}."
@@ -205,7 +209,7 @@ def _filled(op, text, make, value):
 
 zeros = _filled("zeros", "filled with 0", full_of, 0)
 ones = _filled("ones", "filled with 1", full_of, 1)
-empty = _filled("empty", "whose elements are not set", empty_of, 0)
+empty = _filled("empty", "whose elements are not set", empty_of, 0, formatted=True)
 
 
 @export("empty_strided")
@@ -266,36 +270,37 @@ def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, re
     return made if out is None else out.resize_(made.shape).copy_(made)
 
 
-def like(op, input, value, dtype, device, requires_grad, make=full_of):
-    """A tensor filled with `value`, of the size, dtype and device of `input` unless told otherwise."""
+def like(op, input, value, dtype, device, requires_grad, format=None, make=full_of):
+    """A tensor filled with `value`, of the size, dtype, device and strides of `input` unless told otherwise."""
     if not isinstance(input, Variable):
         raise TypeError(f"{op}(): argument 'input' (position 1) must be Tensor, not {kind_of(input)}")
-    made = make(op, input.array.shape, value, dtype or input.dtype, device or input.device, requires_grad)
-    return input.made_alike(made)
+    dtype, device, strides = dtype or input.dtype, device or input.device, strides_of_like(op, input, format)
+    made = lying(tuple(input.array.shape), strides, lambda size: make(op, size, value, dtype, device))
+    return input.made_alike(made.requires_grad_() if requires_grad else made)
 
 
 @export("zeros_like")
 def zeros_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """Zeros of the size of `input`."""
-    return like("zeros_like", input, 0, dtype, device, requires_grad)
+    return like("zeros_like", input, 0, dtype, device, requires_grad, memory_format)
 
 
 @export("ones_like")
 def ones_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """Ones of the size of `input`."""
-    return like("ones_like", input, 1, dtype, device, requires_grad)
+    return like("ones_like", input, 1, dtype, device, requires_grad, memory_format)
 
 
 @export("empty_like")
 def empty_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """A tensor of the size of `input` whose elements are not set."""
-    return like("empty_like", input, 0, dtype, device, requires_grad, empty_of)
+    return like("empty_like", input, 0, dtype, device, requires_grad, memory_format, empty_of)
 
 
 @export("full_like")
 def full_like(input, fill_value, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
     """A tensor of the size of `input` filled with `fill_value`."""
-    return like("full_like", input, fill_value, dtype, device, requires_grad)
+    return like("full_like", input, fill_value, dtype, device, requires_grad, memory_format)
 
 
 def _new(op, text, make, value):

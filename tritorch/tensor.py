@@ -115,10 +115,6 @@ class Tensor(Variable):
         """The address of the first element."""
         return transfer.pointer(self.array)
 
-    def is_contiguous(self, memory_format=None):
-        """Whether the elements lie in memory in the order of their indices."""
-        return transfer.is_contiguous(self.array)
-
     def is_floating_point(self):
         """Whether the dtype is a floating-point one."""
         return self.dtype.is_floating_point

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tritorch.ops.attention import flash_launch, host
+from tritorch.ops.attention import decode, flash_launch, host
 from tritorch.ops.attention.backward_kernels import key_gradient_kernel, query_gradient_kernel
 from tritorch.ops.attention.kernels import attention_kernel, settings_of, tiles_of
 from tritorch.ops.autocast import LOWER
@@ -105,11 +105,14 @@ class Attention(Op):
         log_sum = empty_like(query, query.shape[:3], accumulator(query.dtype))
         if out.size == 0 and log_sum.size == 0:
             return out, log_sum
+        query, key, value = map(_near, (query, key, value))
+        wide = _is_wide(query, key, value, attn_mask, out)
+        if decode.is_decoding(query, key, dropout_p, is_causal):
+            decode.attend(query, key, value, attn_mask, out, log_sum, scale, wide)
+            return out, log_sum
         if flash_launch.takes(query, key, value, attn_mask, dropout_p, scale):
             flash_launch.forward(query, key, value, is_causal, scale, out, log_sum)
             return out, log_sum
-        query, key, value = map(_near, (query, key, value))
-        wide = _is_wide(query, key, value, attn_mask, out)
         constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal, wide)
         config = attention_kernel.config((query, key, value, attn_mask, out, log_sum), **sizes)
         counts, strides, numbers = _shared_arguments(
@@ -154,6 +157,7 @@ class Attention(Op):
         yield draw(1, 1, 3, 200), draw(1, 1, 5, 200), draw(1, 1, 5, 130), None, 0.0, False, 0.07, 1, 0
         yield draw(1, 1, 3, 4), draw(1, 1, 0, 4), draw(1, 1, 0, 4), None, *plain
         yield draw(1, 2, 0, 4), draw(1, 2, 3, 4), draw(1, 2, 3, 4), None, *plain
+        yield from decode.samples(draw)
 
     @staticmethod
     def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1):

@@ -236,7 +236,7 @@ class NllLoss(Op):
         result, total = empty_like(input, ()), empty_like(input, ())
         nll_finish[(1,)](
             out, weights, result, total, programs, MEAN=reduction == "mean", COMPUTE=triton_dtype(compute),
-            BLOCK=min(next_power_of_2(programs), 4096), num_warps=4,
+            BLOCK=min(max(next_power_of_2(programs), 128), 4096), num_warps=4,
         )  # fmt: skip
         return result, total
 

@@ -214,7 +214,7 @@ class CrossEntropy(Op):
         loss, total = empty_like(input, ()), empty_like(input, (), compute)
         nll_finish[(1,)](
             losses, weights, loss, total, programs if summed else 0, MEAN=reduction == "mean",
-            COMPUTE=triton_dtype(compute), BLOCK=min(next_power_of_2(programs), 4096), num_warps=4,
+            COMPUTE=triton_dtype(compute), BLOCK=min(max(next_power_of_2(programs), 128), 4096), num_warps=4,
         )  # fmt: skip
         return loss if summed else losses, total, lse
 

@@ -1,15 +1,15 @@
-"""The tiled kernel under `matmul` and `linear`: any strides, any batch, float32 sums, bias, activation."""
+"""The product kernel for any strides and any batch, by pointers, and what other kernels of products share with it."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from tritorch.autotune import cdiv, kernel
-from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
-from tritorch.ops.matrix.tiles import MATMUL_SPACE, matmul_default
-from tritorch.ops.pointwise.family import offsets_of, triton_dtype
+from tritorch.autotune import kernel
+from tritorch.ops.layout import element_strides
+from tritorch.ops.matrix.defaults import pointer_default
+from tritorch.ops.matrix.epilogue import ended
+from tritorch.ops.matrix.tiles import MATMUL_SPACE
+from tritorch.ops.pointwise.kernel import offsets_of, triton_dtype
 from tritorch.runtime import precision, tl
 
 
@@ -35,14 +35,15 @@ def multiply_add(x, y, total, DOTS: tl.constexpr, PRECISION: tl.constexpr):
 
 
 @kernel(
-    space=MATMUL_SPACE, default=matmul_default,
-    key=("ACTIVATION", "PRECISION", "RANK", "WIDE", "a_across", "b_across"),
+    space=MATMUL_SPACE, default=pointer_default,
+    key=("ACTIVATION", "SCALED", "PRECISION", "RANK", "WIDE", "a_across", "b_across"),
 )  # fmt: skip
 def matmul_kernel(
     a,  # left operand: (batch, rows, inner) by its strides
     b,  # right operand: (batch, inner, columns) by its strides
     bias,  # None, or what is added to every row: (columns,) by its stride
-    out,  # product, contiguous: (batch, rows, columns)
+    residual,  # None, or what is added to the result: (batch, rows, columns) by its strides
+    out,  # product, contiguous: (batch, rows, columns); with parts their sums: (parts, batch, rows, columns)
     rows,
     columns,
     inner,
@@ -51,10 +52,15 @@ def matmul_kernel(
     b_inner,
     b_column,
     bias_step,
+    residual_row,
+    residual_column,
     batch_shape,
-    batch_strides,  # of a, then of b
+    batch_strides,  # of a, of b, then of residual
+    alpha: tl.float64,
+    beta: tl.float64,
     RANK: tl.constexpr,  # of the batch
     ACTIVATION: tl.constexpr,  # None, or a formula
+    SCALED: tl.constexpr,  # whether alpha or beta is not one
     ACCUMULATE: tl.constexpr,
     DOTS: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -64,14 +70,23 @@ def matmul_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     GROUP_M: tl.constexpr,
+    SPLIT_K: tl.constexpr,  # into how many parts the sums are split, each a program's
 ):
     tiles = tl.cdiv(rows, BLOCK_M) * tl.cdiv(columns, BLOCK_N)
-    batch = tl.program_id(0) // tiles
-    m, n = tile_of(tl.program_id(0) % tiles, rows, columns, BLOCK_M, BLOCK_N, GROUP_M)
+    batch, tile = tl.program_id(0) // tiles, tl.program_id(0) % tiles
+    first, last, place = 0, inner, batch.to(tl.int64)
+    if SPLIT_K > 1:
+        share = tl.cdiv(tl.cdiv(inner, BLOCK_K), SPLIT_K) * BLOCK_K
+        first = batch % SPLIT_K * share
+        last = tl.minimum(first + share, inner)
+        batches = tl.num_programs(0) // tiles // SPLIT_K
+        batch, place = batch // SPLIT_K, batch % SPLIT_K * batches.to(tl.int64) + batch // SPLIT_K
+    m, n = tile_of(tile, rows, columns, BLOCK_M, BLOCK_N, GROUP_M)
     if RANK > 0:
         a += offsets_of(batch.to(tl.int64), batch_shape, batch_strides, 0, RANK)
         b += offsets_of(batch.to(tl.int64), batch_shape, batch_strides, RANK, RANK)
-    row, column, k = m * BLOCK_M + tl.arange(0, BLOCK_M), n * BLOCK_N + tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_K)
+    row, column = m * BLOCK_M + tl.arange(0, BLOCK_M), n * BLOCK_N + tl.arange(0, BLOCK_N)
+    k = first + tl.arange(0, BLOCK_K)
     if WIDE:
         row, column, k = row.to(tl.int64), column.to(tl.int64), k.to(tl.int64)
     row_in, column_in = (row < rows)[:, None], (column < columns)[None, :]
@@ -81,20 +96,22 @@ def matmul_kernel(
     if WIDE:
         a_next, b_next = tl.full([], BLOCK_K, tl.int64) * a_inner, tl.full([], BLOCK_K, tl.int64) * b_inner
     total = tl.zeros([BLOCK_M, BLOCK_N], ACCUMULATE)
-    for start in range(0, inner, BLOCK_K):
+    for start in range(first, last, BLOCK_K):
         if EVEN_K:
             x, y = tl.load(a, mask=row_in, other=0), tl.load(b, mask=column_in, other=0)
         else:
-            x = tl.load(a, mask=row_in & (start + k < inner)[None, :], other=0)
-            y = tl.load(b, mask=column_in & (start + k < inner)[:, None], other=0)
+            left = start + tl.arange(0, BLOCK_K) < inner
+            x = tl.load(a, mask=row_in & left[None, :], other=0)
+            y = tl.load(b, mask=column_in & left[:, None], other=0)
         total = multiply_add(x, y, total, DOTS, PRECISION)
         a += a_next
         b += b_next
-    if bias is not None:
-        total += tl.load(bias + column * bias_step, mask=column < columns, other=0).to(ACCUMULATE)[None, :]
-    if ACTIVATION is not None:
-        total = ACTIVATION(total)
-    place = out + batch.to(tl.int64) * rows * columns + row[:, None] * columns + column[None, :]
+    if SPLIT_K == 1:
+        if RANK > 0 and residual is not None:
+            residual += offsets_of(batch.to(tl.int64), batch_shape, batch_strides, 2 * RANK, RANK)
+        total = ended(total, bias, residual, alpha, beta, row, column, rows, columns, bias_step, residual_row,
+                      residual_column, ACTIVATION, SCALED)  # fmt: skip
+    place = out + place * rows * columns + row[:, None] * columns + column[None, :]
     tl.store(place, total.to(out.dtype.element_ty), mask=row_in & column_in)
 
 
@@ -116,39 +133,6 @@ def dot_settings(dtype):
         "tensor_cores": floating and (dtype.itemsize <= 2 or chosen == "tf32"),
     }
     return constants, sizes
-
-
-def launch_matmul(a, b, shape, bias=None, activation=None):
-    """a @ b as a contiguous array of `shape`: a is (..., rows, inner), b (..., inner, columns), batches broadcast."""
-    out = empty_like(a, shape)
-    if out.size == 0:
-        return out
-    (rows, columns), inner, batch = shape[-2:], a.shape[-1], shape[:-2]
-    (*a_batch, a_row, a_inner), (*b_batch, b_inner, b_column) = operand_strides(a, shape), operand_strides(b, shape)
-    # Batches of one and the same right operand are more rows of one product, where the rows go on evenly.
-    if batch and not any(b_batch):
-        flat, (steps,) = merge((*batch, rows), [(*a_batch, a_row)])
-        if len(flat) < 2:
-            rows, a_row, batch, a_batch, b_batch = math.prod((*batch, rows)), (*steps, 0)[0], (), (), ()
-    flat, (a_batch, b_batch) = merge(batch, [tuple(a_batch), tuple(b_batch)])
-    count = math.prod(flat)
-    wide = needs_64_bits((rows, inner), [(a_row, a_inner)]) or needs_64_bits((inner, columns), [(b_inner, b_column)])
-    bias_step = element_strides(bias)[0] if bias is not None and bias.shape == (columns,) else 0
-    wide = wide or needs_64_bits((rows, columns), [(columns, 1), (0, bias_step)])
-    aligned = all(step == 1 or step % 16 == 0 for step in (a_row, a_inner, b_inner, b_column))
-    constants, sizes = dot_settings(a.dtype)
-    config = matmul_kernel.config(
-        (a, b, bias, out), rows=rows, columns=columns, inner=inner, batch=count, aligned=aligned, **sizes,
-        ACTIVATION=activation, PRECISION=constants["PRECISION"], RANK=len(flat), WIDE=wide,
-        a_across=a_inner != 1, b_across=b_column != 1,
-    )  # fmt: skip
-    grid = (cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * count,)
-    matmul_kernel[grid](
-        a, b, bias, out, rows, columns, inner, a_row, a_inner, b_inner, b_column, bias_step,
-        flat, (*a_batch, *b_batch), RANK=len(flat), ACTIVATION=activation,
-        WIDE=wide, EVEN_K=inner % config["BLOCK_K"] == 0, **constants, **config,
-    )  # fmt: skip
-    return out
 
 
 def operand_strides(a, shape):

@@ -15,7 +15,7 @@ from tritorch.ops.base import Op, widened_host
 from tritorch.ops.batching import broadcast
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
-from tritorch.ops.matrix.kernel import launch_matmul
+from tritorch.ops.matrix.launch import launch_matmul
 from tritorch.ops.matrix.products import FLOATS, product, rows_of
 from tritorch.ops.promotion import C_TYPES, KIND_NAMES
 
@@ -71,7 +71,7 @@ class Matmul(Op):
     @classmethod
     def call(cls, input, other):
         try:
-            ndims = input.array.ndim, other.array.ndim
+            ndim, other_ndim = len(input.array.shape), len(other.array.shape)
         except AttributeError:
             need_tensors("matmul", input=input, other=other)
             if input.is_sparse:  # whose class knows its products
@@ -79,9 +79,9 @@ class Matmul(Op):
             if other.is_sparse:
                 return other.__rmatmul__(input)
             raise
-        if ndims[0] > 1 < ndims[1]:
+        if ndim > 1 < other_ndim:
             return cls.apply(input, other, False, False)
-        return _with_vectors(cls, input, other, *ndims)
+        return _with_vectors(cls, input, other, ndim, other_ndim)
 
     @staticmethod
     def reference(input, other, transpose_input, transpose_other):
@@ -146,6 +146,8 @@ class Matmul(Op):
         yield draw(2, 1, 4, 5), draw(3, 5, 2), False, False
         yield draw(6, 8)[:, ::2], draw(12, 5).T[:, ::-2], True, True
         yield np.broadcast_to(draw(1, 1), (4, 5)), draw(5, 3), False, False
+        yield draw(1128, 16), draw(16, 1120), False, False  # many tiles, rows at multiples of 16 bytes
+        yield draw(8, 1024), draw(1024, 24), False, False  # few rows and columns of long sums
 
     @staticmethod
     def errors(draw):
@@ -215,11 +217,11 @@ class Linear(Op):
     @classmethod
     def call(cls, input, weight, bias=None):
         try:
-            ndims = input.array.ndim, weight.array.ndim
+            ndim, weight_ndim = len(input.array.shape), len(weight.array.shape)
         except AttributeError:
             need_tensors("linear", input=input, weight=weight)
             raise
-        if ndims[1] == 1 and ndims[0]:
+        if weight_ndim == 1 and ndim:
             return Matmul.call(input, weight) if bias is None else Matmul.call(input, weight) + bias
         return cls.apply(input, weight, bias)
 

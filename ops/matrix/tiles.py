@@ -11,6 +11,7 @@ SMALLEST = 16  # the least side of a tile that tensor cores take
 STAGED = 48  # elements that a thread can hold on their way to shared memory without spilling
 _SIDE_KEPT = 64  # tiles are not halved below this to fill the last wave
 _FILL = 0.8  # of the multiprocessors, by the last wave
+PARTS = (1, 2, 4, 8, 16, 32)  # into how many parts a sum may be split
 _FEW, _MANY = 16, 16  # a tile so large that not every 16th multiprocessor has one, or so small that there are 16 waves
 
 
@@ -79,9 +80,9 @@ def depth_that_multiplies(BLOCK_K, inner, dots, tensor_cores):
 
 
 def sums_in_registers(BLOCK_M, BLOCK_N, BLOCK_K, num_warps, dots, tensor_cores):
-    """A thread keeps up to 128 sums for tensor cores, 32 of its own, or 64 products that are not summed yet."""
+    """A thread keeps up to 128 sums for tensor cores, 64 of its own, or 64 products that are not summed yet."""
     elements = BLOCK_M * BLOCK_N
-    most = 128 if tensor_cores else 32
+    most = 128 if tensor_cores else 64
     return (elements if dots else elements * BLOCK_K // 2) <= most * 32 * num_warps
 
 
@@ -135,13 +136,69 @@ def deep_if_small(BLOCK_M, BLOCK_N, BLOCK_K, tensor_cores):
     return BLOCK_K <= 128 or not tensor_cores or BLOCK_M * BLOCK_N <= 4096
 
 
-PRODUCT_CONDITIONS = (
+def parts_have_loops(SPLIT_K, BLOCK_K, inner):
+    """Each part goes round its loop a few times."""
+    return SPLIT_K == 1 or loops(inner, BLOCK_K) >= 4 * SPLIT_K
+
+
+def not_too_many_parts(SPLIT_K, BLOCK_M, BLOCK_N, rows, columns, batch, device):
+    """Parts are for multiprocessors without a tile."""
+    return SPLIT_K == 1 or tile_count(rows, columns, batch, BLOCK_M, BLOCK_N) * SPLIT_K <= 4 * device.sms
+
+
+_PARTS_CONDITIONS = (parts_have_loops, not_too_many_parts)
+
+
+def tiles_or_parts(BLOCK_M, BLOCK_N, SPLIT_K, rows, columns, batch, device):
+    """A large tile leaves a share of the multiprocessors a tile, or a part of one."""
+    tiles = tile_count(rows, columns, batch, BLOCK_M, BLOCK_N)
+    return max(BLOCK_M, BLOCK_N) <= _SIDE_KEPT or tiles * SPLIT_K * _FEW >= device.sms
+
+
+_OF_MATRICES = (
     rows_needed, columns_needed, depth_that_multiplies, sums_in_registers, warps_have_work, stages_in_shared_memory,
-    stages_have_loops, not_too_few_tiles, not_too_many_tiles, rows_to_group,
+    stages_have_loops, tiles_or_parts, not_too_many_tiles, rows_to_group,
 )  # fmt: skip
 
 MATMUL_SPACE = Space(
     BLOCK_M=powers(16, 256, default=128), BLOCK_N=powers(16, 256, default=128), BLOCK_K=powers(8, 256, default=64),
-    GROUP_M=choices(1, 4, 8, default=8), num_warps=choices(4, 8), num_stages=stages(1, 5, default=4),
-    where=(*PRODUCT_CONDITIONS, staged_in_registers, whole_sectors, deep_if_small),
+    GROUP_M=choices(1, 4, 8, default=8), SPLIT_K=choices(*PARTS, default=1),
+    num_warps=choices(4, 8), num_stages=stages(1, 5, default=4),
+    where=(*_OF_MATRICES, staged_in_registers, whole_sectors, deep_if_small, *_PARTS_CONDITIONS),
+)  # fmt: skip
+
+
+def shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, wide_result):
+    """The bytes of all stages, of a piece of the result on its way out and of what is added to it, and of barriers."""
+    element = 4 if SPLIT_K > 1 else (4 if wide_result else itemsize) * (2 if adds else 1)
+    stages = (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize * num_stages
+    return stages + BLOCK_M * BLOCK_N // PIECES * element + 1024
+
+
+def tiles_in_shared_memory(
+    BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, wide_result, device
+):  # fmt: skip
+    """All stages of both operands, and what is stored at once."""
+    needed = shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, wide_result)
+    return needed <= device.shared_memory
+
+
+def sides_needed(BLOCK_M, BLOCK_N, rows, columns):
+    """No more rows and columns than there are, but 64, which four warps multiply at once."""
+    return BLOCK_M <= max(64, next_power_of_2(rows)) and BLOCK_N <= max(64, next_power_of_2(columns))
+
+
+def sums_of_a_thread(BLOCK_M, BLOCK_N, num_warps):
+    """Up to 128 sums a thread, and for eight warps at least 32."""
+    return (num_warps == 4 or BLOCK_M * BLOCK_N >= 8192) and BLOCK_M * BLOCK_N <= 4096 * num_warps
+
+
+DESCRIPTOR_SPACE = Space(
+    BLOCK_M=powers(64, 256, default=128), BLOCK_N=powers(64, 256, default=256), BLOCK_K=powers(32, 256, default=64),
+    GROUP_M=choices(4, 8, 16, default=8), SPLIT_K=choices(*PARTS, default=1), PIECES=choices(1, 2, 4, default=2),
+    num_warps=choices(4, 8), num_stages=stages(2, 6, default=4),
+    where=(
+        sides_needed, sums_of_a_thread, tiles_in_shared_memory,
+        *_PARTS_CONDITIONS,
+    ),
 )  # fmt: skip

@@ -6,6 +6,7 @@ import numpy as np
 
 from tritorch.ops.base import Op
 from tritorch.ops.formula import formula, sqrt
+from tritorch.ops.layout import formatted_as
 from tritorch.ops.normalization import batched
 from tritorch.ops.normalization.channels_kernel import launch_moments
 from tritorch.ops.normalization.host import batch_inference_on_host, batch_norm_on_host, batch_slope_on_host
@@ -37,7 +38,7 @@ def launch_normalised(input, mean, variance, weight, bias, layout, eps):
     weight, bias = 1.0 if weight is None else weight, 0.0 if bias is None else bias
     return launch_pointwise(
         "batch_norm", batch_normalised, (input, mean, variance, weight, bias, eps), computed_in(input.dtype),
-        input.dtype,
+        input.dtype, lying=formatted_as(input),
     )  # fmt: skip
 
 
@@ -64,6 +65,9 @@ class BatchNorm(Norm):
         yield draw(3, 2, 5) + 100, None, None, over_batch((3, 2, 5)), 1e-3
         yield draw(3, 5, 2).transpose(0, 2, 1), draw(2), None, over_batch((3, 2, 5)), 0.1
         yield draw(6, 3, 4)[::-2], None, draw(3), over_batch((3, 3, 4)), 1e-5
+        for shape in ((2, 4, 5, 3), (2, 3, 4, 40)):  # channels innermost
+            last = draw(*shape).transpose(0, 3, 1, 2)
+            yield last, draw(shape[3]), draw(shape[3]), over_batch(last.shape), 1e-5
 
     @staticmethod
     def sized(draw, N=32, C=256, H=28, W=28):
@@ -100,7 +104,7 @@ class BatchNormBackward(Op):
         return launch_pointwise(
             self.op_name, batch_slope,
             (grad, input, mean, variance, weight, products, sums, eps, float(layout.count)),
-            computed_in(input.dtype), input.dtype,
+            computed_in(input.dtype), input.dtype, lying=formatted_as(input),
         )  # fmt: skip
 
     @staticmethod

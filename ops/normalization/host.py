@@ -10,6 +10,13 @@ import math
 
 import numpy as np
 
+from tritorch.ops.normalization.places import (
+    batch_inference_by_place,
+    batch_norm_by_place,
+    batch_slope_by_place,
+    channel_sums_by_place,
+    lies_by_place,
+)
 from tritorch.ops.parallel import for_each, pieces_of, scratch
 from tritorch.ops.rowwise.host import ones, products_of_rows, sums_of_rows
 
@@ -204,6 +211,8 @@ def channel_sums_on_host(grad, input, mean, variance, layout, eps):
     """For each channel the sum of the gradient times the normalised input, and the sum of the gradient."""
     if has_weight_by_place(layout):
         return _sums_by_place(grad, input, mean, variance, layout, eps)
+    if layout.axes == layout.summed and lies_by_place(input):
+        return channel_sums_by_place(grad, input, mean, variance, eps)
     grad, x, mean = _planes(grad, layout), _planes(input, layout), _by_plane(mean, layout)
     sums, products = np.empty(grad.shape[:2], grad.dtype), np.empty(grad.shape[:2], grad.dtype)
     same = layout.axes == layout.summed  # each channel has one mean
@@ -244,6 +253,8 @@ def _sums_by_place(grad, input, mean, variance, layout, eps):
 
 def batch_norm_on_host(input, weight, bias, layout, eps):
     """Each channel of a batch normalised: the result, mean and variance."""
+    if lies_by_place(input):
+        return batch_norm_by_place(input, weight, bias, layout, eps)
     x = _planes(input, layout)
     found, count = np.empty(x.shape[:2], x.dtype), x.shape[0] * x.shape[2]
 
@@ -265,6 +276,8 @@ def batch_norm_on_host(input, weight, bias, layout, eps):
 
 def batch_inference_on_host(input, weight, bias, mean, variance, layout, eps):
     """Each channel of a batch normalised by a mean and a variance: x scale + level, piece by piece."""
+    if lies_by_place(input):
+        return batch_inference_by_place(input, weight, bias, mean, variance, eps)
     x, scale = _planes(input, layout), _scale(variance, eps)
     scale = scale if weight is None else scale * weight
     level = -mean * scale if bias is None else bias - mean * scale
@@ -283,6 +296,8 @@ def batch_inference_on_host(input, weight, bias, mean, variance, layout, eps):
 
 def batch_slope_on_host(grad, input, weight, mean, variance, products, sums, layout, eps):
     """scale (g - mean g - x mean(g x)) by channels, as g scale + x slope + level."""
+    if lies_by_place(input):
+        return batch_slope_by_place(grad, input, weight, mean, variance, products, sums, layout, eps)
     g, x, scale = _planes(grad, layout), _planes(input, layout), _scale(variance, eps)
     count, factor = x.dtype.type(layout.count), scale if weight is None else scale * weight
     slope = -factor * scale * products / count

@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 from tritorch.ops.base import maker
+from tritorch.ops.layout import format_order
 
 
 @maker
@@ -71,3 +72,8 @@ def over_batch(shape):
     """Each channel (dimension 1) is normalised over all others, and has a weight."""
     others = (0, *range(2, len(shape)))
     return Layout(shape, others, (shape[1], *(1 for _ in shape[2:])), others)
+
+
+def written_order(input, layout):
+    """The order in memory of the dimensions of what is normalised: with channels innermost where groups of them are."""
+    return format_order(input) if len(layout.shape) > input.ndim else None

@@ -6,9 +6,10 @@ import numpy as np
 
 from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op
+from tritorch.ops.layout import lying_by
 from tritorch.ops.normalization import batched
 from tritorch.ops.normalization.host import norm_backward_on_host, norm_on_host
-from tritorch.ops.normalization.layout import over_groups, over_last
+from tritorch.ops.normalization.layout import over_groups, over_last, written_order
 from tritorch.ops.normalization.norm import Norm, mean_of, normalised, wide
 from tritorch.ops.normalization.rows_kernel import launch_norm, launch_norm_backward
 
@@ -21,7 +22,8 @@ class RowNorm(Norm, abstract=True):
     @classmethod
     def fast(cls, input, weight, bias, layout, eps):
         """A few passes over rows that stay in the cache."""
-        return norm_on_host(input, weight, bias, layout, eps, cls.centred)
+        out, *statistics = norm_on_host(input, weight, bias, layout, eps, cls.centred)
+        return lying_by(out, written_order(input, layout)), *statistics
 
     def forward(self, input, weight, bias, layout, eps):
         """One launch."""
@@ -51,7 +53,7 @@ class RowNormBackward(Op, abstract=True):
     def host(cls, grad, input, weight, mean, variance, layout, eps):
         """In float32 at least, narrowed once."""
         found = norm_backward_on_host(*wide(grad, input, weight), mean, variance, layout, eps)
-        return found.astype(input.dtype, copy=False)
+        return lying_by(found.astype(input.dtype, copy=False), written_order(input, layout))
 
     @classmethod
     def samples(cls, draw):
@@ -167,6 +169,9 @@ class GroupNorm(RowNorm):
         yield _grouped(draw, 0, 4, 5, groups=2)
         x, *rest = _grouped(draw, 2, 6, 5, groups=2)
         yield np.ascontiguousarray(x.transpose(0, 2, 1)).transpose(0, 2, 1), *rest
+        for channels, groups in ((6, 3), (40, 2)):  # channels innermost
+            x, *rest = _grouped(draw, 2, channels, 4, 5, groups=groups)
+            yield np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2), *rest
 
     @staticmethod
     def sized(draw, N=32, C=256, H=28, W=28, groups=32):

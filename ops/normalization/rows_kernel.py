@@ -7,7 +7,8 @@ distances from the mean of the row's first block, so that nothing cancels; the s
 from __future__ import annotations
 
 from tritorch.autotune import cdiv, kernel
-from tritorch.ops.layout import as_contiguous, element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.layout import as_contiguous, element_strides, empty_by, empty_like, merge, needs_64_bits
+from tritorch.ops.normalization.layout import written_order
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.ops.reduction.kernel import computed_in, lies_along
 from tritorch.ops.rowwise.kernel import rows_default, rows_space
@@ -28,28 +29,29 @@ def _statistics_in_registers(ROWS, num_warps):
 
 
 NORM_SPACE = rows_space(16, _statistics_in_registers)  # of up to three tensors
-NORM_FACTS = ("ROW_RANK", "COLUMN_RANK", "WIDE")
+NORM_FACTS = ("ROW_RANK", "COLUMN_RANK", "INNERMOST", "WIDE")
 
 
 @kernel
-def _of_channels(array, row, column, inside, groups, span, inner, COMPUTE: tl.constexpr):
+def _of_channels(array, row, column, inside, groups, span, inner, INNERMOST: tl.constexpr, COMPUTE: tl.constexpr):
     """The weight or bias of each element of a tile: that of its channel."""
-    channel = (row % groups)[:, None] * span + (column // inner)[None, :]
+    own = column % span if INNERMOST else column // inner
+    channel = (row % groups)[:, None] * span + own[None, :]
     return tl.load(array + channel, mask=inside, other=0).to(COMPUTE)
 
 
 @kernel(space=NORM_SPACE, default=norm_default, key=NORM_FACTS)
 def norm_rows_kernel(
-    x,  # what is normalised: rows by `row_strides`, columns by `column_strides`
+    x,  # what is normalised: rows and columns by the first strides of each
     weight,  # of the channels, or None: (groups * span,)
     bias,  # likewise
-    out,  # the result, contiguous: (rows, columns)
+    out,  # the result: rows and columns by the second strides of each
     mean,  # of each row, or None where it is taken as zero: (rows,)
     variance,  # of each row: (rows,)
     rows,
     columns,
     groups,  # row r is of group r % groups, of `span` channels of `inner` elements each
-    span,
+    span,  # which come one after the other, or, INNERMOST, an element of each in turn
     inner,
     eps: tl.float64,
     row_shape,
@@ -58,6 +60,7 @@ def norm_rows_kernel(
     column_strides,
     ROW_RANK: tl.constexpr,
     COLUMN_RANK: tl.constexpr,
+    INNERMOST: tl.constexpr,
     COMPUTE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit indices
     WHOLE: tl.constexpr,  # a row fits a block
@@ -71,7 +74,7 @@ def norm_rows_kernel(
         column = column.to(tl.int64)
     valid = row < rows
     line = x + offsets_of(row, row_shape, row_strides, 0, ROW_RANK)[:, None]
-    target = out + (row * columns)[:, None]
+    target = out + offsets_of(row, row_shape, row_strides, ROW_RANK, ROW_RANK)[:, None]
     inside = valid[:, None] & (column < columns)[None, :]
     places = offsets_of(column, column_shape, column_strides, 0, COLUMN_RANK)
     value = tl.load(line + places[None, :], mask=inside, other=0).to(COMPUTE)
@@ -109,22 +112,23 @@ def norm_rows_kernel(
         if not WHOLE:
             places = offsets_of(at, column_shape, column_strides, 0, COLUMN_RANK)
             value = tl.load(line + places[None, :], mask=inside, other=0).to(COMPUTE)
+        places = offsets_of(at, column_shape, column_strides, COLUMN_RANK, COLUMN_RANK)
         result = (value - average[:, None]) * scale
         if weight is not None:
-            result = result * _of_channels(weight, row, at, inside, groups, span, inner, COMPUTE)
+            result = result * _of_channels(weight, row, at, inside, groups, span, inner, INNERMOST, COMPUTE)
         if bias is not None:
-            result = result + _of_channels(bias, row, at, inside, groups, span, inner, COMPUTE)
-        tl.store(target + at[None, :], result.to(out.dtype.element_ty), mask=inside)
+            result = result + _of_channels(bias, row, at, inside, groups, span, inner, INNERMOST, COMPUTE)
+        tl.store(target + places[None, :], result.to(out.dtype.element_ty), mask=inside)
 
 
 @kernel
 def _slopes(grad, x, weight, line, other, row, at, inside, average, scale, groups, span, inner,
-            shape, strides, RANK: tl.constexpr, COMPUTE: tl.constexpr):  # fmt: skip
+            shape, strides, RANK: tl.constexpr, INNERMOST: tl.constexpr, COMPUTE: tl.constexpr):  # fmt: skip
     """The gradient of a tile times the weight, and what the tile was normalised to."""
     places = offsets_of(at, shape, strides, 0, RANK)
     g = tl.load(grad + line[:, None] + places[None, :], mask=inside, other=0).to(COMPUTE)
     if weight is not None:
-        g = g * _of_channels(weight, row, at, inside, groups, span, inner, COMPUTE)
+        g = g * _of_channels(weight, row, at, inside, groups, span, inner, INNERMOST, COMPUTE)
     places = offsets_of(at, shape, strides, RANK, RANK)
     value = tl.load(x + other[:, None] + places[None, :], mask=inside, other=0).to(COMPUTE)
     return g, (value - average[:, None]) * scale[:, None]
@@ -137,7 +141,7 @@ def norm_rows_backward_kernel(
     weight,  # of the channels, or None: (groups * span,)
     mean,  # of each row, or None where it was taken as zero: (rows,)
     variance,  # of each row: (rows,)
-    out,  # the gradient of x, contiguous: (rows, columns)
+    out,  # the gradient of x: rows and columns by the third strides of each
     rows,
     columns,
     groups,
@@ -150,6 +154,7 @@ def norm_rows_backward_kernel(
     column_strides,
     ROW_RANK: tl.constexpr,
     COLUMN_RANK: tl.constexpr,
+    INNERMOST: tl.constexpr,
     COMPUTE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit indices
     WHOLE: tl.constexpr,  # a row fits a block
@@ -164,21 +169,21 @@ def norm_rows_backward_kernel(
     valid = row < rows
     line = offsets_of(row, row_shape, row_strides, 0, ROW_RANK)
     other = offsets_of(row, row_shape, row_strides, ROW_RANK, ROW_RANK)
-    target = out + (row * columns)[:, None]
+    target = out + offsets_of(row, row_shape, row_strides, 2 * ROW_RANK, ROW_RANK)[:, None]
     average = tl.zeros([ROWS], COMPUTE)
     if mean is not None:
         average = tl.load(mean + row, mask=valid, other=0).to(COMPUTE)
     scale = 1 / tl.sqrt(tl.load(variance + row, mask=valid, other=1).to(COMPUTE) + eps.to(COMPUTE))
     inside = valid[:, None] & (column < columns)[None, :]
     g, hat = _slopes(grad, x, weight, line, other, row, column, inside, average, scale, groups, span, inner,
-                     column_shape, column_strides, COLUMN_RANK, COMPUTE)  # fmt: skip
+                     column_shape, column_strides, COLUMN_RANK, INNERMOST, COMPUTE)  # fmt: skip
     sums, products = g, g * hat
     if not WHOLE:
         for start in range(COLUMNS, columns, COLUMNS):
             at = start + column
             inside = valid[:, None] & (at < columns)[None, :]
             g, hat = _slopes(grad, x, weight, line, other, row, at, inside, average, scale, groups, span, inner,
-                             column_shape, column_strides, COLUMN_RANK, COMPUTE)  # fmt: skip
+                             column_shape, column_strides, COLUMN_RANK, INNERMOST, COMPUTE)  # fmt: skip
             sums += g
             products += g * hat
     along = (tl.sum(products, 1) / columns)[:, None]
@@ -190,23 +195,27 @@ def norm_rows_backward_kernel(
         inside = valid[:, None] & (at < columns)[None, :]
         if not WHOLE:
             g, hat = _slopes(grad, x, weight, line, other, row, at, inside, average, scale, groups, span, inner,
-                             column_shape, column_strides, COLUMN_RANK, COMPUTE)  # fmt: skip
+                             column_shape, column_strides, COLUMN_RANK, INNERMOST, COMPUTE)  # fmt: skip
         result = scale[:, None] * (g - level - hat * along)
-        tl.store(target + at[None, :], result.to(out.dtype.element_ty), mask=inside)
+        places = offsets_of(at, column_shape, column_strides, 2 * COLUMN_RANK, COLUMN_RANK)
+        tl.store(target + places[None, :], result.to(out.dtype.element_ty), mask=inside)
 
 
 def _launch(kernel, arrays, tensors, layout, eps, compute):
-    """Launch `kernel` on `arrays`; rows and columns lie as those of `tensors` do, which have the layout's shape."""
+    """Launch `kernel` on `arrays`; rows and columns lie as those of `tensors` do, the last one written to."""
     steps = [element_strides(each.reshape(layout.shape)) for each in tensors]
     kept = [axis for axis in range(len(layout.shape)) if axis not in layout.axes]
+    innermost = written_order(tensors[-1], layout) is not None
+    columns = (*layout.axes[1:], layout.axes[0]) if innermost else layout.axes  # the channels are the first of the axes
     parts = [
         merge(tuple(layout.shape[axis] for axis in group), [tuple(own[axis] for axis in group) for own in steps])
-        for group in (kept, layout.axes)
+        for group in (kept, columns)
     ]
     rows, columns, (groups, span) = layout.rows, layout.count, layout.groups
     along = lies_along(*[(shape, each[-1]) for shape, each in parts])
     facts = {
-        "ROW_RANK": len(parts[0][0]), "COLUMN_RANK": len(parts[1][0]), "WIDE": needs_64_bits(layout.shape, steps),
+        "ROW_RANK": len(parts[0][0]), "COLUMN_RANK": len(parts[1][0]), "INNERMOST": innermost,
+        "WIDE": needs_64_bits(layout.shape, steps),
     }  # fmt: skip
     config = kernel.config(arrays, rows=rows, columns=columns, along=along, **facts)
     (row_shape, row_strides), (column_shape, column_strides) = parts
@@ -220,22 +229,22 @@ def _launch(kernel, arrays, tensors, layout, eps, compute):
 def launch_norm(input, weight, bias, layout, eps, centred):
     """The normalised input, the mean of each row (None unless `centred`), and its mean square distance from that."""
     compute = computed_in(input.dtype)
-    out = empty_like(input)
+    out = empty_by(input, tuple(input.shape), written_order(input, layout))
     mean = empty_like(input, (layout.rows,), compute) if centred else None
     variance = empty_like(input, (layout.rows,), compute)
     if layout.rows:
         weight, bias = (None if each is None else as_contiguous(each) for each in (weight, bias))
-        _launch(norm_rows_kernel, (input, weight, bias, out, mean, variance), (input,), layout, eps, compute)
+        _launch(norm_rows_kernel, (input, weight, bias, out, mean, variance), (input, out), layout, eps, compute)
     return out, mean, variance
 
 
 def launch_norm_backward(grad, input, weight, mean, variance, layout, eps):
     """The gradient of the input in one launch."""
-    out = empty_like(input)
+    out = empty_by(input, tuple(input.shape), written_order(input, layout))
     if out.size:
         weight, mean, variance = (None if each is None else as_contiguous(each) for each in (weight, mean, variance))
         _launch(
-            norm_rows_backward_kernel, (grad, input, weight, mean, variance, out), (grad, input), layout, eps,
+            norm_rows_backward_kernel, (grad, input, weight, mean, variance, out), (grad, input, out), layout, eps,
             computed_in(input.dtype),
         )  # fmt: skip
     return out

@@ -17,7 +17,7 @@ import numpy as np
 from tritorch.autotune import cdiv, kernel, next_power_of_2
 from tritorch.ops.base import Op
 from tritorch.ops.formula import Formula, formula
-from tritorch.ops.layout import as_contiguous
+from tritorch.ops.layout import as_contiguous, as_they_lie
 from tritorch.ops.pointwise.family import block_space
 from tritorch.runtime import dtypes, tl, transfer
 
@@ -218,7 +218,9 @@ class Step(Op, abstract=True):
     def _update_in_pieces(cls, row, more):
         if not row[0].ndim:  # NumPy computes with arrays without dimensions as with numbers, out of place
             cls.quick(*[each if each is None else each.reshape(1) for each in row], *more)
-        elif not all(each is None or each.flags.c_contiguous for each in row):
+            return
+        row = as_they_lie(*row)
+        if not all(each is None or each.flags.c_contiguous for each in row):
             cls.quick(*row, *more)
         else:
             flat = [each if each is None else each.reshape(-1) for each in row]
@@ -235,7 +237,7 @@ class Step(Op, abstract=True):
         return tuple(each for group in self.written(lists) for each in group)
 
     def _launch(self, plan, lists):
-        rows = [row for row in zip(*lists, strict=True) if row[0].size]
+        rows = [as_they_lie(*row) for row in zip(*lists, strict=True) if row[0].size]
         if not rows:
             return
         first = self.with_absent([row[:1] for row in zip(*rows, strict=True)], plan.present)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
-from tritorch.ops.layout import as_contiguous, empty_like
+from tritorch.ops.layout import as_contiguous, as_they_lie, empty_like
 from tritorch.ops.optimizer.family import AT_ONCE, LEAST_BLOCK, STEP_SPACE, _chosen, _copy, _place, step_default
 from tritorch.ops.reduction.kernel import fold_by
 from tritorch.ops.reduction.norm import DIRECT
@@ -27,13 +27,13 @@ def alike(tensors):
 
 
 def launches(kernel, arrays, *others, **facts):
-    """What each launch takes: arrays, the same contiguous, first blocks, counts, how many blocks, and the config.
+    """What each launch takes: arrays as they lie, the same contiguous, first blocks, counts, how many, and the config.
 
     `others` are the launch's other arrays, and `facts` what the kernel's key names beside the number of arrays.
     """
     given = [each for each in arrays if each.size]
     for start in range(0, len(given), AT_ONCE):
-        some = given[start : start + AT_ONCE]
+        some = [as_they_lie(each)[0] for each in given[start : start + AT_ONCE]]
         flat = tuple(as_contiguous(each) for each in some)
         config = kernel.config((some[0], *others), count=max(each.size for each in some), N=len(some), **facts)
         counts = tuple(each.size for each in flat)
@@ -199,7 +199,7 @@ class TotalNorm(Op):
         """Tensor by tensor, without a copy of all."""
         dtype, parts = tensors[0].dtype, []
         for each in tensors:
-            flat = each.reshape(-1).astype(dtypes.COMPUTE[dtype], copy=False)
+            flat = as_they_lie(each)[0].reshape(-1).astype(dtypes.COMPUTE[dtype], copy=False)
             if order == 2:
                 parts.append(float(flat.dot(flat)))
             elif flat.size:

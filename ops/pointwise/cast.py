@@ -7,10 +7,23 @@ import numpy as np
 from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op, export
 from tritorch.ops.batching import leading
-from tritorch.ops.layout import broadcast_shape, broadcast_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.layout import (
+    broadcast_shape,
+    broadcast_strides,
+    element_strides,
+    empty_cast,
+    empty_like,
+    empty_preserved,
+    empty_strided,
+    merge,
+    needs_64_bits,
+    result_order,
+    strides_of_copy,
+)
 from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
-from tritorch.runtime import tl, transfer
+from tritorch.runtime import tl
 from tritorch.runtime.cuda.copies import set_copy_kernel
+from tritorch.runtime.memory_format import check_format, contiguous_format, lies_in, preserve_format
 
 
 @kernel(space=block_space(), default=pointwise_default, key=("RANK", "WIDE"))
@@ -42,9 +55,9 @@ def copy_elements(source, destination):
     """Copy between arrays of one shape on one device, of any strides and dtypes, in one launch."""
     if not destination.size:
         return
-    shape, strides = merge(
-        destination.shape, [broadcast_strides(each, destination.shape) for each in (destination, source)]
-    )
+    whole = tuple(destination.shape)
+    steps = [broadcast_strides(each, whole) for each in (destination, source)]
+    shape, strides = merge(whole, steps, result_order(whole, (destination,)))
     rank = 0 if all(own in ((1,), ()) for own in strides) else len(shape)
     wide, to = needs_64_bits(shape, strides), destination.dtype
     config = _copy.config((destination, source), count=destination.size, RANK=rank, WIDE=wide)
@@ -64,7 +77,12 @@ def _is_narrow(source, to):
 
 def _cast_on_host(x, dtype):
     # C leaves open what a float becomes in a small integer it does not fit; PyTorch's way is to wrap it from int64.
-    return np.asarray(x).astype(np.int64 if _is_narrow(x.dtype, dtype) else dtype).astype(dtype, copy=False)
+    wide = np.dtype(np.int64) if _is_narrow(x.dtype, dtype) else dtype
+    if not isinstance(x, np.ndarray):
+        return np.asarray(x).astype(wide).astype(dtype, copy=False)
+    out = empty_cast(x, dtype)
+    out[...] = x.astype(wide, copy=False)
+    return out
 
 
 class Cast(Op):
@@ -76,7 +94,7 @@ class Cast(Op):
 
     def forward(self, x, dtype):
         """One launch."""
-        out = empty_like(x, dtype=dtype)
+        out = empty_cast(x, dtype)
         copy_elements(x, out)
         return out
 
@@ -108,19 +126,26 @@ class Cast(Op):
 
 
 class Clone(Op):
-    """The elements in contiguous memory of their own."""
-
-    batch = leading
+    """The elements in memory of their own: with the given strides, which leave no gaps, or in the order of indices."""
 
     @staticmethod
-    def reference(input):
-        return input.copy()
+    def reference(input, strides=None):
+        if strides is None:
+            return input.copy()
+        out = empty_strided(input, input.shape, strides)
+        out[...] = input
+        return out
 
-    def forward(self, input):
+    def forward(self, input, strides=None):
         """One launch."""
-        out = empty_like(input)
+        out = empty_like(input) if strides is None else empty_strided(input, tuple(input.shape), strides)
         copy_elements(input, out)
         return out
+
+    @classmethod
+    def batch(cls, call):
+        """In the order of indices: examples show nothing of how they lie."""
+        return cls.apply(call.front(0))
 
     def backward(self, grad):
         """The gradient itself."""
@@ -133,6 +158,8 @@ class Clone(Op):
         yield (draw(6, 4).T,)
         yield (np.broadcast_to(draw(3, 1), (3, 4)),)
         yield (draw.booleans(9)[::-2],)
+        yield draw(2, 3, 4, 5), (60, 1, 15, 3)
+        yield draw(2, 4, 5, 3).transpose(0, 3, 1, 2), (60, 1, 15, 3)
 
     @staticmethod
     def sized(draw, M=4096, N=4096):
@@ -140,15 +167,40 @@ class Clone(Op):
 
 
 @export("clone", "Tensor.clone")
-def clone(input, *, memory_format=None):
-    """A copy of the tensor in contiguous memory of its own."""
-    return Clone.apply(input)
+def clone(input, *, memory_format=preserve_format):
+    """A copy of the tensor in memory of its own, by default with the strides it has, as far as they leave no gaps."""
+    return _copied("clone", input, preserve_format if memory_format is None else memory_format)
 
 
 @export("Tensor.contiguous")
-def contiguous(self, memory_format=None):
-    """The tensor itself where its elements lie in order, else a copy in which they do."""
-    return self if transfer.is_contiguous(self.array) else Clone.apply(self)
+def contiguous(self, *, memory_format=contiguous_format):
+    """The tensor itself where its elements lie as the memory format says, else a copy in which they do."""
+    check_format("contiguous", memory_format)
+    if _lies_in(self, memory_format):
+        return self
+    if memory_format is preserve_format:
+        raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
+    return _copied("contiguous", self, memory_format)
+
+
+@export("Tensor.is_contiguous")
+def is_contiguous(self, *, memory_format=contiguous_format):
+    """Whether the elements lie as the memory format says, by default in the order of their indices, without gaps."""
+    check_format("is_contiguous", memory_format)
+    return _lies_in(self, memory_format)
+
+
+def _lies_in(tensor, format):
+    array = tensor.array
+    if format in (contiguous_format, preserve_format) or tensor.level is not None:
+        return array.flags.c_contiguous
+    return lies_in(format, tuple(array.shape), element_strides(array))
+
+
+def _copied(op, tensor, format):
+    check_format(op, format)
+    known = tensor.level is None  # a batch of examples shows nothing of how they lie
+    return Clone.apply(tensor, strides_of_copy(tensor.array, format) if known else None)
 
 
 class OverwrittenBy(Op):
@@ -167,7 +219,7 @@ class OverwrittenBy(Op):
         if source.shape == array.shape and source.dtype == array.dtype:
             return source
         _check_expands(source.shape, array.shape)
-        out = empty_like(array)
+        out = empty_preserved(array)
         copy_elements(source, out)
         return out
 

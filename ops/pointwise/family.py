@@ -16,7 +16,7 @@ import numpy as np
 
 from tritorch.ops.base import Op, position_of
 from tritorch.ops.formula import Formula, formula
-from tritorch.ops.layout import broadcast_shape
+from tritorch.ops.layout import broadcast_shape, out_of_order, result_order
 from tritorch.ops.pointwise.kernel import block_space as block_space
 from tritorch.ops.pointwise.kernel import launch_pointwise
 from tritorch.ops.pointwise.kernel import offsets_of as offsets_of
@@ -102,11 +102,26 @@ class Pointwise(Op, abstract=True):
                     break
             else:
                 try:
-                    return cls.quick(*arrays)
+                    return cls.by_memory(*arrays)
                 except ValueError:
                     cls.check_shapes(arrays)
                     raise
         return cls._host_by_rule(arrays)
+
+    @classmethod
+    def by_memory(cls, *arrays):
+        """What `quick` gives, walked over as the elements lie in memory, so that the result lies as PyTorch's does."""
+        for each in arrays:
+            if type(each) is np.ndarray and not each.flags.c_contiguous:
+                break
+        else:
+            return cls.quick(*arrays)
+        present = [each for each in arrays if type(each) is np.ndarray]
+        shape = broadcast_shape(cls.op_name, *[each.shape for each in present])
+        order = result_order(shape, present)
+        if order is None:
+            return cls.quick(*arrays)
+        return out_of_order(cls.quick(*[_turned(each, order) for each in arrays]), order)
 
     @classmethod
     def promoted(cls, arrays):
@@ -145,7 +160,7 @@ class Pointwise(Op, abstract=True):
         if cls.condition:
             cast[0] = np.asarray(arrays[0]).astype(np.bool_, copy=False)
         cls.check_shapes(cast)
-        found = np.asarray(cls.quick(*cast))
+        found = np.asarray(cls.by_memory(*cast))
         return found if found.dtype == result else found.astype(result)
 
     @classmethod
@@ -191,6 +206,13 @@ class Pointwise(Op, abstract=True):
                 for at in typed:
                     args[at] = args[at].to(common)
         return cls.apply(*args)
+
+
+def _turned(array, order):
+    """An array's dimensions in another order, with those it is broadcast over; numbers as they are."""
+    if type(array) is not np.ndarray:
+        return array
+    return array.reshape((1,) * (len(order) - array.ndim) + array.shape).transpose(order)
 
 
 class _Outside(NamedTuple):
@@ -296,7 +318,7 @@ class Unary(Pointwise, abstract=True):
     def host(cls, input, *more):
         """As the family's, without its loop where nothing is to be decided."""
         if not more and getattr(input, "dtype", None) in cls.straight:
-            return cls.quick(input)
+            return cls.quick(input) if input.flags.c_contiguous else cls.by_memory(input)
         return super().host(input, *more)
 
     @staticmethod
@@ -340,7 +362,8 @@ class Binary(Pointwise, abstract=True):
             x, y = arrays
             kind = getattr(x, "dtype", None)
             if kind is getattr(y, "dtype", 0) and kind in cls.straight and x.shape == y.shape:
-                return cls.quick(x, y)
+                lie_alike = x.flags.c_contiguous and y.flags.c_contiguous
+                return cls.quick(x, y) if lie_alike else cls.by_memory(x, y)
         return super().host(*arrays)
 
     @staticmethod

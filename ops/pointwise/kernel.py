@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
-from tritorch.ops.layout import broadcast_shape, broadcast_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.layout import broadcast_shape, broadcast_strides, empty_by, merge, needs_64_bits, result_order
 from tritorch.runtime import dtypes, tl
 
 
@@ -55,7 +55,7 @@ def block_space(least=2, most=32, smallest=32):
 
 @kernel(space=block_space(), default=pointwise_default, key=("FORMULA", "COMPUTE", "RANK", "WIDE"))
 def pointwise_kernel(
-    out,  # results, contiguous: (count,)
+    out,  # results, as they lie in memory: (count,)
     inputs,  # tuple: a pointer of `shape` by its strides, or a number
     count,
     shape,
@@ -91,14 +91,19 @@ def pointwise_kernel(
     tl.store(out + index, result.to(out.dtype.element_ty), mask=inside)
 
 
-def launch_pointwise(op, value, arrays, compute, result, condition=False):
-    """Run formula `value` over broadcast `arrays` and numbers: computed in `compute`, stored as `result`."""
+def launch_pointwise(op, value, arrays, compute, result, condition=False, lying=result_order):
+    """Run formula `value` over broadcast `arrays` and numbers: computed in `compute`, stored as `result`.
+
+    `lying` gives, of the shape and the arrays, in which order the dimensions of the result lie in memory.
+    """
     present = [a for a in arrays if hasattr(a, "strides") and a.ndim >= 0 and not isinstance(a, np.generic)]
     shape = broadcast_shape(op, *(a.shape for a in present))
-    out = empty_like(present[0], shape, result)
+    order = lying(shape, present)
+    out = empty_by(present[0], shape, order, result)
     if out.size == 0:
         return out
-    flat, strides = merge(shape, [broadcast_strides(a, shape) for a in present])
+    # Over elements as they lie in memory, where more dimensions are one.
+    flat, strides = merge(shape, [broadcast_strides(a, shape) for a in present], order)
     rank = 0 if all(own == (1,) or own == () for own in strides) and len(flat) < 2 else len(flat)
     bits = compute == np.float64
     inputs, given, numbers, steps, each = [], [out], 0, [], iter(strides)

@@ -7,12 +7,13 @@ import numpy as np
 from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.batching import folded
-from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
+from tritorch.ops.layout import element_strides, empty_by, in_order, needs_64_bits, out_of_order
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
 from tritorch.ops.pooling.max_pool import BLOCKS, covers, place_of, pools, volume_strides
 from tritorch.ops.pooling.shape import places_of, taps_of, volume
 from tritorch.runtime import tl
+from tritorch.runtime.memory_format import CHANNELS_INNERMOST
 
 
 @kernel
@@ -39,10 +40,13 @@ def _divisor(
     return divisor
 
 
-@kernel(space=BLOCKS, default=pointwise_default, key=("KERNEL", "STRIDE", "PADDING", "WITH_PADDING", "DIVISOR", "WIDE"))
+AVERAGED = ("KERNEL", "STRIDE", "PADDING", "WITH_PADDING", "DIVISOR", "INNERMOST", "WIDE")
+
+
+@kernel(space=BLOCKS, default=pointwise_default, key=AVERAGED)
 def _avg_pool(
     x,  # images: (images, channels, *size) by x_strides
-    out,  # the mean of each window, contiguous: (images, channels, *out_size)
+    out,  # the mean of each window, as INNERMOST says: (images, channels, *out_size)
     count,
     channels,
     size,  # of x: depth, height, width
@@ -53,6 +57,7 @@ def _avg_pool(
     PADDING: tl.constexpr,
     WITH_PADDING: tl.constexpr,  # whether padding counts
     DIVISOR: tl.constexpr,  # None, or what to divide by instead
+    INNERMOST: tl.constexpr,  # the channels of the result lie innermost
     COMPUTE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit offsets
     BLOCK: tl.constexpr,
@@ -60,8 +65,8 @@ def _avg_pool(
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    plane, back, down, across = place_of(index, out_size)
-    x += plane // channels * x_strides[0] + plane % channels * x_strides[1]
+    image, channel, back, down, across = place_of(index, channels, out_size, INNERMOST)
+    x += image * x_strides[0] + channel * x_strides[1]
     total = tl.zeros([BLOCK], COMPUTE)
     for i in range(KERNEL[0]):
         layer = back * STRIDE[0] - PADDING[0] + i
@@ -95,7 +100,7 @@ def _counts(image, out, kernel, stride, padding, with_padding, divisor):
 
 
 def _summed(x, axis, kernel, stride, padding, places):
-    """The sums over a window that slides along one axis."""
+    """The sums over a window that slides along one axis of a contiguous array."""
     out, before = None, (slice(None),) * axis
     for (read,), (part,) in taps_of((x.shape[axis],), (places,), (kernel,), (stride,), (padding,), (1,)):
         if out is None and part == slice(0, places):  # every window has this tap: nothing to add it to
@@ -119,15 +124,23 @@ def _spread(grad, axis, kernel, stride, padding, size):
     return out
 
 
+def lying_order(array, channels_last):
+    """The order in memory of the dimensions of a result of images: its own, or with channels innermost."""
+    return CHANNELS_INNERMOST[array.ndim] if channels_last else None
+
+
 class AvgPool(Op):
-    """The sum over each window, divided by how many elements it holds, or by `divisor`; integers towards zero."""
+    """The sum over each window, divided by how many elements it holds, or by `divisor`; integers towards zero.
+
+    The channels of the result, and of the gradient, lie innermost where `channels_last` says so.
+    """
 
     batch = folded
     called_by = ("avg_pool2d",)
     widens = True
 
     @staticmethod
-    def reference(input, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+    def reference(input, kernel_size, stride, padding, ceil_mode, with_padding, divisor, channels_last=False):
         image, one = input.shape[2:], (1,) * len(kernel_size)
         out = places_of(image, kernel_size, stride, padding, one, ceil_mode)
         total = np.zeros((*input.shape[:2], *out), input.dtype)
@@ -139,26 +152,27 @@ class AvgPool(Op):
         return (np.abs(total) // np.abs(counts) * np.sign(total) * np.sign(counts)).astype(input.dtype)
 
     @staticmethod
-    def fast(input, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+    def fast(input, kernel_size, stride, padding, ceil_mode, with_padding, divisor, channels_last=False):
         """Sums along one dimension after the other."""
         if input.dtype.kind != "f":
             return AvgPool.reference(input, kernel_size, stride, padding, ceil_mode, with_padding, divisor)
-        image = input.shape[2:]
+        image, order = input.shape[2:], lying_order(input, channels_last)
         out = places_of(image, kernel_size, stride, padding, (1,) * len(kernel_size), ceil_mode)
-        total = input
-        for axis, (taps, by, pad, places) in enumerate(zip(kernel_size, stride, padding, out, strict=True), 2):
+        total, first = in_order(input, order), 2 if order is None else 1
+        for axis, (taps, by, pad, places) in enumerate(zip(kernel_size, stride, padding, out, strict=True), first):
             total = _summed(total, axis, taps, by, pad, places)
-        counts = _counts(image, out, kernel_size, stride, padding, with_padding, divisor)
-        return np.divide(total, np.asarray(counts, total.dtype), out=total)
+        counts = np.asarray(_counts(image, out, kernel_size, stride, padding, with_padding, divisor), total.dtype)
+        counts = counts if order is None or not counts.ndim else counts[..., None]
+        return out_of_order(np.divide(total, counts, out=total), order)
 
-    def forward(self, input, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+    def forward(self, input, kernel_size, stride, padding, ceil_mode, with_padding, divisor, channels_last=False):
         """One launch over the windows."""
         out_size = places_of(input.shape[2:], kernel_size, stride, padding, (1,) * len(kernel_size), ceil_mode)
-        out = empty_like(input, (*input.shape[:2], *out_size))
+        out = empty_by(input, (*input.shape[:2], *out_size), lying_order(input, channels_last))
         if out.size:
             facts = {
                 "KERNEL": volume(kernel_size), "STRIDE": volume(stride), "PADDING": volume(padding, 0),
-                "WITH_PADDING": with_padding, "DIVISOR": divisor,
+                "WITH_PADDING": with_padding, "DIVISOR": divisor, "INNERMOST": channels_last,
                 "WIDE": out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]),
             }  # fmt: skip
             config = _avg_pool.config((input, out), count=out.size, **facts)
@@ -170,9 +184,7 @@ class AvgPool(Op):
 
     def backward(self, grad):
         """To each element its share of the windows that cover it."""
-        _, kernel_size, stride, padding, ceil_mode, with_padding, divisor = self.inputs
-        size = self.edges[0][2][2:]
-        return (AvgPoolBackward.apply(grad, size, kernel_size, stride, padding, ceil_mode, with_padding, divisor),)
+        return (AvgPoolBackward.apply(grad, self.edges[0][2][2:], *self.inputs[1:]),)
 
     @staticmethod
     def samples(draw):
@@ -180,6 +192,8 @@ class AvgPool(Op):
             yield draw(*shape), *rest
         yield draw(5, 3, 6, 2).transpose(3, 1, 0, 2), (2, 3), (1, 2), (1, 1), False, True, None
         yield np.broadcast_to(draw(3, 1, 6), (2, 3, 4, 6)), (2, 3), (1, 2), (1, 1), False, True, None
+        yield draw(2, 9, 7, 17).transpose(0, 3, 1, 2), (3, 3), (2, 2), (1, 1), False, False, None, True
+        yield draw(2, 5, 4, 3), (2, 2), (2, 1), (1, 0), False, True, None, True
         yield draw.integers(-9, 9, 2, 3, 6, 6), (2, 2), (2, 2), (1, 1), False, False, None
         yield draw.integers(-9, 9, 2, 3, 6, 6), (2, 2), (2, 2), (0, 0), False, True, -3
 
@@ -198,13 +212,10 @@ def means():
     yield (1, 2, 4, 3, 5), ((2, 2, 3), (1, 2, 2), (1, 1, 1), False, False, None)
 
 
-@kernel(
-    space=BLOCKS, default=pointwise_default,
-    key=("KERNEL", "STRIDE", "PADDING", "COVERS", "WITH_PADDING", "DIVISOR", "WIDE"),
-)  # fmt: skip
+@kernel(space=BLOCKS, default=pointwise_default, key=("COVERS", *AVERAGED))
 def _avg_pool_backward(
     grad,  # (images, channels, *out_size) by grad_strides
-    out,  # (images, channels, *size), contiguous
+    out,  # (images, channels, *size), as INNERMOST says
     count,
     channels,
     size,  # of out: depth, height, width
@@ -216,6 +227,7 @@ def _avg_pool_backward(
     COVERS: tl.constexpr,  # along each dimension, how many windows at most cover an element
     WITH_PADDING: tl.constexpr,
     DIVISOR: tl.constexpr,
+    INNERMOST: tl.constexpr,  # the channels of the result lie innermost
     COMPUTE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit offsets
     BLOCK: tl.constexpr,
@@ -223,9 +235,9 @@ def _avg_pool_backward(
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    plane, layer, row, column = place_of(index, size)
+    image, channel, layer, row, column = place_of(index, channels, size, INNERMOST)
     layer, row, column = layer + PADDING[0], row + PADDING[1], column + PADDING[2]
-    grad += plane // channels * grad_strides[0] + plane % channels * grad_strides[1]
+    grad += image * grad_strides[0] + channel * grad_strides[1]
     total = tl.zeros([BLOCK], COMPUTE)
     for i in range(COVERS[0]):
         back = layer // STRIDE[0] - i
@@ -250,7 +262,7 @@ class AvgPoolBackward(Op):
     widens = True
 
     @staticmethod
-    def reference(grad, size, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+    def reference(grad, size, kernel_size, stride, padding, ceil_mode, with_padding, divisor, channels_last=False):
         places = grad.shape[2:]
         shares = grad / _counts(size, places, kernel_size, stride, padding, with_padding, divisor)
         out = np.zeros((*grad.shape[:2], *size), grad.dtype)
@@ -259,22 +271,23 @@ class AvgPoolBackward(Op):
         return out
 
     @staticmethod
-    def fast(grad, size, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+    def fast(grad, size, kernel_size, stride, padding, ceil_mode, with_padding, divisor, channels_last=False):
         """Spread along one dimension after the other, the last one first: rows of an image are copied whole."""
         counts = _counts(size, grad.shape[2:], kernel_size, stride, padding, with_padding, divisor)
-        out = grad / np.asarray(counts, grad.dtype)
+        order = lying_order(grad, channels_last)
+        out, first = in_order(grad / np.asarray(counts, grad.dtype), order), 2 if order is None else 1
         for axis in range(len(size) - 1, -1, -1):
-            out = _spread(out, axis + 2, kernel_size[axis], stride[axis], padding[axis], size[axis])
-        return out
+            out = _spread(out, axis + first, kernel_size[axis], stride[axis], padding[axis], size[axis])
+        return out_of_order(out, order)
 
-    def forward(self, grad, size, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+    def forward(self, grad, size, kernel_size, stride, padding, ceil_mode, with_padding, divisor, channels_last=False):
         """One launch over the elements of the result."""
-        out = empty_like(grad, (*grad.shape[:2], *size))
+        out = empty_by(grad, (*grad.shape[:2], *size), lying_order(grad, channels_last))
         if out.size:
             facts = {
                 "KERNEL": volume(kernel_size), "STRIDE": volume(stride), "PADDING": volume(padding, 0),
                 "COVERS": volume(covers(kernel_size, stride, (1,) * len(size))), "WITH_PADDING": with_padding,
-                "DIVISOR": divisor,
+                "DIVISOR": divisor, "INNERMOST": channels_last,
                 "WIDE": out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]),
             }  # fmt: skip
             config = _avg_pool_backward.config((grad, out), count=out.size, **facts)
@@ -295,6 +308,8 @@ class AvgPoolBackward(Op):
             window, stride, padding, ceil_mode, _, _ = rest
             places = places_of(shape[2:], window, stride, padding, (1,) * len(window), ceil_mode)
             yield draw(*shape[:2], *places), shape[2:], *rest
+        yield draw(2, 5, 4, 17).transpose(0, 3, 1, 2), (9, 7), (3, 3), (2, 2), (1, 1), False, False, None, True
+        yield draw(2, 5, 3, 3), (5, 4), (2, 2), (2, 1), (1, 0), False, True, None, True
 
     @staticmethod
     def sized(draw, N=32, C=64, H=112, W=112, R=3, S=3, stride=2, padding=1):

@@ -7,7 +7,7 @@ import numpy as np
 from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.batching import folded
-from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
+from tritorch.ops.layout import element_strides, empty_by, format_order, in_order, needs_64_bits, out_of_order
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.parallel import by_items, for_each, pieces_of
 from tritorch.ops.pointwise.family import block_space, pointwise_default, triton_dtype
@@ -18,17 +18,27 @@ BLOCKS = block_space(least=1, most=16)
 
 
 @kernel
-def place_of(index, size):
-    """Where element `index` of contiguous (planes, *size) lies: its plane, and its place along each dimension."""
+def place_of(index, channels, size, INNERMOST: tl.constexpr):
+    """The image, the channel and the place along each dimension of element `index` of (images, channels, *size).
+
+    Elements are numbered as they lie in memory: contiguous, or with the channels INNERMOST.
+    """
+    if INNERMOST:
+        channel = index % channels
+        index = index // channels
     plane = index // (size[0] * size[1] * size[2])
-    return plane, index // (size[1] * size[2]) % size[0], index // size[2] % size[1], index % size[2]
+    if INNERMOST:
+        image = plane
+    else:
+        image, channel = plane // channels, plane % channels
+    return image, channel, index // (size[1] * size[2]) % size[0], index // size[2] % size[1], index % size[2]
 
 
-@kernel(space=BLOCKS, default=pointwise_default, key=("KERNEL", "STRIDE", "PADDING", "DILATION", "WIDE"))
+@kernel(space=BLOCKS, default=pointwise_default, key=("KERNEL", "STRIDE", "PADDING", "DILATION", "INNERMOST", "WIDE"))
 def _max_pool(
     x,  # images: (images, channels, *size) by x_strides
-    out,  # the largest of each window, contiguous: (images, channels, *out_size)
-    indices,  # where in its plane it is, contiguous: as out
+    out,  # the largest of each window, as INNERMOST says: (images, channels, *out_size)
+    indices,  # where in its plane it is: as out
     count,
     channels,
     size,  # of x: depth, height, width
@@ -40,14 +50,15 @@ def _max_pool(
     DILATION: tl.constexpr,
     COMPUTE: tl.constexpr,
     LOWEST: tl.constexpr,  # what padding counts as
+    INNERMOST: tl.constexpr,  # the channels of the results lie innermost
     WIDE: tl.constexpr,  # 64-bit offsets
     BLOCK: tl.constexpr,
 ):
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    plane, back, down, across = place_of(index, out_size)
-    x += plane // channels * x_strides[0] + plane % channels * x_strides[1]
+    image, channel, back, down, across = place_of(index, channels, out_size, INNERMOST)
+    x += image * x_strides[0] + channel * x_strides[1]
     first_layer, first_row = back * STRIDE[0] - PADDING[0], down * STRIDE[1] - PADDING[1]
     first_column = across * STRIDE[2] - PADDING[2]
     best = tl.full([BLOCK], LOWEST, COMPUTE)
@@ -88,8 +99,10 @@ def _largest(input, kernel_size, stride, padding, dilation, ceil_mode):
     number_type, first = np.min_scalar_type(len(taps)).type, np.full(out, -1)
     for number, (_, part) in enumerate(taps):
         np.copyto(first[part], number, where=first[part] < 0)
-    best = np.full((*input.shape[:2], *out), lowest(input.dtype), input.dtype)
-    tap = np.empty(best.shape, number_type)
+    order = format_order(input)
+    best = empty_by(input, (*input.shape[:2], *out), order)
+    best[...] = lowest(input.dtype)
+    tap = empty_by(best, best.shape, order, number_type)
     tap[...] = first
     for number, (read, part) in enumerate(taps):
         slab, here = input[:, :, *read], (slice(None), slice(None), *part)
@@ -102,7 +115,7 @@ def _largest(input, kernel_size, stride, padding, dilation, ceil_mode):
         flat([r.start - p.start * by for r, p, by in zip(read, part, stride, strict=True)], image)
         for read, part in taps
     ]
-    indices = np.take(np.array(starts, np.int64), tap)
+    indices = out_of_order(np.take(np.array(starts, np.int64), in_order(tap, order)), order)
     indices += flat(np.ix_(*[np.arange(places) * by for places, by in zip(out, stride, strict=True)]), image)
     return best, indices
 
@@ -132,18 +145,20 @@ class MaxPool(Op):
     def fast(input, kernel_size, stride, padding, dilation, ceil_mode):
         """Some images at a time."""
         rest = kernel_size, stride, padding, dilation, ceil_mode
-        shape = (*input.shape[:2], *places_of(input.shape[2:], *rest))
-        return by_items(lambda images: _largest(images, *rest), input, (shape, input.dtype), (shape, np.int64))
+        shape, order = (*input.shape[:2], *places_of(input.shape[2:], *rest)), format_order(input)
+        results = (shape, input.dtype, order), (shape, np.int64, order)
+        return by_items(lambda images: _largest(images, *rest), input, *results)
 
     def forward(self, input, kernel_size, stride, padding, dilation, ceil_mode):
         """One launch that looks at every tap of its windows."""
         out_size = places_of(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
-        out = empty_like(input, (*input.shape[:2], *out_size))
-        indices = empty_like(input, out.shape, np.dtype(np.int64))
+        order = format_order(input)
+        out = empty_by(input, (*input.shape[:2], *out_size), order)
+        indices = empty_by(input, out.shape, order, np.dtype(np.int64))
         if out.size:
             facts = {
                 "KERNEL": volume(kernel_size), "STRIDE": volume(stride), "PADDING": volume(padding, 0),
-                "DILATION": volume(dilation),
+                "DILATION": volume(dilation), "INNERMOST": order is not None,
                 "WIDE": out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]),
             }  # fmt: skip
             config = _max_pool.config((input, out, indices), count=out.size, **facts)
@@ -169,6 +184,7 @@ class MaxPool(Op):
             yield draw.apart(*shape), *rest
         yield draw.apart(5, 3, 6, 2).transpose(3, 1, 0, 2), (2, 3), (1, 2), (1, 1), (1, 1), False
         yield draw.integers(0, 3, 2, 3, 6, 6), (2, 2), (2, 2), (0, 0), (1, 1), False  # equal elements: the first
+        yield draw.apart(2, 9, 7, 17).transpose(0, 3, 1, 2), (3, 3), (2, 2), (1, 1), (1, 1), False
 
     @staticmethod
     def sized(draw, N=32, C=64, H=112, W=112, R=3, S=3, stride=2, padding=1):
@@ -189,19 +205,21 @@ def pools():
     yield (3, 5, 20, 18), ((2, 2), (2, 2), (0, 0), (1, 1), False)  # past a block of 1024
 
 
-@kernel(space=BLOCKS, default=pointwise_default, key=("STRIDE", "PADDING", "COVERS", "WIDE"))
+@kernel(space=BLOCKS, default=pointwise_default, key=("STRIDE", "PADDING", "COVERS", "INNERMOST", "WIDE"))
 def _max_pool_backward(
     grad,  # (images, channels, *out_size) by grad_strides
-    indices,  # where each window's largest element is in its plane, contiguous: as grad
-    out,  # (images, channels, *size), contiguous
+    indices,  # where each window's largest element is in its plane: as grad, by index_strides
+    out,  # (images, channels, *size), as INNERMOST says
     count,
     channels,
     size,  # of out: depth, height, width
     out_size,  # of grad
     grad_strides,
+    index_strides,
     STRIDE: tl.constexpr,
     PADDING: tl.constexpr,
     COVERS: tl.constexpr,  # along each dimension, how many windows at most cover an element
+    INNERMOST: tl.constexpr,  # the channels of the result lie innermost
     COMPUTE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit offsets
     BLOCK: tl.constexpr,
@@ -209,12 +227,12 @@ def _max_pool_backward(
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    plane, layer, row, column = place_of(index, size)
-    place = index % (size[0] * size[1] * size[2])
+    image, channel, layer, row, column = place_of(index, channels, size, INNERMOST)
+    place = (layer * size[1] + row) * size[2] + column
     last_back, last_down = (layer + PADDING[0]) // STRIDE[0], (row + PADDING[1]) // STRIDE[1]
     last_across = (column + PADDING[2]) // STRIDE[2]
-    grad += plane // channels * grad_strides[0] + plane % channels * grad_strides[1]
-    indices += plane * out_size[0] * out_size[1] * out_size[2]
+    grad += image * grad_strides[0] + channel * grad_strides[1]
+    indices += image * index_strides[0] + channel * index_strides[1]
     total = tl.zeros([BLOCK], COMPUTE)
     for i in range(COVERS[0]):
         back = last_back - i
@@ -224,7 +242,8 @@ def _max_pool_backward(
             for k in range(COVERS[2]):
                 across = last_across - k
                 there = line & (across >= 0) & (across < out_size[2])
-                largest = tl.load(indices + (back * out_size[1] + down) * out_size[2] + across, mask=there, other=-1)
+                at = back * index_strides[2] + down * index_strides[3] + across * index_strides[4]
+                largest = tl.load(indices + at, mask=there, other=-1)
                 offset = back * grad_strides[2] + down * grad_strides[3] + across * grad_strides[4]
                 total += tl.load(grad + offset, mask=there & (largest == place), other=0).to(COMPUTE)
     tl.store(out + index, total.to(out.dtype.element_ty), mask=index < count)
@@ -254,39 +273,44 @@ class MaxPoolBackward(Op):
     @staticmethod
     def fast(grad, indices, size, kernel_size, stride, padding, dilation):
         """Sums by index, a few planes at a time, to stay in the cache; plain writes where windows are apart."""
-        planes, area = grad.shape[0] * grad.shape[1], int(np.prod(size))
-        windows = (planes, int(np.prod(grad.shape[2:])))
-        places, values = indices.reshape(windows), grad.reshape(windows)
+        order, (images, channels, *places), area = format_order(indices), grad.shape, int(np.prod(size))
+        # A row is a plane, or an image whose channels lie innermost.
+        rows, each = (images * channels, 1) if order is None else (images, channels)
+        shape = rows, int(np.prod(places)), each
+        targets, values = (in_order(given, order).reshape(shape) for given in (indices, grad))
         apart = max(covers(kernel_size, stride, dilation)) == 1
-        out = (np.zeros if apart else np.empty)((planes, area), grad.dtype)
-        pieces = pieces_of(planes, area)
-        begin = np.arange(pieces[0].stop if pieces else 0)[:, None] * area
+        out = (np.zeros if apart else np.empty)((rows, area * each), grad.dtype)
+        pieces = pieces_of(rows, area * each)
+        begin = np.arange(pieces[0].stop if pieces else 0)[:, None, None] * (area * each) + np.arange(each)
 
         def fill(here):
             target = out[here]
-            into = (places[here] + begin[: len(target)]).reshape(-1)
+            into = (targets[here] * each + begin[: len(target)]).reshape(-1)
             if apart:
                 target.reshape(-1)[into] = values[here].reshape(-1)
             else:
                 target[...] = np.bincount(into, values[here].reshape(-1), target.size).reshape(target.shape)
 
         for_each(fill, pieces)
-        return out.reshape(*grad.shape[:2], *size)
+        whole = (*grad.shape[:2], *size)
+        return out_of_order(out.reshape(whole if order is None else [whole[dim] for dim in order]), order)
 
     def forward(self, grad, indices, size, kernel_size, stride, padding, dilation):
         """One launch over the elements of the result."""
-        out = empty_like(grad, (*grad.shape[:2], *size))
+        order = format_order(indices)
+        out = empty_by(grad, (*grad.shape[:2], *size), order)
         if out.size:
-            indices = as_contiguous(indices)
             facts = {
                 "STRIDE": volume(stride), "PADDING": volume(padding, 0),
-                "COVERS": volume(covers(kernel_size, stride, dilation)),
-                "WIDE": out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]),
+                "COVERS": volume(covers(kernel_size, stride, dilation)), "INNERMOST": order is not None,
+                "WIDE": out.size >= 2**31
+                or needs_64_bits(grad.shape, [element_strides(each) for each in (grad, indices)]),
             }  # fmt: skip
             config = _max_pool_backward.config((grad, indices, out), count=out.size, **facts)
             _max_pool_backward[(cdiv(out.size, config["BLOCK"]),)](
                 grad, indices, out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]),
-                volume_strides(grad), COMPUTE=triton_dtype(accumulator(grad.dtype)), **facts, **config,
+                volume_strides(grad), volume_strides(indices), COMPUTE=triton_dtype(accumulator(grad.dtype)),
+                **facts, **config,
             )  # fmt: skip
         return out
 
@@ -310,6 +334,10 @@ class MaxPoolBackward(Op):
         for shape, rest in pools():
             _, indices = MaxPool.reference(draw.apart(*shape), *rest)
             yield draw(*indices.shape), indices, shape[2:], *rest[:-1]
+        last = draw.apart(2, 9, 7, 17).transpose(0, 3, 1, 2)
+        _, indices = MaxPool.fast(last, (3, 3), (2, 2), (1, 1), (1, 1), False)
+        yield draw(2, 5, 4, 17).transpose(0, 3, 1, 2), indices, (9, 7), (3, 3), (2, 2), (1, 1), (1, 1)
+        yield draw(*indices.shape), indices, (9, 7), (3, 3), (2, 2), (1, 1), (1, 1)
 
     @staticmethod
     def sized(draw, N=32, C=64, H=112, W=112, R=3, S=3, stride=2, padding=1):

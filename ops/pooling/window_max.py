@@ -9,7 +9,7 @@ import numpy as np
 
 from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import TABLE, Op
-from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
+from tritorch.ops.layout import as_contiguous, element_strides, empty_by, format_order, lying_by, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
 from tritorch.ops.pooling.max_pool import BLOCKS, lowest, place_of
@@ -17,12 +17,12 @@ from tritorch.ops.pooling.shape import evenly, flat
 from tritorch.runtime import tl
 
 
-@kernel(space=BLOCKS, default=pointwise_default, key=("taps", "WIDE"))
+@kernel(space=BLOCKS, default=pointwise_default, key=("taps", "INNERMOST", "WIDE"))
 def _window_max(
     x,  # images: (images, channels, *size) by x_strides
     bounds,  # for each place along each dimension, where its window begins and ends: (planes or 1, places, 2)
-    out,  # the largest of each window, contiguous: (images, channels, *out_size)
-    indices,  # where in its plane it is, contiguous: as out
+    out,  # the largest of each window, as INNERMOST says: (images, channels, *out_size)
+    indices,  # where in its plane it is: as out
     count,
     channels,
     size,  # of x: depth, height, width
@@ -32,6 +32,7 @@ def _window_max(
     longest,  # window, along each dimension
     COMPUTE: tl.constexpr,
     LOWEST: tl.constexpr,
+    INNERMOST: tl.constexpr,  # the channels of the results lie innermost
     WIDE: tl.constexpr,  # 64-bit offsets
     BLOCK: tl.constexpr,
 ):
@@ -39,9 +40,9 @@ def _window_max(
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = index < count
-    plane, back, down, across = place_of(index, out_size)
-    x += plane // channels * x_strides[0] + plane % channels * x_strides[1]
-    bounds += plane * step
+    image, channel, back, down, across = place_of(index, channels, out_size, INNERMOST)
+    x += image * x_strides[0] + channel * x_strides[1]
+    bounds += (image * channels + channel) * step
     first_layer = tl.load(bounds + back * 2, mask=known, other=0)
     last_layer = tl.load(bounds + back * 2 + 1, mask=known, other=0)
     first_row = tl.load(bounds + (out_size[0] + down) * 2, mask=known, other=0)
@@ -99,32 +100,37 @@ class WindowMax(Op):
             value = np.take_along_axis(x, place.reshape(planes, math.prod(places)), 1).reshape(best.shape)
             better = inside & ((value > best) | (value != value) | (found < 0))
             best, found = np.where(better, value, best), np.where(better, place, found)
-        shape = (*input.shape[:2], *places)
-        return best.reshape(shape), found.reshape(shape)
+        shape, order = (*input.shape[:2], *places), format_order(input)
+        return tuple(lying_by(each.reshape(shape), order) for each in (best, found))
 
     def forward(self, input, bounds, places, longest):
         """One launch over the windows."""
-        out = empty_like(input, (*input.shape[:2], *places))
-        indices = empty_like(input, out.shape, np.dtype(np.int64))
+        order = format_order(input)
+        out = empty_by(input, (*input.shape[:2], *places), order)
+        indices = empty_by(input, out.shape, order, np.dtype(np.int64))
         if out.size:
             step = 0 if bounds.shape[0] == 1 else 2 * bounds.shape[1]
             bounds, wide = as_contiguous(bounds), out.size >= 2**31
             wide = wide or needs_64_bits(input.shape, [element_strides(input)])
-            config = _window_max.config(
-                (input, bounds, out, indices), count=out.size, taps=math.prod(longest), WIDE=wide
-            )
+            facts = {"INNERMOST": order is not None, "WIDE": wide}
+            config = _window_max.config((input, bounds, out, indices), count=out.size, taps=math.prod(longest), **facts)
             _window_max[(cdiv(out.size, config["BLOCK"]),)](
                 input, bounds, out, indices, out.size, input.shape[1], tuple(input.shape[2:]), places,
                 element_strides(input), step, longest,
-                COMPUTE=triton_dtype(accumulator(input.dtype)), LOWEST=lowest(input.dtype), WIDE=wide, **config,
+                COMPUTE=triton_dtype(accumulator(input.dtype)), LOWEST=lowest(input.dtype), **facts, **config,
             )  # fmt: skip
         return out, indices
 
     def backward(self, grad, _=None):
         """Added up where the largest elements are."""
-        shape, indices = self.edges[0][2], self.outputs[0].flatten(2)
-        zeros = grad.new_zeros((*shape[:2], math.prod(shape[2:])))
-        return TABLE["scatter"].apply(zeros, 2, True, indices, grad.flatten(2)).reshape(shape), None
+        shape, indices = self.edges[0][2], self.outputs[0]
+        (images, channels), area, scatter = shape[:2], math.prod(shape[2:]), TABLE["scatter"]
+        if format_order(indices.array) is None:
+            zeros = grad.new_zeros((images, channels, area))
+            return scatter.apply(zeros, 2, True, indices.flatten(2), grad.flatten(2)).reshape(shape), None
+        zeros = grad.new_zeros((images, area, channels))  # as it is to lie
+        places, values = (each.flatten(2).transpose(1, 2) for each in (indices, grad))
+        return scatter.apply(zeros, 1, True, places, values).transpose(1, 2).reshape(shape), None
 
     @classmethod
     def batch(cls, call):
@@ -158,6 +164,7 @@ class WindowMax(Op):
         each = draw.integers(0, 3, 6, 7, dtype=np.int64)
         yield draw.apart(2, 3, 5, 5, 5), np.stack([each, each + 2], -1), (2, 2, 3), (2, 2, 2)
         yield draw.integers(0, 2, 2, 40, 1, 1, 40), _evenly((1, 1, 40), (1, 1, 17)), (1, 1, 17), (1, 1, 4)
+        yield draw.apart(2, 1, 5, 4, 3).transpose(0, 4, 1, 2, 3), _evenly((1, 5, 4), (1, 2, 3)), (1, 2, 3), (1, 3, 2)
         yield draw.apart(0, 2, 1, 4, 4), _evenly((1, 4, 4), (1, 2, 2)), (1, 2, 2), (1, 2, 2)
 
     @staticmethod

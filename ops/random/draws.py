@@ -61,7 +61,7 @@ def unit(seed, offset, count, dtype):
     return found
 
 
-@kernel(space=DRAW, default=draw_default)
+@kernel(space=DRAW, default=draw_default, do_not_specialize=("seed", "offset"))
 def _uniform(
     out,  # the numbers: (count,)
     count,
@@ -126,7 +126,7 @@ class Uniform(Creation):
 FLOATING = tuple(np.dtype(kind) for kind in (np.float32, np.float64, np.float16, dtypes.bfloat16.numpy))
 
 
-@kernel(space=DRAW, default=draw_default)
+@kernel(space=DRAW, default=draw_default, do_not_specialize=("seed", "offset"))
 def _normal(
     out,  # the numbers: (count,)
     count,
@@ -208,7 +208,7 @@ class Normal(Creation):
         return (M, N), 0, 1, draw.dtype, 3, 17
 
 
-@kernel(space=DRAW, default=draw_default, key=("PAIRS",))
+@kernel(space=DRAW, default=draw_default, key=("PAIRS",), do_not_specialize=("seed", "offset", "low", "span"))
 def _integers(
     out,  # the numbers: (count,)
     count,
@@ -276,7 +276,7 @@ class RandomIntegers(Creation):
         return (M, N), 0, 1000, np.dtype(np.int64), 3, 17
 
 
-@kernel(space=DRAW, default=draw_default)
+@kernel(space=DRAW, default=draw_default, do_not_specialize=("seed", "offset"))
 def _bernoulli(
     probability,  # chance of a one: (count,)
     out,  # zeros and ones: (count,)

@@ -7,13 +7,13 @@ import numpy as np
 from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.batching import leading
-from tritorch.ops.layout import as_contiguous, empty_like
+from tritorch.ops.layout import as_contiguous, empty_like, in_order, out_of_order
 from tritorch.ops.random.draws import DRAW, draw_default
 from tritorch.ops.random.philox import philox_words, words
 from tritorch.runtime import tl
 
 
-@kernel(space=DRAW, default=draw_default)
+@kernel(space=DRAW, default=draw_default, do_not_specialize=("seed", "offset", "threshold"))
 def _dropout(
     x,  # values: (count,)
     out,  # values kept and scaled: (count,)
@@ -40,13 +40,19 @@ def threshold_and_scale(p):
 
 
 class Dropout(Op):
-    """x keep / (1 - p), where keep is 0 with probability p and else 1, by the Philox words of (seed, offset)."""
+    """x keep / (1 - p), where keep is 0 with probability p and else 1, by the Philox words of (seed, offset).
+
+    Elements have their words in the order of their indices, or with the dimensions in `order`, outermost first: that in
+    which they lie in memory, where the result does too.
+    """
 
     batch = leading
     widens = True
 
     @staticmethod
-    def reference(input, p, seed, offset):
+    def reference(input, p, seed, offset, order=None):
+        if order is not None:
+            return out_of_order(Dropout.reference(in_order(input, order), p, seed, offset), order)
         threshold, scale = threshold_and_scale(p)
         factor = (words(seed, offset, input.size) >= threshold).astype(input.dtype)
         factor *= input.dtype.type(scale)
@@ -54,8 +60,10 @@ class Dropout(Op):
         factor *= input
         return factor
 
-    def forward(self, input, p, seed, offset):
+    def forward(self, input, p, seed, offset, order=None):
         """One launch over the elements in order."""
+        if order is not None:
+            return out_of_order(self.forward(in_order(input, order), p, seed, offset), order)
         input, out = as_contiguous(input), empty_like(input)
         if out.size:
             threshold, scale = threshold_and_scale(p)
@@ -74,6 +82,8 @@ class Dropout(Op):
         for shape in ((), (0, 3), (5, 7), (1025,)):
             yield draw(*shape), 0.5, 3, 17
         yield draw(6, 4).T, 0.1, 1, 2**32 - 2
+        yield draw(6, 4).T, 0.3, 5, 0, (1, 0)
+        yield draw(2, 3, 4), 0.3, 5, 0, (0, 2, 1)
         yield draw(9)[::-2], 1.0, 1, 0
         yield draw(9), 0.0, 1, 0
 

@@ -46,7 +46,12 @@ def _enciphered(x, seed, offset, LEFT: tl.constexpr, RIGHT: tl.constexpr):
     return left << RIGHT | right
 
 
-@kernel(space=block_space(least=1, most=8), default=permutation_default, key=("LEFT", "RIGHT"))
+@kernel(
+    space=block_space(least=1, most=8),
+    default=permutation_default,
+    key=("LEFT", "RIGHT"),
+    do_not_specialize=("seed", "offset"),
+)
 def _permutation(
     out,  # the permuted numbers: (count,)
     count,

@@ -9,7 +9,7 @@ import numpy as np
 from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op, device_of
 from tritorch.ops.batching import folded
-from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
+from tritorch.ops.layout import element_strides, empty_by, format_order, in_order, needs_64_bits, out_of_order
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.pointwise.family import block_space, pointwise_default, triton_dtype
 from tritorch.ops.pooling.max_pool import place_of, volume_strides
@@ -27,17 +27,18 @@ def _whole(number, WIDE: tl.constexpr):
     return number.to(tl.int64) if WIDE else number.to(tl.int32)
 
 
-@kernel(space=block_space(least=1, most=16), default=pointwise_default, key=("taps", "WIDE"))
+@kernel(space=block_space(least=1, most=16), default=pointwise_default, key=("taps", "INNERMOST", "WIDE"))
 def _resample(
     x,  # images: (images, channels, *size) by x_strides
     table,  # pairs of an index and its weight, one dimension after the other: (places, taps, 2) each
-    out,  # contiguous: (images, channels, *out_size)
+    out,  # as INNERMOST says: (images, channels, *out_size)
     count,
     channels,
     out_size,  # depth, height, width
     taps,  # of a place along each dimension
     starts,  # of each dimension in the table
     x_strides,
+    INNERMOST: tl.constexpr,  # the channels of the result lie innermost
     COMPUTE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit offsets
     BLOCK: tl.constexpr,
@@ -46,8 +47,8 @@ def _resample(
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = index < count
-    plane, back, down, across = place_of(index, out_size)
-    x += plane // channels * x_strides[0] + plane % channels * x_strides[1]
+    image, channel, back, down, across = place_of(index, channels, out_size, INNERMOST)
+    x += image * x_strides[0] + channel * x_strides[1]
     layers = table + starts[0] + back * taps[0] * 2
     rows = table + starts[1] + down * taps[1] * 2
     columns = table + starts[2] + across * taps[2] * 2
@@ -86,21 +87,25 @@ class Resample(Op):
     @staticmethod
     def fast(input, maps):
         """A product with each matrix where dimensions are short; of growing dimensions the last comes first."""
-        growth = {axis: len(each.index) / each.size for axis, each in enumerate(maps, 2)}
-        out, floating = input, input.dtype.kind == "f"
+        order = format_order(input)
+        first, floating = 2 if order is None else 1, input.dtype.kind == "f"
+        growth = {axis: len(each.index) / each.size for axis, each in enumerate(maps, first)}
+        out = in_order(input, order)
         for axis in sorted(growth, key=lambda axis: (growth[axis], -axis if growth[axis] > 1 else axis)):
-            each = maps[axis - 2]
+            each = maps[axis - first]
             short = max(each.size, len(each.index)) <= _DENSE
             # Whole rows are copied faster than they are multiplied, single elements are not.
             multiplies = floating and short and (each.index.shape[1] > 1 or axis == input.ndim - 1)
             if not each.is_identity:
                 out = (_multiplied if multiplies else _along)(out, axis, each)
         # What is not finite spoils a whole row of a product.
-        return out if not floating or np.isfinite(out.sum()) else Resample.reference(input, maps)
+        whole = not floating or np.isfinite(out.sum())
+        return out_of_order(out if whole else in_order(Resample.reference(input, maps), order), order)
 
     def forward(self, input, maps):
         """One launch over the elements of the result; the table travels with it."""
-        out = empty_like(input, (*input.shape[:2], *(len(each.index) for each in maps)))
+        order = format_order(input)
+        out = empty_by(input, (*input.shape[:2], *(len(each.index) for each in maps)), order)
         if out.size:
             compute = accumulator(input.dtype)
             double = compute.itemsize == 8 or max(each.size for each in maps) > _EXACT
@@ -110,11 +115,12 @@ class Resample(Op):
             table = transfer.from_host(np.concatenate(parts), device_of(input))
             taps = volume([each.index.shape[1] for each in maps])
             wide = out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)])
-            config = _resample.config((input, table, out), count=out.size, taps=math.prod(taps), WIDE=wide)
+            facts = {"INNERMOST": order is not None, "WIDE": wide}
+            config = _resample.config((input, table, out), count=out.size, taps=math.prod(taps), **facts)
             _resample[(cdiv(out.size, config["BLOCK"]),)](
                 input, table, out, out.size, input.shape[1], volume(out.shape[2:]), taps,
                 (0, *np.cumsum([len(p) for p in parts[:2]]).tolist()), volume_strides(input),
-                COMPUTE=triton_dtype(compute), WIDE=wide, **config,
+                COMPUTE=triton_dtype(compute), **facts, **config,
             )  # fmt: skip
         return out
 
@@ -135,6 +141,7 @@ class Resample(Op):
         yield draw(2, 3, 5)[:, :, ::-2], (corners,)
         yield draw(1, 2, 3, 4, 2), (corners, mean, tables.cubic(2, 5, 2.5, False, kind))
         yield draw(1, 1, 8, 8), tuple(smooth)
+        yield draw(2, 3, 3, 19).transpose(0, 3, 1, 2), (corners, tables.nearest(3, 6, None, True))
         yield draw(0, 2, 3), (tables.nearest(3, 6, None, True),)
         yield draw(3, 5, 12, 12), (tables.nearest(12, 24, 2.0, False),) * 2  # past a block of 1024
         yield draw.integers(0, 255, 2, 3, 5), (tables.nearest(5, 9, None, True),)

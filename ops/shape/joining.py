@@ -10,7 +10,7 @@ from tritorch.ops.base import Op, device_of
 from tritorch.ops.batching import shifted
 from tritorch.ops.creation import Full
 from tritorch.ops.dimensions import wrap_dim
-from tritorch.ops.layout import empty_like
+from tritorch.ops.layout import empty_by, empty_like, format_order, in_order, out_of_order
 from tritorch.ops.outputs import takes_out
 from tritorch.ops.pointwise.cast import copy_elements
 from tritorch.ops.shape.views import Select, Slice
@@ -36,7 +36,13 @@ class Cat(Op):
         kind = joint_dtype(tensors)
         if any(each.dtype != kind for each in kept):
             kept = [each.astype(kind) for each in kept]
-        return np.concatenate(kept, dim)
+        order = _common_order(kept)
+        if order is not None:
+            return out_of_order(np.concatenate([in_order(each, order) for each in kept], order.index(dim)), order)
+        if all(each.flags.c_contiguous for each in kept):
+            return np.concatenate(kept, dim)
+        out = np.empty(_joint_shape(kept, dim), kind)
+        return np.concatenate(kept, dim, out)
 
     @classmethod
     def function(cls):
@@ -88,9 +94,7 @@ class Cat(Op):
     def forward(self, dim, starts, *tensors):
         """One launch for each tensor, which copies it to its region."""
         kept = [each for each in tensors if each.shape != (0,)] or list(tensors[:1])
-        shape = list(kept[0].shape)
-        shape[dim] = sum(each.shape[dim] for each in kept)
-        out = empty_like(kept[0], tuple(shape), joint_dtype(tensors))
+        out = empty_by(kept[0], _joint_shape(kept, dim), _common_order(kept), joint_dtype(tensors))
         for each, start in zip(tensors, starts, strict=True):
             if each.size:
                 copy_elements(each, out[(*(slice(None),) * dim, slice(start, start + each.shape[dim]))])
@@ -117,6 +121,9 @@ class Cat(Op):
         yield 2, (0, 4), draw(4, 3, 2).T, draw(2, 3, 700)
         yield 0, (0, 3, 3), draw(3), draw(0), draw(2)
         yield 0, (0, 2), draw(2, 3), draw.integers(0, 5, 1, 3)
+        last = [draw(2, 3, 4, channels).transpose(0, 3, 1, 2) for channels in (5, 2)]
+        yield 1, (0, 5), *last
+        yield 0, (0, 2), last[0], draw(1, 5, 3, 4)
 
     @staticmethod
     def sized(draw, M=4096, N=4096):
@@ -129,6 +136,18 @@ class Cat(Op):
         yield ([draw(2, 2), draw(3, 3)],), {}, RuntimeError, f"Sizes of tensors must match {message}"
         yield ([draw(2), draw(1, 1)],), {}, RuntimeError, "Tensors must have same number of dimensions: got 1 and 2"
         yield ([draw()],), {}, RuntimeError, "zero-dimensional tensor (at position 0) cannot be concatenated"
+
+
+def _joint_shape(arrays, dim):
+    shape = list(arrays[0].shape)
+    shape[dim] = sum(each.shape[dim] for each in arrays)
+    return tuple(shape)
+
+
+def _common_order(arrays):
+    """The order in memory of the dimensions of what is joined: with channels innermost where all arrays suggest it."""
+    order = format_order(arrays[0])
+    return order if order is not None and all(format_order(each) is not None for each in arrays) else None
 
 
 class Stack(Op):

@@ -11,7 +11,16 @@ import numpy as np
 from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.creation import number_bits
-from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.layout import (
+    element_strides,
+    empty_by,
+    empty_like,
+    format_order,
+    in_order,
+    merge,
+    needs_64_bits,
+    out_of_order,
+)
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.parallel import for_each, pieces_of
 from tritorch.ops.pointwise.family import block_space, pointwise_default, triton_dtype
@@ -171,6 +180,10 @@ class Pad(Op):
     @staticmethod
     def host(input, widths, mode, value):
         """The input copied to the inside and, dimension after dimension, the padding copied from there."""
+        order = format_order(input)
+        if order is not None:
+            turned = tuple([widths[dim] for dim in order])
+            return out_of_order(Pad.host(in_order(input, order), turned, mode, value), order)
         if mode != "constant" and min(min(pair) for pair in widths) < 0:
             return Pad.reference(input, widths, mode, value)
         shape = padded_size(input.shape, widths)
@@ -196,6 +209,10 @@ class Pad(Op):
 
     def forward(self, input, widths, mode, value):
         """One launch over the elements of the result; dimensions in front that are not padded count as one."""
+        order = format_order(input)
+        if order is not None:
+            turned = tuple([widths[dim] for dim in order])
+            return out_of_order(self.forward(in_order(input, order), turned, mode, value), order)
         out = empty_like(input, padded_size(input.shape, widths))
         if out.size:
             padded = next((dim for dim, pair in enumerate(widths) if pair != (0, 0)), input.ndim)
@@ -234,6 +251,8 @@ class Pad(Op):
     def samples(draw):
         yield draw(2, 3), ((0, 0), (1, 2)), "constant", 0
         yield draw(3, 4, 5).T, ((1, 0), (-1, 2), (2, -2)), "constant", 2.5
+        yield draw(2, 4, 3, 18).transpose(0, 3, 1, 2), ((0, 0), (0, 1), (1, 2), (-1, 2)), "constant", 2.5
+        yield draw(2, 4, 3, 18).transpose(0, 3, 1, 2), ((0, 0), (0, 0), (1, 2), (2, 1)), "reflect", 0
         yield draw(), (), "constant", 0
         yield draw(0, 3), ((1, 1), (0, 2)), "constant", -1.5
         yield np.broadcast_to(draw(3, 1), (3, 4)), ((0, 0), (700, 0)), "constant", 0
@@ -276,10 +295,16 @@ def _rows(padded, dim, inner):
     return np.moveaxis(padded[(*(slice(None),) * (dim + 1), *inner[dim + 1 :])], dim, 0)
 
 
-@kernel(space=block_space(most=16), default=pointwise_default, key=("READER", "turns", "WIDE"))
+def _five(values, missing, order):
+    """What each of five dimensions has, `missing` standing for those that are not there, of an image or before it."""
+    first = 0 if order is None else 2
+    return (*values[:first], *(missing,) * (5 - len(values)), *values[first:])
+
+
+@kernel(space=block_space(most=16), default=pointwise_default, key=("READER", "turns", "INNERMOST", "WIDE"))
 def _pad_backward(
     grad,  # of the padded tensor, five dimensions by grad_strides: (images, channels, *out_size)
-    out,  # contiguous: (images, channels, *size)
+    out,  # as INNERMOST says: (images, channels, *size)
     count,
     channels,
     size,  # of the last three dimensions
@@ -289,6 +314,7 @@ def _pad_backward(
     turns,  # how many places at most read an element, along each of them
     grad_strides,
     READER: tl.constexpr,
+    INNERMOST: tl.constexpr,  # the channels of the result lie innermost
     COMPUTE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit offsets
     BLOCK: tl.constexpr,
@@ -296,8 +322,8 @@ def _pad_backward(
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    plane, layer, row, column = place_of(index, size)
-    grad += plane // channels * grad_strides[0] + plane % channels * grad_strides[1]
+    image, channel, layer, row, column = place_of(index, channels, size, INNERMOST)
+    grad += image * grad_strides[0] + channel * grad_strides[1]
     total = tl.zeros([BLOCK], COMPUTE)
     for i in range(turns[0]):
         back = READER(layer, i, size[0], before[0], after[0]) + before[0]
@@ -329,6 +355,10 @@ class PadBackward(Op):
     @staticmethod
     def fast(grad, size, widths, mode):
         """The padding added to what it was copied from, dimension after dimension; then the inside."""
+        order = format_order(grad)
+        if order is not None:
+            turned = [tuple([each[dim] for dim in order]) for each in (size, widths)]
+            return out_of_order(PadBackward.fast(in_order(grad, order), *turned, mode), order)
         if min(min(pair) for pair in widths) < 0:
             return PadBackward.reference(grad, size, widths, mode)
         inner, _ = _regions(size, widths)
@@ -341,20 +371,21 @@ class PadBackward(Op):
 
     def forward(self, grad, size, widths, mode):
         """One launch over the elements of the result, each of which adds up the places that read it."""
-        out = empty_like(grad, size)
+        order = None if widths[1:2] != ((0, 0),) else format_order(grad)
+        out = empty_by(grad, tuple(size), order)
         if out.size:
-            missing = 5 - len(size)
-            (_, channels, *inner), pairs = (1,) * missing + tuple(size), ((0, 0),) * missing + widths
+            (_, channels, *inner), pairs = _five(size, 1, order), _five(widths, (0, 0), order)
             turns = [1 if pair == (0, 0) else MODES[mode].turns(*pair) for pair in pairs[2:]]
             facts = {
                 "READER": MODES[mode].reader,
+                "INNERMOST": order is not None,
                 "WIDE": out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]),
             }
             config = _pad_backward.config((grad, out), count=out.size, turns=math.prod(turns), **facts)
             _pad_backward[(cdiv(out.size, config["BLOCK"]),)](
-                grad, out, out.size, channels, tuple(inner), ((1,) * missing + grad.shape)[2:],
+                grad, out, out.size, channels, tuple(inner), _five(grad.shape, 1, order)[2:],
                 tuple([pair[0] for pair in pairs[2:]]), tuple([pair[1] for pair in pairs[2:]]), tuple(turns),
-                (0,) * missing + element_strides(grad), COMPUTE=_computed(grad.dtype), **facts, **config,
+                _five(element_strides(grad), 0, order), COMPUTE=_computed(grad.dtype), **facts, **config,
             )  # fmt: skip
         return out
 
@@ -377,6 +408,9 @@ class PadBackward(Op):
         for shape, widths, mode in borders():
             yield draw(*padded_size(shape, widths)), shape, widths, mode
         yield draw(5, 9, 2).transpose(2, 0, 1), (2, 3, 4), ((0, 0), (1, 1), (2, 3)), "reflect"
+        last = (0, 0), (0, 0), (1, 1), (2, 0)
+        yield draw(2, 5, 6, 19).transpose(0, 3, 1, 2), (2, 19, 3, 4), last, "replicate"
+        yield draw(1, 2, 5, 6, 3).transpose(0, 4, 1, 2, 3), (1, 3, 2, 3, 4), ((0, 0), *last), "circular"
 
     @staticmethod
     def sized(draw, N=32, C=64, H=56, W=56, padding=1):

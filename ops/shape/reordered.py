@@ -9,7 +9,7 @@ import numpy as np
 from tritorch.ops.base import Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
-from tritorch.ops.layout import empty_like
+from tritorch.ops.layout import empty_like, empty_preserved
 from tritorch.ops.pointwise.cast import copy_elements
 from tritorch.ops.shape.views import reshape
 
@@ -22,7 +22,9 @@ class Flip(Op):
 
     @staticmethod
     def reference(input, dims):
-        return np.flip(input, dims).copy()
+        out = empty_preserved(input)
+        out[...] = np.flip(input, dims)
+        return out
 
     @classmethod
     def call(cls, input, *dims, **named):
@@ -31,7 +33,7 @@ class Flip(Op):
 
     def forward(self, input, dims):
         """One launch, which reads backwards."""
-        out = empty_like(input)
+        out = empty_preserved(input)
         key = tuple([slice(None, None, -1) if dim in dims else slice(None) for dim in range(input.ndim)])
         copy_elements(input[key] if dims else input, out)
         return out

@@ -8,10 +8,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tritorch.runtime import launcher
+from tritorch.autotune.precompile import distinct
+from tritorch.autotune.space import Space
+from tritorch.autotune.tunable import kernel
+from tritorch.runtime import launch_key, launcher
 from tritorch.runtime.binding import binder_of
 from tritorch.runtime.compile import SHARED_MEMORY, Pointer, compile_kernel, resources
-from tritorch.runtime.kernel import Kernel, materialise
+from tritorch.runtime.kernel import Kernel, materialise, recording_launches
 from tritorch.runtime.language import tl, triton_missing
 from tritorch.runtime.specialise import specialise
 
@@ -57,6 +60,24 @@ def every_kind(
     if none is not None:
         value = value + none
     tl.store(x + i, value)
+
+
+@kernel(
+    space=Space(BLOCK=(64, 128), num_warps=(1,)),
+    default=lambda device, n: {"BLOCK": 64, "num_warps": 1},
+    do_not_specialize=("step", "seed"),
+    do_not_specialize_on_alignment="n",
+)
+def stepping(
+    x,  # written: (n,)
+    n,
+    step,
+    seed,
+    rows,
+    BLOCK: tl.constexpr,
+):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(x + i, step + seed + rows, mask=i < n)
 
 
 def scaled_values(**changed):
@@ -203,11 +224,11 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch):
     materialise()
-    for kernel in (add, every_kind):
-        launcher.forget(kernel)
+    for each in (add, every_kind, stepping):
+        launcher.forget(each)
     yield Recorder(monkeypatch)
-    for kernel in (add, every_kind):
-        launcher.forget(kernel)
+    for each in (add, every_kind, stepping):
+        launcher.forget(each)
 
 
 def device_values(**changed):
@@ -246,12 +267,34 @@ def test_one_entry_for_each_thing_that_code_depends_on(recorder):
     assert all(entry.spills == 0 and entry.shared_memory == 0 for entry in launcher.entries(add))
 
 
+STEPS = [(step, seed, n) for step in (0, 1, 2, 16) for seed in (1, 5, 2**20) for n in (32, 33)]
+
+
+def test_numbers_that_a_tuned_kernel_does_not_specialise_are_compiled_once(recorder):
+    array = DeviceArray(FLOAT32, 256)
+    with recording_launches() as launches:
+        for step, seed, n in STEPS:
+            stepping[(1,)](array, n, step, seed, 48, BLOCK=64)
+    assert len(launcher.entries(stepping)) == len(distinct(launches)) == 1
+    (pointer, *rest) = recorder.launches[4][1]
+    assert (pointer, *rest) == (256, 32, 0, 2**20, 48, 0, 0)  # nothing became a constant
+    stepping[(1,)](array, 33, 2**40, 5, 48, BLOCK=64)  # a wider type
+    stepping[(1,)](array, 1, 2, 5, 48, BLOCK=64)
+    stepping[(1,)](array, 33, 2, 5, 49, BLOCK=64)
+    assert len(launcher.entries(stepping)) == 4
+
+
+def test_settings_name_parameters():
+    with pytest.raises(TypeError, match=r"kernel add: do_not_specialize takes names of its parameters .*got 'steps'"):
+        Kernel(add.fn, do_not_specialize="steps")
+
+
 def test_constants_that_compare_equal_are_told_apart():
-    assert launcher.tag_of(1) != launcher.tag_of(True)
-    assert launcher.tag_of(1) != launcher.tag_of(1.0)
-    assert launcher.tag_of(0.0) != launcher.tag_of(-0.0)
-    assert launcher.tag_of((1, 2)) != launcher.tag_of((True, 2))
-    assert launcher.tag_of(4) == launcher.tag_of(8)
+    assert launch_key.tag_of(1) != launch_key.tag_of(True)
+    assert launch_key.tag_of(1) != launch_key.tag_of(1.0)
+    assert launch_key.tag_of(0.0) != launch_key.tag_of(-0.0)
+    assert launch_key.tag_of((1, 2)) != launch_key.tag_of((True, 2))
+    assert launch_key.tag_of(4) == launch_key.tag_of(8)
 
 
 def test_a_launch_without_programs_reaches_no_driver(recorder):

@@ -15,13 +15,13 @@ import pytest
 from tritorch.autotune import generation
 from tritorch.autotune.tunable import KERNELS, noting_configs, pretending
 from tritorch.ops.base import TABLE
-from tritorch.runtime import transfer
+from tritorch.runtime import precision, transfer
 from tritorch.runtime.binding import binder_of, checked_grid
 from tritorch.runtime.compile import compile_values, resources, spilled
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.kernel import Kernel, materialise, recording_launches
 from tritorch.runtime.language import triton_missing
-from tritorch.runtime.launcher import class_of, tag_of
+from tritorch.runtime.launch_key import class_of, tag_of
 from tritorch.validation import call_on, samples_of
 
 if triton_missing():
@@ -125,11 +125,17 @@ def test_kernels_build(name):
 
 
 def launch_in_use(kernel, dtype):
-    """Some launch of a kernel that an op makes."""
-    for op in TABLE.values():
-        for _, launch in launches_of(op, dtype):
-            if launch.kernel is kernel:
-                return launch
+    """Some launch of a kernel that an op makes, if need be where tensor cores may round float32."""
+    before = precision.get_float32_matmul_precision()
+    try:
+        for exactness in ("highest", "high"):
+            precision.set_float32_matmul_precision(exactness)
+            for op in TABLE.values():
+                for _, launch in launches_of(op, dtype):
+                    if launch.kernel is kernel:
+                        return launch
+    finally:
+        precision.set_float32_matmul_precision(before)
     return None
 
 

@@ -11,8 +11,10 @@ from tritorch.autograd import grad
 from tritorch.autotune import DeviceInfo
 from tritorch.ops.base import EXPORTS
 from tritorch.ops.formula import tanh
-from tritorch.ops.matrix.kernel import launch_matmul, matmul_default, matmul_kernel
+from tritorch.ops.matrix.kernel import matmul_kernel
+from tritorch.ops.matrix.launch import launch_matmul
 from tritorch.ops.matrix.products import product
+from tritorch.ops.matrix.tiles import matmul_default
 from tritorch.runtime.language import triton_missing
 
 linear = EXPORTS["nn.functional.linear"]

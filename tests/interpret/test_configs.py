@@ -48,6 +48,14 @@ FREE = {
     "nll_kernel.weights": "likewise",
     "weight_kernel.out": "narrowed by the only part, if there is one: follows from a knob",
     **dict.fromkeys(
+        [
+            f"{kernel}.{name}"
+            for kernel in ("matmul_kernel", "descriptor_kernel")
+            for name in ("ACTIVATION", "SCALED", "bias", "out", "residual")
+        ],
+        "of parts the bare sums are stored, and another launch ends the product: follows from a knob",
+    ),
+    **dict.fromkeys(
         [f"sort_blocks.{name}" for name in ("values", "places", "sorted_keys", "sorted_order")],
         "the results where a row fits a block, else what is merged: follows from a size and a knob",
     ),

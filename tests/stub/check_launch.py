@@ -9,9 +9,10 @@ import pytest
 from tritorch.runtime.cuda import array as device
 from tritorch.runtime.cuda import driver, memory
 from tritorch.runtime.cuda import stream as streams
+from tritorch.runtime.cuda.graph import Graph
 from tritorch.runtime.kernel import Kernel
 from tritorch.runtime.language import tl, triton_missing
-from tritorch.runtime.launcher import entries
+from tritorch.runtime.launcher import OutOfResources, entries, forget
 
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
@@ -96,3 +97,87 @@ def test_a_launch_keeps_no_memory(interpreted):
     for _ in range(5):
         scale[(1,)](x, device.empty((100,), np.float32), 2.0, 100, 1, BLOCK=128)
     assert memory.memory_allocated() == held
+
+
+@Kernel
+def add_one(
+    x,  # (rows, columns)
+    out,  # x + 1: (rows, columns)
+    rows,
+    columns,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    source = tl.make_tensor_descriptor(x, shape=[rows, columns], strides=[columns, 1], block_shape=[ROWS, COLUMNS])
+    result = tl.make_tensor_descriptor(out, shape=[rows, columns], strides=[columns, 1], block_shape=[ROWS, COLUMNS])
+    at = [tl.program_id(0) * ROWS, tl.program_id(1) * COLUMNS]
+    result.store(at, source.load(at) + 1)
+
+
+def test_descriptors(interpreted):
+    host = np.arange(21 * 48, dtype=np.float32).reshape(21, 48)
+    out = device.empty((21, 48), np.float32)
+    add_one[(3, 2)](device.from_host(host), out, 21, 48, ROWS=8, COLUMNS=32)
+    np.testing.assert_array_equal(device.to_host(out), host + 1)
+
+
+@pytest.fixture
+def scratch(stub, monkeypatch):
+    """A function that launches on a grid, on the current stream, and gives the address of the scratch it got."""
+    forget(add_one)
+    x = device.from_host(np.zeros((64, 64), np.float32))
+
+    add_one[(1,)](x, x, 64, 64, ROWS=8, COLUMNS=32)
+    (entry,) = entries(add_one)
+    memory.empty_cache()
+
+    def launch(grid):
+        packed = []
+        values = (x, x, 64, 64, 8, 32)
+        entry.call(
+            lambda *parameters: packed.append(parameters), streams.current_stream(0), entry.config(grid), *values
+        )
+        return packed[0][-2]
+
+    return launch
+
+
+def test_launches_of_a_stream_share_scratch(scratch):
+    first = scratch((8, 2))
+    assert first % 128 == 0
+    held = memory.memory_allocated()
+    assert scratch((8, 2)) == scratch((1, 1)) == first
+    assert memory.memory_allocated() == held
+    other = streams.Stream()
+    with streams.stream(other):
+        elsewhere = scratch((8, 2))
+        assert elsewhere != first
+    assert scratch((8, 2)) == first
+    larger = scratch((800, 2))  # 256 bytes a program
+    assert memory.allocator(0).scratch[streams.current_stream(0)].nbytes == 800 * 2 * 256
+    assert larger not in (first, elsewhere) and scratch((8, 2)) == larger
+
+
+def test_a_graph_has_scratch_of_its_own(scratch):
+    def capture(grid):
+        addresses = []
+        return Graph(lambda: addresses.extend((scratch(grid), scratch(grid)))), addresses
+
+    before = scratch((8, 2))
+    graph, (first, second) = capture((8, 2))
+    assert first == second != before
+    assert scratch((8, 2)) == before
+    _, (other, _) = capture((16, 2))
+    assert other not in (first, before)
+    memory.empty_cache()  # while the graph lives, nobody else gets its memory
+    assert first not in {device.empty((4096,), np.uint8).pointer for _ in range(8)} | {scratch((8, 2))}
+    del graph
+
+
+def test_the_driver_is_told_of_a_cooperative_launch(stub):
+    x, before = device.from_host(np.ones(1000, np.float32)), stub.count("cooperative_launches")
+    scale[(132,)](x, x, 2.0, 1000, 1, BLOCK=128, launch_cooperative_grid=True)
+    scale[(5,)](x, x, 2.0, 1000, 1, BLOCK=128)
+    assert stub.count("cooperative_launches") == before + 1
+    with pytest.raises(OutOfResources, match=r"kernel scale .* for 133 programs, of which 132 run at once"):
+        scale[(133,)](x, x, 2.0, 1000, 1, BLOCK=128, launch_cooperative_grid=True)

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,6 +64,27 @@ def stub():
     if path is None:
         pytest.skip("runs in a process with the stub driver: pytest tests/stub/test_stub.py")
     return StubDriver(path)
+
+
+@pytest.fixture
+def compiled_once(stub, monkeypatch):
+    """Of each kernel only the first launch is compiled, and all others get its code: what runs is interpreted."""
+    from tritorch.runtime import compile as compiling
+    from tritorch.runtime.specialise import specialise
+
+    compile_values = compiling.compile_values
+
+    def compile_once(kernel, values, options, capability):
+        if kernel not in first_compilations:
+            first_compilations[kernel] = compile_values(kernel, values, options, capability)
+        first = first_compilations[kernel]
+        signature = SimpleNamespace(signature=specialise(kernel, values)[0])
+        return SimpleNamespace(src=signature, metadata=first.metadata, asm=first.asm)
+
+    monkeypatch.setattr(compiling, "compile_values", compile_once)
+
+
+first_compilations: dict = {}  # kernel -> what its first launch was compiled to
 
 
 @pytest.fixture

@@ -235,7 +235,7 @@ DRIVER cuCtxSynchronize(void) { CHECKED; NOT_CAPTURING; return SUCCESS; }
 // ---- kernels: any cubin loads, a launch is written down
 
 static struct { unsigned grid[3], block[3], shared; Handle stream; } last_launch;
-static long launches, captured, graph_launches;
+static long launches, captured, graph_launches, cooperative_launches;
 
 DRIVER cuLibraryLoadData(Handle *library, const void *code, ...) { *library = (Handle)0x5000; return SUCCESS; }
 DRIVER cuLibraryUnload(Handle library) { return SUCCESS; }
@@ -245,6 +245,7 @@ DRIVER cuKernelGetLibrary(Handle *library, Handle kernel) { *library = (Handle)0
 DRIVER cuKernelGetFunction(Handle *function, Handle kernel) { *function = kernel; return SUCCESS; }
 DRIVER cuKernelGetAttribute(int *value, int attribute, Handle kernel, int device) { *value = attribute == 0 ? 1024 : 0; return SUCCESS; }
 DRIVER cuKernelSetAttribute(int attribute, int value, Handle kernel, int device) { return SUCCESS; }
+DRIVER cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, Handle function, int threads, size_t shared) { *blocks = 1; return SUCCESS; }
 DRIVER cuFuncGetAttribute(int *value, int attribute, Handle function) { *value = attribute == 0 ? 1024 : 0; return SUCCESS; }
 
 typedef struct { unsigned grid[3], block[3], shared; Handle stream; void *attributes; unsigned count; } LaunchConfig;
@@ -258,7 +259,11 @@ static Result launched(const unsigned *grid, const unsigned *block, unsigned sha
     last_launch.stream = stream;
     return SUCCESS;
 }
+typedef struct { int kind, pad; union { int number; char bytes[64]; } value; } LaunchAttribute;
 DRIVER cuLaunchKernelEx(LaunchConfig *config, Handle function, void **parameters, void **extra) {
+    const LaunchAttribute *attributes = config->attributes;
+    for (unsigned i = 0; i < config->count; i++)
+        cooperative_launches += attributes[i].kind == 2 && attributes[i].value.number;
     return launched(config->grid, config->block, config->shared, config->stream);
 }
 DRIVER cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
@@ -307,6 +312,7 @@ STUB long stub_counter(const char *name) {
     if (!strcmp(name, "copies")) return copies;
     if (!strcmp(name, "launches")) return launches;
     if (!strcmp(name, "graph_launches")) return graph_launches;
+    if (!strcmp(name, "cooperative_launches")) return cooperative_launches;
     if (!strcmp(name, "captures")) return captures;
     if (!strcmp(name, "memsets")) return memsets;
     if (!strcmp(name, "host_allocations")) return host_allocations;

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-PARTS = 4  # of the check over all ops, each a process
-CHECKS = [(each.name, "0/1") for each in sorted(HERE.glob("check_*.py")) if each.name != "check_ops.py"]
-CHECKS += [("check_ops.py", f"{part}/{PARTS}") for part in range(PARTS)]
+PARTS = 4  # of a check over all ops, each a process
+OF_ALL_OPS = ("check_ops.py", "check_plans.py")
+CHECKS = [(each.name, "0/1") for each in sorted(HERE.glob("check_*.py")) if each.name not in OF_ALL_OPS]
+CHECKS += [(name, f"{part}/{PARTS}") for name in OF_ALL_OPS for part in range(PARTS)]
 ROOT = HERE.parent.parent
 
 
@@ -75,3 +76,31 @@ def test_scripts_start_with_pytorchs_default_device(options, device, stub_enviro
     command = [sys.executable, "-m", "tritorch", "run", *options, str(script)]
     found = subprocess.run(command, env=stub_environment, cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout == f"True {device}\n"
+
+
+def test_a_second_process_compiles_nothing(stub_environment, tmp_path):
+    """A step of training at the next start finds every kernel on the disk, and Triton's key of its own build."""
+    environment = stub_environment | {
+        "TRITORCH_CACHE_DIR": str(tmp_path / "ours"), "TRITON_CACHE_DIR": str(tmp_path / "theirs"),
+    }  # fmt: skip
+    text = (
+        "from triton.backends.nvidia.compiler import CUDABackend\n"
+        "from triton.runtime import cache\n"
+        "import tritorch as torch\n"
+        "from tritorch import nn\n"
+        "compiled, hashed = [], []\n"
+        "stages, key = CUDABackend.add_stages, cache.triton_key\n"
+        "def add_stages(self, found, *rest):\n"
+        "    stages(self, found, *rest)\n"
+        "    cubin = found['cubin']\n"
+        "    found['cubin'] = lambda *parts: compiled.append(1) or cubin(*parts)\n"
+        "CUDABackend.add_stages, cache.triton_key = add_stages, lambda: hashed.append(1) or key()\n"
+        "model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).to('cuda')\n"
+        "optimizer = torch.optim.AdamW(model.parameters())\n"
+        "labels = torch.zeros(8, dtype=torch.int64, device='cuda')\n"
+        "nn.functional.cross_entropy(model(torch.ones(8, 1, 8, 8, device='cuda')), labels).backward()\n"
+        "optimizer.step()\n"
+        "print(len(compiled) > 0, len(hashed))\n"
+    )
+    assert ask(environment, text) == "True 1\n"
+    assert ask(environment, text) == "False 0\n"

@@ -10,10 +10,13 @@ from tritorch.autograd.anomaly_mode import remember
 from tritorch.autograd.anomaly_mode import state as anomaly
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import intercepted
+from tritorch.autograd.planning import drop, noted, signature_of, wants_plan
 from tritorch.autograd.variable import Variable, View, next_sequence
 from tritorch.autotune.recovery import can_recover, run_again
 from tritorch.ops.base import RESULT, Op
+from tritorch.runtime.cuda.array import CudaArray
 from tritorch.runtime.device import CPU
+from tritorch.runtime.plans import ready as plans
 from tritorch.runtime.quiet import restore, silence
 
 
@@ -42,13 +45,24 @@ def apply(cls, *args):
             restore(before)
     elif device is None:
         return _create(cls, args)
+    elif device.is_cuda:
+        signature = signature_of(cls, arrays)
+        plan = plans.get(signature)
+        try:
+            results = _run_kernels(cls, args, arrays, device, signature) if plan is None else plan(*arrays)
+        except Exception as error:
+            if plan is None:
+                raise
+            drop(signature, error)
+            results = _run_kernels(cls, args, arrays, device)
     else:
         results = _run_kernels(cls, args, arrays, device)
-    if type(results) is _ndarray:  # the usual case, without calls
+    kind = type(results)
+    if kind is CudaArray or kind is _ndarray:  # the usual case, without calls
         outputs = _new(Variable.made_as)
         outputs.array = results
         outputs.device = device
-    elif type(results) is tuple:
+    elif kind is tuple:
         outputs = tuple([_wrap(result, device) for result in results])
     else:
         outputs = _wrap(results, device)
@@ -77,22 +91,34 @@ def _create(cls, args):
     device = args[-1]
     if device is CPU:
         return _wrap(cls.host(*args[:-1]), device)
-    try:
-        return _wrap(cls().forward(*args), device)
-    except Exception as error:
-        return _wrap(_run_again(cls, args, error), device)
+    if not device.is_cuda:
+        return _wrap(_run(cls, args), device)
+    signature = signature_of(cls, args)
+    plan = plans.get(signature)
+    if plan is not None:
+        try:
+            return _wrap(plan(*args), device)
+        except Exception as error:
+            drop(signature, error)
+    return _wrap(_run(cls, args, signature), device)
 
 
-def _run_kernels(cls, args, arrays, device):
-    if cls.views:  # launches nothing, and arrays of every device have the same words
-        return cls.reference(*arrays)
+def _run_kernels(cls, args, arrays, device, signature=None):
     for position, arg in enumerate(args):
         if isinstance(arg, Variable) and arg.device is not device:
             arrays[position] = arg.array.item()
+    return _run(cls, arrays, signature)
+
+
+def _run(cls, values, signature=None):
+    """The results by `forward`; with the signature of the call, noted for a plan where it is time for that."""
+    run = cls.reference if cls.views else cls().forward  # views launch nothing, and have the same words everywhere
     try:
-        return cls().forward(*arrays)
+        if signature is None or not wants_plan(signature):
+            return run(*values)
+        return noted(cls, signature, values, run)
     except Exception as error:
-        return _run_again(cls, arrays, error)
+        return _run_again(cls, values, error)
 
 
 def _run_again(cls, arrays, error):

@@ -12,12 +12,17 @@ import re
 import sys
 import threading
 
+import numpy as np
+
 from tritorch.autograd import anomaly_mode
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import run_backward
 from tritorch.autograd.variable import Variable, graphs
+from tritorch.ops.base import TABLE
+from tritorch.ops.layout import element_strides, strides_of_copy
 from tritorch.ops.promotion import KIND_NAMES
-from tritorch.runtime import dtypes
+from tritorch.runtime import dtypes, transfer
+from tritorch.runtime.memory_format import contiguous_format, is_dense, preserve_format
 
 _BACKWARD = re.compile(r"Backward\d*$")  # an op's node is named for it
 
@@ -160,7 +165,7 @@ def accumulate(variable, gradient, create_graph):
         gradient = _replaced(hook, gradient)
     present = variable._grad
     if present is None:
-        variable._grad = gradient.clone() if create_graph else _own(gradient)
+        variable._grad = gradient.clone() if create_graph else _own(gradient, variable)
     elif create_graph:
         variable._grad = present + gradient
     else:
@@ -181,16 +186,48 @@ def _replaced(hook, gradient):
     return found
 
 
-def _own(gradient):
-    """A tensor whose array is the leaf's alone: a later in-place write must not reach anybody else's gradient."""
+def _own(gradient, variable):
+    """A tensor whose array is the leaf's alone, and lies as the leaf does: writes in place reach nobody else's."""
     array = gradient.array
-    base = getattr(array, "base", None)
     # The array is held by `gradient`, by `array` here, and by the call's argument; the tensor by what its node was
     # given, by the arguments of `accumulate` and of this function, and by the call's. One more means that somebody
     # shares it, such as another leaf: the gradient of a sum is that of both its terms.
-    if base is None and sys.getrefcount(array) <= 3 and sys.getrefcount(gradient) <= 4 and not gradient.requires:
+    if (
+        sys.getrefcount(array) <= 3
+        and sys.getrefcount(gradient) <= 4
+        and not gradient.requires
+        and _has_memory_alone(array)
+        and _lies_like(array, variable.array)
+    ):
         return gradient
-    return gradient.detach().clone()
+    strides = strides_of_copy(variable.array, preserve_format if _is_dense(variable.array) else contiguous_format)
+    return TABLE["clone"].apply(gradient.detach(), strides)
+
+
+def _has_memory_alone(array):
+    """Whether no other array is on the memory of this one, which is then held by it, by a name here, and by a call."""
+    if not isinstance(array, np.ndarray):
+        block = array.block
+        return sys.getrefcount(block) <= 3
+    base = array.base
+    return base is None or (
+        type(base) is np.ndarray and base.base is None and base.size == array.size and sys.getrefcount(base) <= 3
+    )
+
+
+def _is_dense(array):
+    return transfer.is_contiguous(array) or is_dense(tuple(array.shape), element_strides(array))
+
+
+def _lies_like(array, leaf):
+    """Whether a gradient lies as its leaf, or in the order of indices where the leaf has gaps."""
+    if array.strides == leaf.strides and (transfer.is_contiguous(leaf) or _is_dense(leaf)):
+        return True
+    if not _is_dense(leaf):
+        return transfer.is_contiguous(array)
+    return all(
+        size == 1 or own == other for size, own, other in zip(array.shape, array.strides, leaf.strides, strict=True)
+    )
 
 
 def release(node):

@@ -18,7 +18,7 @@ from tritorch.ops.base import Node
 from tritorch.ops.layout import element_strides
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.shape.strided_views import AsStrided, LaidOut
-from tritorch.runtime import dtypes
+from tritorch.runtime import dtypes, transfer
 
 
 def apply_inplace(function, name, tensor, *args, **kwargs):
@@ -34,7 +34,7 @@ def apply_inplace(function, name, tensor, *args, **kwargs):
     if result.array.dtype != tensor.array.dtype:
         result = result.to(dtypes.of(tensor.array.dtype))
     if sys.getrefcount(before) > 2:  # somebody saved the old value for a gradient: let it keep one
-        before.array, before.version = tensor.array.copy(), None
+        before.array, before.version = transfer.duplicate(tensor.array), None
     write(tensor.array, result.array)
     bump(tensor)
     if result.requires and recorded:

@@ -22,8 +22,10 @@ class ToDevice(Op):
     def reference(input, device, non_blocking=False):
         """A copy between host devices too, so that a write to one is not seen in the other."""
         if not isinstance(input, (np.ndarray, np.generic)):
-            return _from_gpu(input, device)
-        return transfer.from_host(input, device, non_blocking) if device.is_cuda else input.copy()
+            return transfer.as_it_lies(input, lambda array: _from_gpu(array, device))
+        if device.is_cuda:
+            return transfer.as_it_lies(input, lambda array: transfer.from_host(array, device, non_blocking))
+        return transfer.as_it_lies(np.asarray(input), np.copy)
 
     def forward(self, input, device, non_blocking=False):
         """The same: no kernel runs."""

@@ -9,14 +9,16 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.functional.drawing import draw_uniform
-from tritorch.functional.pooling import AvgPool, unbatched
+from tritorch.functional.pooling import AvgPool, channels_innermost, unbatched
 from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import EXPORTS, TABLE, export
 from tritorch.ops.guard import need_tensors
+from tritorch.ops.layout import format_order, with_strides
 from tritorch.ops.pooling.shape import evenly, refuse_types, volume, windows_of
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.resample.maps import evenly_averaged
 from tritorch.random import generator_of
+from tritorch.runtime.memory_format import strides_by
 
 WindowMax, Resample = TABLE["window_max"], TABLE["resample"]
 
@@ -59,10 +61,13 @@ def even_mean(input, sizes):
     """Means of even windows: of equal ones, where they divide the image, by average pooling."""
     image = input.array.shape[2:]
     if all(size == 1 for size in sizes):
-        return input.mean(tuple(range(-len(sizes), 0)), keepdim=True)
+        found = input.mean(tuple(range(-len(sizes), 0)), keepdim=True)
+        if channels_innermost(input):
+            found.array = with_strides(found.array, strides_by(format_order(input.array), tuple(found.array.shape)))
+        return found
     if 0 not in sizes and not any(whole % size for whole, size in zip(image, sizes, strict=True)):
         window = tuple([whole // size for whole, size in zip(image, sizes, strict=True)])
-        return AvgPool.apply(input, window, window, (0,) * len(window), False, True, None)
+        return AvgPool.apply(input, window, window, (0,) * len(window), False, True, None, channels_innermost(input))
     return Resample.apply(input, tuple(map(evenly_averaged, image, sizes)))
 
 
@@ -77,9 +82,13 @@ def _even_max(input, sizes):
 
 
 def _pooled_by(input, bounds, sizes, longest):
-    shape = input.array.shape
-    found = WindowMax.apply(input.reshape(*shape[:2], *volume(shape[2:])), bounds, volume(sizes), volume(longest))
-    return tuple([each.reshape(*shape[:2], *sizes) for each in found])
+    missing = 3 - len(sizes)
+    for _ in range(missing):  # by views that leave the strides of the others, which say how the images lie
+        input = input.unsqueeze(2)
+    found = WindowMax.apply(input, bounds, volume(sizes), volume(longest))
+    for _ in range(missing):
+        found = [each.squeeze(2) for each in found]
+    return tuple(found)
 
 
 def _make_adaptive(ndim):

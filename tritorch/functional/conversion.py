@@ -9,12 +9,14 @@ from tritorch.autograd.inplace import apply_inplace, bump, check_writable
 from tritorch.autograd.move import ToDevice
 from tritorch.autograd.variable import Variable
 from tritorch.ops.base import EXPORTS, TABLE, export
+from tritorch.ops.layout import element_strides
 from tritorch.ops.promotion import number_for
 from tritorch.runtime import device as devices
 from tritorch.runtime import dtypes
 from tritorch.runtime.device import CPU, Device
+from tritorch.runtime.memory_format import check_format, check_rank, preserve_format, strides_in, suggested
 
-Cast, Clone = TABLE["cast"], TABLE["clone"]
+Cast = TABLE["cast"]
 
 
 @export("Tensor.to")
@@ -22,7 +24,7 @@ def to(self, *args, **kwargs):
     """The tensor with another dtype, on another device, or like another tensor; itself where nothing changes.
 
     to(dtype, non_blocking=False, copy=False), to(device=None, dtype=None, non_blocking=False, copy=False) and
-    to(other, non_blocking=False, copy=False); `memory_format` is taken and has no effect.
+    to(other, non_blocking=False, copy=False); in the strides it has, or in a `memory_format`.
     """
     if len(args) == 1 and not kwargs:  # the usual case, without parsing
         only = args[0]
@@ -30,14 +32,25 @@ def to(self, *args, **kwargs):
             return self if self.array.dtype == only.numpy else Cast.apply(self, only.numpy)
         if only is self.device:
             return self
+    format = kwargs.pop("memory_format", None)
     device, dtype, non_blocking, copy = _parse(args, kwargs)
-    return convert(self, device, dtype, non_blocking, copy)
+    return _in_format("to", convert(self, device, dtype, non_blocking, copy), format, self)
+
+
+def _in_format(op, made, format, source):
+    """What was made of `source`, in a memory format: as it is where its strides suggest that and nothing was copied."""
+    if format is None or format is preserve_format or made.level is not None:
+        return made
+    check_format(op, format)
+    check_rank(format, made.array.ndim)
+    shape, strides = tuple(made.array.shape), element_strides(made.array)
+    fits = suggested(shape, strides) is format if made is source else strides == strides_in(format, shape)
+    return made if fits else made.clone(memory_format=format)
 
 
 def _parse(args, kwargs):
     """The overloads of `to`: what comes first says which one it is."""
     kwargs = dict(kwargs)
-    kwargs.pop("memory_format", None)
     first = args[0] if args else kwargs.pop("other", None)
     names = ("non_blocking", "copy")
     device = dtype = None
@@ -69,7 +82,7 @@ def convert(tensor, device, dtype, non_blocking=False, copy=False):
         made = ToDevice.apply(made, device, non_blocking)
     if kind != made.array.dtype:
         made = Cast.apply(made, kind)
-    return Clone.apply(made) if copy and made is tensor else made
+    return made.clone() if copy and made is tensor else made
 
 
 @export("Tensor.type_as")
@@ -81,8 +94,9 @@ def type_as(self, other):
 def _named(method, name):
     numpy = dtypes.NAMES[name].numpy
 
-    def cast(self, memory_format=None):
-        return self if self.array.dtype == numpy else Cast.apply(self, numpy)
+    def cast(self, *, memory_format=None):
+        made = self if self.array.dtype == numpy else Cast.apply(self, numpy)
+        return made if memory_format is None else _in_format(method, made, memory_format, self)
 
     cast.__name__ = cast.__qualname__ = method
     cast.__doc__ = f"The tensor as {name}; itself if it is already."
@@ -97,15 +111,16 @@ for _method, _name in {
 
 
 @export("Tensor.cpu")
-def cpu(self, memory_format=None):
+def cpu(self, *, memory_format=None):
     """The tensor on the CPU; itself if it is there."""
-    return convert(self, CPU, None)
+    return _in_format("cpu", convert(self, CPU, None), memory_format, self)
 
 
 @export("Tensor.cuda")
-def cuda(self, device=None, non_blocking=False, memory_format=None):
+def cuda(self, device=None, non_blocking=False, *, memory_format=None):
     """The tensor on a GPU, by default the current one; itself if it is there."""
-    return convert(self, Device("cuda") if device is None else Device(device), None, non_blocking)
+    made = convert(self, Device("cuda") if device is None else Device(device), None, non_blocking)
+    return _in_format("cuda", made, memory_format, self)
 
 
 @export("Tensor.pin_memory")
@@ -153,4 +168,4 @@ def zero_(self):
 @export("fill")
 def fill(input, value):
     """A tensor like `input` whose elements are all `value`, a number or a tensor without dimensions."""
-    return fill_(Clone.apply(input), value)
+    return fill_(input.clone(), value)

@@ -10,6 +10,7 @@ import numpy as np
 from tritorch import creation
 from tritorch.autograd.variable import Variable
 from tritorch.ops.base import EXPORTS, TABLE, export
+from tritorch.ops.creation import lying, strides_of_like
 from tritorch.ops.promotion import C_NAMES, KIND_NAMES
 from tritorch.ops.random.draws import blocks
 from tritorch.ops.random.permutation import BLOCKS as PERMUTATION_BLOCKS
@@ -133,22 +134,28 @@ def randperm(n, *, generator=None, out=None, dtype=None, layout=None, device=Non
     return finish(Permutation.apply(int(n), dtype.numpy, seed, offset, devices.resolve(device)), out, requires_grad)
 
 
-def _like(op, input, dtype, device):
+def _like(op, input, format, draw, dtype, device, **rest):
+    """What `draw` gives of the size, dtype, device and strides of a tensor, unless told otherwise."""
     if not isinstance(input, Variable):
         raise TypeError(f"{op}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-    return {"size": input.array.shape, "dtype": dtype or input.dtype, "device": device or input.device}
+    dtype, device, strides = dtype or input.dtype, device or input.device, strides_of_like(op, input, format)
+    return lying(tuple(input.array.shape), strides, lambda size: draw(size=size, dtype=dtype, device=device, **rest))
 
 
 @export("rand_like")
 def rand_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None, generator=None):
     """Uniform numbers in [0, 1), of the size, dtype and device of `input`."""
-    return rand(**_like("rand_like", input, dtype, device), generator=generator, requires_grad=requires_grad)
+    return finish(
+        _like("rand_like", input, memory_format, rand, dtype, device, generator=generator), None, requires_grad
+    )
 
 
 @export("randn_like")
 def randn_like(input, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None, generator=None):
     """Standard normal numbers, of the size, dtype and device of `input`."""
-    return randn(**_like("randn_like", input, dtype, device), generator=generator, requires_grad=requires_grad)
+    return finish(
+        _like("randn_like", input, memory_format, randn, dtype, device, generator=generator), None, requires_grad
+    )
 
 
 @export("randint_like")
@@ -156,8 +163,8 @@ def randint_like(input, low, high=None, *, dtype=None, layout=None, device=None,
                  memory_format=None, generator=None):  # fmt: skip
     """Integers from `low` up to, without, `high`, of the size, dtype and device of `input`."""
     low, high = (0, low) if high is None else (low, high)
-    like = _like("randint_like", input, dtype, device)
-    return randint(low, high, **like, generator=generator, requires_grad=requires_grad)
+    made = _like("randint_like", input, memory_format, randint, dtype, device, low=low, high=high, generator=generator)
+    return finish(made, None, requires_grad)
 
 
 @export("normal")

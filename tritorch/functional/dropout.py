@@ -7,6 +7,7 @@ import warnings
 
 from tritorch.autograd.inplace import apply_inplace
 from tritorch.ops.base import TABLE, export
+from tritorch.ops.layout import result_order
 from tritorch.random import default_generator
 from tritorch.runtime import dtypes
 
@@ -22,7 +23,8 @@ def _dropped(input, p):
     if not input.is_floating_point():
         name = "Bool" if input.dtype is dtypes.bool_ else "Long"
         raise RuntimeError(f"result type Float can't be cast to the desired output type {name}")
-    return Dropout.apply(input, p, *default_generator.take(-(-input.array.size // 4)))
+    order = None if input.level is not None else result_order(tuple(input.array.shape), (input.array,))
+    return Dropout.apply(input, p, *default_generator.take(-(-input.array.size // 4)), order)
 
 
 @export("nn.functional.dropout")

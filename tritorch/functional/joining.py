@@ -15,6 +15,7 @@ from tritorch.ops.outputs import takes_out
 from tritorch.ops.shape.joining import Cat
 from tritorch.ops.shape.reordered import Flip
 from tritorch.ops.shape.views import Unsqueeze, reshape
+from tritorch.runtime.memory_format import contiguous_format
 
 cat = Cat.call
 
@@ -99,7 +100,8 @@ def repeat(self, *repeats):
     shape = (1,) * (len(repeats) - len(shape)) + shape
     apart = reshape(self, [size for each in shape for size in (1, each)])
     whole = apart.expand([size for pair in zip(repeats, shape, strict=True) for size in pair])
-    return whole.clone().view([times * size for times, size in zip(repeats, shape, strict=True)])
+    joined = [times * size for times, size in zip(repeats, shape, strict=True)]
+    return whole.clone(memory_format=contiguous_format).view(joined)
 
 
 @export("tile", "Tensor.tile")
@@ -126,7 +128,8 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
         if repeats < 0:
             raise RuntimeError("Repeats must be non-negative")
         apart = Unsqueeze.apply(input, dim + 1).expand((*shape[: dim + 1], repeats, *shape[dim + 1 :]))
-        return apart.clone().view((*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))
+        joined = (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :])
+        return apart.clone(memory_format=contiguous_format).view(joined)
     counts = repeats.tolist()
     if output_size is not None and output_size != sum(counts):
         raise RuntimeError("allocated size does not match required size")

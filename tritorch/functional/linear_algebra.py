@@ -11,6 +11,7 @@ from tritorch.ops.autocast import LOWER, LOWER_ON_GPUS, WIDEST_ON_GPUS, Policy, 
 from tritorch.ops.base import TABLE, export, operator_of
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
+from tritorch.ops.matrix.matmul import product_shape
 from tritorch.ops.matrix.products import rows_of
 from tritorch.runtime import dtypes, precision
 
@@ -18,8 +19,7 @@ export("get_float32_matmul_precision")(precision.get_float32_matmul_precision)
 export("set_float32_matmul_precision")(precision.set_float32_matmul_precision)
 
 
-def _product(input, other):
-    return TABLE["matmul"].call(input, other)
+_product = TABLE["matmul"].call
 
 
 def _operands(tensor, other):
@@ -37,7 +37,9 @@ _PER_VECTOR = Policy(cpu=untouched, gpu=lower)
 @operator_of
 def matmul_from_left(self, other):
     """self @ other."""
-    return _product(*_operands(self, other))
+    if isinstance(other, np.ndarray):
+        self, other = _operands(self, other)
+    return _product(self, other)
 
 
 @operator_of
@@ -150,7 +152,7 @@ def addmm(input, mat1, mat2, *, beta=1, alpha=1):
             raise RuntimeError(f"{name} must be a matrix, got {each.ndim}-D tensor")
     if input.array.dtype != mat2.array.dtype:
         raise RuntimeError(f"self and mat2 must have the same dtype, but got {kind_of(input)} and {kind_of(mat2)}")
-    return _scaled_sum(input, _product(mat1, mat2), beta, alpha)
+    return _sum_with_product(input, mat1, mat2, beta, alpha)
 
 
 @export("baddbmm", "Tensor.baddbmm", out=True, autocast=LOWER)
@@ -158,7 +160,7 @@ def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
     """beta * input + alpha * (batch1 @ batch2), for stacks of matrices."""
     need_tensors("baddbmm", input=input, batch1=batch1, batch2=batch2)
     _check_stacks(batch1, batch2)
-    return _scaled_sum(input, _product(batch1, batch2), beta, alpha)
+    return _sum_with_product(input, batch1, batch2, beta, alpha)
 
 
 @export("addbmm", "Tensor.addbmm", out=True, autocast=LOWER)
@@ -174,7 +176,7 @@ def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
     if inside != inner_size:
         raise RuntimeError(f"Incompatible matrix sizes for bmm ({rows}x{inside} and {inner_size}x{columns})")
     long = batch1.transpose(0, 1).reshape((rows, count * inside))
-    return _scaled_sum(input, _product(long, batch2.reshape((count * inside, columns))), beta, alpha)
+    return _sum_with_product(input, long, batch2.reshape((count * inside, columns)), beta, alpha)
 
 
 @export("addmv", "Tensor.addmv", out=True, autocast=_PER_VECTOR)
@@ -208,6 +210,16 @@ def addr(input, vec1, vec2, *, beta=1, alpha=1):
             if isinstance(each, float):
                 raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
     return _scaled_sum(input, outer(vec1, vec2), beta, alpha)
+
+
+def _sum_with_product(input, first, second, beta, alpha):
+    """beta * input + alpha * (first @ second): in one op where all are floating-point numbers of one dtype."""
+    kind = dtypes.of(input.array.dtype)
+    plain = kind.is_floating_point and isinstance(beta, int | float) and isinstance(alpha, int | float)
+    if not plain or first.is_sparse or not first.array.dtype == second.array.dtype == input.array.dtype:
+        return _scaled_sum(input, _product(first, second), beta, alpha)
+    shape = product_shape(first.array, second.array)
+    return TABLE["add_matmul"].apply(input.expand(shape), first, second, beta, alpha)
 
 
 def _scaled_sum(input, product, beta, alpha):

@@ -7,6 +7,7 @@ import math
 from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
+from tritorch.ops.layout import format_order
 from tritorch.ops.pooling.shape import check_line, check_pool, refuse_types, windows_of
 
 MaxPool, AvgPool, MaxPoolBackward = TABLE["max_pool"], TABLE["avg_pool"], TABLE["max_pool_backward"]
@@ -18,6 +19,11 @@ def unbatched(function, input, ndim):
         return function(input)
     results = function(input.unsqueeze(0))
     return tuple([each.squeeze(0) for each in results]) if isinstance(results, tuple) else results.squeeze(0)
+
+
+def channels_innermost(input):
+    """Whether the strides of images suggest that their channels lie innermost."""
+    return input.level is None and format_order(input.array) is not None
 
 
 def _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode):
@@ -80,7 +86,7 @@ def mean_pool(op, ndim, input, kernel_size, stride, padding, ceil_mode, count_in
     if input.array.dtype != "int64":
         refuse_types("avg_pool3d_out_frame" if ndim == 3 else "avg_pool2d", input.array, "biu")
     rest = bool(ceil_mode), bool(count_include_pad), divisor_override
-    return unbatched(lambda x: AvgPool.apply(x, *given, *rest), input, ndim)
+    return unbatched(lambda x: AvgPool.apply(x, *given, *rest, channels_innermost(x)), input, ndim)
 
 
 @export("avg_pool1d", "nn.functional.avg_pool1d")

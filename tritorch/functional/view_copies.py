@@ -8,11 +8,12 @@ from tritorch.ops.base import EXPORTS, export
 from tritorch.ops.outputs import takes_out
 from tritorch.ops.shape.views import alias_view, reshape
 from tritorch.runtime.dtypes import dtype
+from tritorch.runtime.memory_format import contiguous_format
 
 
 def _copying(name, view):
     def copying(input, *args, **kwargs):
-        return view(input, *args, **kwargs).clone()
+        return view(input, *args, **kwargs).clone(memory_format=contiguous_format)
 
     copying.__name__ = f"{name}_copy"
     copying.__doc__ = f"What `{name}` selects, in memory of its own."
@@ -21,7 +22,7 @@ def _copying(name, view):
 
 def _copying_parts(name, view):
     def copying(input, *args, **kwargs):
-        return tuple([part.clone() for part in view(input, *args, **kwargs)])
+        return tuple([part.clone(memory_format=contiguous_format) for part in view(input, *args, **kwargs)])
 
     copying.__name__ = f"{name}_copy"
     copying.__doc__ = f"The parts that `{name}` selects, each in memory of its own."
@@ -43,7 +44,7 @@ def narrow_copy(input, dim, start, length):
     """What `narrow` selects, in memory of its own."""
     if 0 < input.array.ndim <= dim:
         raise RuntimeError(f"narrow_copy: expected dim < {input.array.ndim}, but got {dim}")
-    return shapes.narrow(input, dim, start, length).clone()
+    return shapes.narrow(input, dim, start, length).clone(memory_format=contiguous_format)
 
 
 _copying("alias", alias_view)

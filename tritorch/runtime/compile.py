@@ -11,6 +11,7 @@ from tritorch.runtime.kernel import materialise
 from tritorch.runtime.language import triton_lock
 from tritorch.runtime.specialise import Pointer as Pointer
 from tritorch.runtime.specialise import specialise
+from tritorch.runtime.triton_key import know_triton_key
 
 # What one block may use, by compute capability, after opting in: for compile tests on machines without that GPU.
 SHARED_MEMORY = {80: 163 * 1024, 86: 99 * 1024, 89: 99 * 1024, 90: 227 * 1024, 100: 227 * 1024, 120: 99 * 1024}
@@ -54,6 +55,7 @@ def compile_values(kernel, values, options, capability):
         chosen |= {"debug": True, "sanitize_overflow": False}  # Philox and hashes overflow on purpose
     target = GPUTarget("cuda", capability, 32)
     with triton_lock:
+        know_triton_key()
         source = ASTSource(kernel, *specialise(kernel, values))
         try:
             return triton_compile(source, target=target, options=chosen)

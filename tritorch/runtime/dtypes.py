@@ -9,6 +9,8 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 
+from tritorch.runtime import plans
+
 BOOL, INTEGER, FLOATING, COMPLEX = 0, 1, 2, 3  # PyTorch's promotion categories, in order
 
 
@@ -106,6 +108,7 @@ def set_default_dtype(value):
     if not isinstance(value, dtype) or not value.is_floating_point:
         raise TypeError(f"only floating-point types are supported as the default type, got {value!r}")
     _default = value
+    plans.invalidate()
 
 
 def as_dtype(value, op, argument="dtype"):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from tritorch.runtime import strides, transfer
+from tritorch.runtime import plans, strides, transfer
 
 PADDING = 4096  # bytes on each side of a buffer; a multiple of every alignment that kernels know of
 CANARY = 0xFF
@@ -151,7 +151,8 @@ def guarded_memory():
     transfer.empty_on_host, transfer.mirror, transfer.duplicate = guarded.empty, guarded.mirror, guarded.duplicate
     cuda.allocator = lambda index=None: _GuardedAllocator(guarded, allocator(index))
     try:
-        yield guarded
+        with plans.forbidden():  # which do not ask for an allocator
+            yield guarded
     finally:
         transfer.empty_on_host, transfer.mirror, transfer.duplicate = host, mirror, duplicate
         cuda.allocator = allocator

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
-from tritorch.runtime import interpreter, launcher
+from tritorch.runtime import interpreter, launcher, plans
 from tritorch.runtime.language import LazyModule, constexpr, triton_lock, triton_missing
 
 _pending: list[Kernel] = []  # kernels that Triton has not seen yet
@@ -32,8 +32,10 @@ class Kernel:
         self.__name__, self.__qualname__ = fn.__name__, fn.__qualname__
         self.__doc__, self.__module__, self.__globals__ = fn.__doc__, fn.__module__, fn.__globals__
         self._settings = {
-            "do_not_specialize": tuple(do_not_specialize),
-            "do_not_specialize_on_alignment": tuple(do_not_specialize_on_alignment),
+            "do_not_specialize": _parameters_named(fn, "do_not_specialize", do_not_specialize),
+            "do_not_specialize_on_alignment": _parameters_named(
+                fn, "do_not_specialize_on_alignment", do_not_specialize_on_alignment
+            ),
             "noinline": noinline,
         }
         _pending.append(self)
@@ -77,6 +79,20 @@ class Kernel:
 
     def __repr__(self):
         return f"Kernel({self.__module__}.{self.__qualname__})"
+
+
+def _parameters_named(fn, setting, names):
+    """`names`, one or several, as a tuple of parameters of a kernel."""
+    names = (names,) if isinstance(names, str) else tuple(names)
+    if names:
+        parameters = fn.__code__.co_varnames[: fn.__code__.co_argcount]
+        for name in names:
+            if name not in parameters:
+                raise TypeError(
+                    f"kernel {fn.__name__}: {setting} takes names of its parameters ({', '.join(parameters)}), "
+                    f"got {name!r}"
+                )
+    return names
 
 
 def as_grid(grid):
@@ -123,11 +139,12 @@ def recording_launches(run=True, launches=None):
     for a long program give an object whose `append` keeps only what is wanted.
     """
     recording = Recording([] if launches is None else launches, run)
-    _recordings.append(recording)
-    try:
-        yield recording.launches
-    finally:
-        _recordings.remove(recording)
+    with plans.forbidden():
+        _recordings.append(recording)
+        try:
+            yield recording.launches
+        finally:
+            _recordings.remove(recording)
 
 
 def is_recording():

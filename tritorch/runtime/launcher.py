@@ -8,18 +8,19 @@ arguments; `tritorch bench launch` measures it.
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 
 import numpy as np
 
-from tritorch.runtime import interpreter
+from tritorch.runtime import interpreter, plans
 from tritorch.runtime.binding import OPTIONS, binder_of, checked_grid, parameters
 from tritorch.runtime.language import triton_lock
+from tritorch.runtime.launch_key import class_of, is_device_array, key_text, tag_of, type_of
 from tritorch.runtime.packing import check_packed, generate_call
 
 _LARGEST_CONFIGS = 4096  # grids remembered per entry
 _DEFAULT_SHARED_MEMORY = 48 * 1024  # more has to be asked for
-_holds_pointer: dict[type, bool] = {}  # whether values of a type are device arrays
 _hooks: dict = {}  # "instead": what gets launches in the place of the driver; "around": see set_launch_watcher
 
 
@@ -35,6 +36,14 @@ def set_launch_hook(function):
 def set_launch_watcher(function):
     """Enter `function(kernel, stream)`, a context manager, around launches; None ends that. Gives the one before."""
     return _set_hook("around", function)
+
+
+def set_launch_note(function):
+    """Call `function(entry, config, values)` before each launch, None ends that; gives the one before.
+
+    The Entry is that of the compiled kernel, the config cuda-core's, the values those of all parameters in order.
+    """
+    return _set_hook("note", function)
 
 
 def is_diverted():
@@ -58,16 +67,11 @@ def interpret_instead(kernel, grid, args, constants, options):
 def find_device_array(values):
     """The first array of a GPU among arguments of a launch, also in tuples, or None."""
     for value in values:
-        kind = type(value)
-        if kind is tuple:
+        if type(value) is tuple:
             found = find_device_array(value)
             if found is not None:
                 return found
-            continue
-        known = _holds_pointer.get(kind)
-        if known is None:
-            known = _holds_pointer[kind] = hasattr(kind, "pointer") and hasattr(kind, "device")
-        if known:
+        elif is_device_array(value):
             return value
     return None
 
@@ -90,6 +94,7 @@ def forget(kernel):
     """Let go of all that was compiled and loaded for a kernel in this process."""
     kernel.__dict__.pop("_launchers", None)
     kernel.__dict__.pop("start", None)
+    plans.invalidate()
 
 
 def entries(kernel):
@@ -116,7 +121,7 @@ class Launcher:
         text, names = parameters(self.kernel)
         values = "".join(f"{each.name}, " for each in self.kernel.params)
         pairs = list(zip(self.kernel.params, expected, strict=True))
-        key = "".join(f"{_key_text(each, value, names)}, " for each, value in pairs)
+        key = "".join(f"{key_text(each, value, names)}, " for each, value in pairs)
         source = (
             f"def {self.kernel.__name__}(_grid, {text}):\n"
             f"{self._guard(pairs, names)}"
@@ -135,14 +140,14 @@ class Launcher:
         )
         names |= {"_find": self.entries.get, "_miss": self._miss, "_stream": current_stream, "_hooks": _hooks}
         names["_failed"] = self._failed
-        names |= {"_class": class_of, "_type": type_of, "_tag": tag_of, "_launch": _core_launch()}
+        names |= {"_class": class_of, "_type": type_of, "_tag": tag_of, "_launch": core_launch()}
         exec(source, names)
         return names[self.kernel.__name__]
 
     def _guard(self, pairs, names):
         """The text that hands over what is for another device, if an argument itself is an array."""
         for parameter, value in pairs:
-            if not parameter.is_constexpr and _holds_pointer.get(type(value)):
+            if not parameter.is_constexpr and is_device_array(value):
                 self.knows_its_device = True
                 names |= {"_array": type(value), "_device": value.device, "_general": self._general}
                 test = f"{parameter.name}.__class__ is _array and {parameter.name}.device is _device"
@@ -180,81 +185,6 @@ class Launcher:
 
 def _chosen(options):
     return {name: value for name, value in zip(OPTIONS, options, strict=True) if value is not None}
-
-
-def _key_text(parameter, expected, names):
-    """The expression by which a parameter's value enters the key; what `expected` is like is worked out in place."""
-    name = parameter.name
-    if parameter.is_constexpr:
-        kind = type(expected)
-        if kind in (float, tuple):
-            return f"{name}, _tag({name})"
-        names[f"_kind_{name}"] = kind
-        return f"{name}, (_kind_{name} if {name}.__class__ is _kind_{name} else _tag({name}))"
-    fixed = parameter.annotation_type
-    if parameter.do_not_specialize or (fixed and (fixed == "u1" or fixed[:2] in ("fp", "bf"))):
-        return f"_type({name})"
-    if parameter.do_not_specialize_on_alignment:
-        return f"_class({name}, False)"
-    return _class_text(name, f"_kind_{name}", expected, names)
-
-
-def _class_text(text, kind_name, expected, names):
-    """The expression for `class_of` of an argument, worked out in place where it is like `expected`."""
-    kind = names[kind_name] = type(expected)
-    same, general = f"{text}.__class__ is {kind_name}", f"_class({text})"
-    if kind is int:
-        found = f"(1 if {text} == 1 else 3 if {text} & 15 else 2)"
-        return f"({found} if {same} and -0x80000000 <= {text} <= 0x7FFFFFFF else {general})"
-    if kind is float or kind is bool or expected is None:
-        return f"({kind_name} if {same} else {general})"
-    if kind is tuple:
-        parts = (_class_text(f"{text}[{at}]", f"{kind_name}_{at}", each, names) for at, each in enumerate(expected))
-        return (
-            f"(({''.join(f'{part}, ' for part in parts)}) if {same} and len({text}) == {len(expected)} else {general})"
-        )
-    if _holds_pointer.get(kind):
-        return f"({text}.code * 2 + (16 if {text}.pointer & 15 else 17) if {same} else {general})"
-    return general
-
-
-def class_of(value, aligned=True):
-    """What compiled code knows of an argument: the dtype and alignment of an array, the class of a number."""
-    kind = type(value)
-    if kind is int:
-        if value == 1:
-            return 1
-        divisible = aligned and not value & 15
-        if -0x80000000 <= value <= 0x7FFFFFFF:
-            return 2 if divisible else 3
-        if -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
-            return 4 if divisible else 5
-        return 6 if divisible else 7
-    if kind is tuple:
-        return tuple(map(class_of, value))
-    if _holds_pointer.get(kind):
-        return 16 + 2 * value.code + (not value.pointer & 15 and aligned)
-    return kind
-
-
-def type_of(value):
-    """The same for a parameter that is not specialised: the type only."""
-    kind = type(value)
-    if kind is int:
-        return 3 if -0x80000000 <= value <= 0x7FFFFFFF else 5 if -(1 << 63) <= value < 1 << 63 else 7
-    if kind is tuple:
-        return tuple(map(class_of, value))
-    if _holds_pointer.get(kind):
-        return 16 + 2 * value.code
-    return kind
-
-
-def tag_of(value):
-    """What tells constants apart that compare equal: 1, True and 1.0, or 0.0 and -0.0."""
-    kind = type(value)
-    if kind is tuple:
-        return tuple(map(tag_of, value))
-    return value.hex() if kind is float else kind
 
 
 class Entry:
@@ -319,6 +249,8 @@ class Entry:
         from cuda.core import LaunchConfig
 
         metadata = self.metadata
+        if metadata.launch_cooperative_grid:
+            self._check_all_run_at_once(grid)
         return LaunchConfig(
             grid=grid,
             block=32 * metadata.num_warps,
@@ -328,11 +260,26 @@ class Entry:
             programmatic_stream_serialization=bool(metadata.launch_pdl),
         )
 
+    def _check_all_run_at_once(self, grid):
+        from tritorch.runtime.cuda import driver
+
+        programs, sms = math.prod(grid), driver.properties(self.device_index).multi_processor_count
+        each = self.core.occupancy.max_active_blocks_per_multiprocessor(
+            32 * self.metadata.num_warps, self.shared_memory
+        )
+        if programs * self.metadata.num_ctas > each * sms:
+            raise OutOfResources(
+                f"kernel {self.kernel.__name__} with {self.options}: launch_cooperative_grid=True for {programs} "
+                f"programs, of which {each * sms // self.metadata.num_ctas} run at once on the device"
+            )
+
     def hand_over(self, stream, config, grid, *values):
         """A launch that is watched, or handed to a hook: then its parameters are packed as for the driver."""
         around, instead = _hooks.get("around"), _hooks.get("instead")
+        if "note" in _hooks:
+            _hooks["note"](self, config, values)
         with around(self.kernel, stream) if around is not None else nullcontext():
-            self.call(_core_launch() if instead is None else check_packed, stream, config, *values)
+            self.call(core_launch() if instead is None else check_packed, stream, config, *values)
             if instead is not None:
                 named = zip(self.kernel.params, values, strict=True)
                 args = tuple(value for each, value in named if not each.is_constexpr)
@@ -343,7 +290,7 @@ class OutOfResources(RuntimeError):
     """A compiled kernel needs more of something than the device has; another configuration may fit."""
 
 
-def _core_launch():
+def core_launch():
     from cuda.core import launch
 
     return launch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tritorch.runtime import plans
+
 _PRODUCTS = {"highest": "ieee", "high": "tf32", "medium": "tf32"}  # PyTorch's word -> tl.dot's input_precision
 _chosen = "highest"
 
@@ -19,6 +21,7 @@ def set_float32_matmul_precision(precision):
             f"{precision} is not one of 'highest', 'high', or 'medium'; the current setting is '{_chosen}'"
         )
     _chosen = precision
+    plans.invalidate()
 
 
 def input_precision():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.runtime import memory_format
 from tritorch.runtime.device import Device
 
 empty_on_host = np.empty  # what makes memory for results on the host; tests put guarded memory in its place
@@ -58,8 +59,19 @@ def pointer(array):
 
 
 def duplicate(array):
-    """A copy in memory of its own that lies there as the array does; on a GPU in the order of the indices."""
-    return array.copy("K") if isinstance(array, np.ndarray) else array.copy()
+    """A copy in memory of its own that lies there as the array does, without its gaps."""
+    return array.copy("K") if isinstance(array, np.ndarray) else as_it_lies(array, lambda each: each.copy())
+
+
+def as_it_lies(array, copy):
+    """What `copy` makes of an array in the order in which its elements lie in memory, under the array's own strides."""
+    if is_contiguous(array):
+        return copy(array)
+    shape, size = tuple(array.shape), array.itemsize
+    strides = memory_format.preserved(shape, tuple([step // size for step in array.strides]))
+    order = memory_format.iteration_order(shape, strides)
+    made = copy(array.transpose(order))
+    return made.transpose(tuple(sorted(range(len(order)), key=order.__getitem__)))
 
 
 _BYTE = np.dtype(np.uint8)

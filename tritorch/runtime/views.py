@@ -50,6 +50,15 @@ class _Placed:
         }  # fmt: skip
 
 
+def unsqueeze(input, dim):
+    """The view with a dimension of one element at `dim`, with the stride that PyTorch gives it."""
+    shape = (*input.shape[:dim], 1, *input.shape[dim:])
+    if input.flags.c_contiguous or dim == input.ndim:
+        return input.reshape(shape)
+    step = input.shape[dim] * input.strides[dim]
+    return as_strided(input, shape, (*input.strides[:dim], step, *input.strides[dim:]))
+
+
 def address(array):
     """Where the first element of a NumPy array lies."""
     return array.__array_interface__["data"][0]

@@ -44,7 +44,11 @@ class ModuleConversion:
         return self
 
     def to(self, *args, **kwargs):
-        """Move to a device, a floating dtype, or both: to(device, dtype), to(dtype), to(tensor)."""
+        """Move to a device, a floating dtype, or both: to(device, dtype), to(dtype), to(tensor).
+
+        With a `memory_format`, parameters and buffers of four and five dimensions lie in it.
+        """
+        format = kwargs.pop("memory_format", None)
         device, dtype = _parse(*args, **kwargs)
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(
@@ -52,7 +56,8 @@ class ModuleConversion:
             )
 
         def move(tensor):
-            return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+            own = format if tensor.dim() in (4, 5) else None
+            return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None, memory_format=own)
 
         return self._apply(move)
 
@@ -128,7 +133,7 @@ class ModuleConversion:
         return self
 
 
-def _parse(*args, device=None, dtype=None, non_blocking=False, memory_format=None, tensor=None):
+def _parse(*args, device=None, dtype=None, non_blocking=False, tensor=None):
     for each in (*args, tensor):
         if isinstance(each, Tensor):
             return each.device, each.dtype

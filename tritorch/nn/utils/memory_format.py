@@ -8,7 +8,7 @@ from tritorch.nn.modules.conv import Conv2d, Conv3d, ConvTranspose2d, ConvTransp
 def _convert(module, kinds, memory_format):
     for each in module.modules():
         if isinstance(each, kinds):
-            each.weight.data = each.weight.detach().clone().contiguous(memory_format=memory_format)
+            each.weight.data = each.weight.detach().clone(memory_format=memory_format)
     return module
 
 

@@ -41,7 +41,7 @@ def max_pool(graph, out, input, kernel_size, stride, padding, dilation, ceil_mod
 
 
 @translates("avg_pool")
-def avg_pool(graph, out, input, kernel_size, stride, padding, ceil_mode, with_padding, divisor):
+def avg_pool(graph, out, input, kernel_size, stride, padding, ceil_mode, with_padding, divisor, channels_last):
     if divisor is not None:
         raise UnsupportedOperatorError("onnx.export: average pooling with divisor_override")
     return graph.node(

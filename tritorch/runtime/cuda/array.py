@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tritorch.runtime import dtypes, strides
+from tritorch.runtime import dtypes, plans, strides
 from tritorch.runtime.cuda import copies
 from tritorch.runtime.cuda.copies import set_copy_kernel as set_copy_kernel
 from tritorch.runtime.cuda.memory import allocator
 from tritorch.runtime.cuda.stream import current_stream
+from tritorch.runtime.device import Device
 
 # A small number for each dtype, by which a launch tells argument types apart without hashing a dtype.
 _UNSIGNED = tuple(map(np.dtype, (np.uint16, np.uint32, np.uint64)))  # no tensors of these, but kernels may want them
@@ -29,16 +30,53 @@ class Flags(NamedTuple):
     c_contiguous: bool
 
 
+class Layout(NamedTuple):
+    """What an op's call may depend on of an array besides its elements; one object for all arrays that agree in it."""
+
+    shape: tuple
+    strides: tuple
+    dtype: np.dtype
+    device: Device
+    misalignment: int  # of the pointer: bytes past a multiple of 16
+
+    # One object each, so that they are told apart, and hashed, as objects.
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+_MOST_LAYOUTS = 16384
+_layouts: dict = {}
+
+
+def layout_of(array):
+    """The Layout of a CudaArray."""
+    found = array.layout
+    if found is None:
+        found = array.layout = interned(array.shape, array.strides, array.dtype, array.device, array.pointer & 15)
+    return found
+
+
+def interned(*parts):
+    """The one Layout with these parts."""
+    found = _layouts.get(parts)
+    if found is None:
+        if len(_layouts) >= _MOST_LAYOUTS:
+            _layouts.clear()
+        found = _layouts.setdefault(parts, Layout(*parts))
+    return found
+
+
 class CudaArray:
     """An array on a GPU: shape, strides in bytes, a NumPy dtype, and a pointer into a block of device memory."""
 
-    __slots__ = ("block", "code", "device", "dtype", "pointer", "shape", "strides")
+    __slots__ = ("block", "code", "device", "dtype", "layout", "pointer", "shape", "strides")
     __array_ufunc__ = None  # NumPy's functions refuse it, instead of computing on the host
     __hash__ = object.__hash__
 
     def __init__(self, block, pointer, shape, strides, dtype, device):
         self.block, self.pointer, self.shape, self.strides = block, pointer, shape, strides
         self.dtype, self.code, self.device = dtype, CODES[dtype], device
+        self.layout = None  # its Layout, once somebody has asked
 
     ndim = property(lambda self: len(self.shape), doc="How many dimensions.")
     size = property(lambda self: math.prod(self.shape), doc="How many elements.")
@@ -161,7 +199,12 @@ def empty(shape, dtype, device_index=None):
     block = allocator(stream.device_index).allocate(nbytes, stream) if nbytes else None
     pointer = block.pointer if nbytes else 0
     found = strides.contiguous_strides(shape, dtype.itemsize)
-    return CudaArray(block, pointer, shape, found, dtype, stream.device)
+    made = CudaArray(block, pointer, shape, found, dtype, stream.device)
+    if plans.traces:
+        trace = plans.current_trace()
+        if trace is not None:
+            trace.made.append(made)
+    return made
 
 
 def from_host(array, device_index=None, non_blocking=False):

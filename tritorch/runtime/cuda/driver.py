@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
+from tritorch.runtime import plans
+
 OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 FATAL = {700, 702, 709, 710, 714, 715, 716, 717, 718, 719}  # after these a context answers every call with an error
@@ -187,6 +189,8 @@ def _load():
 
 def call(function, *arguments):
     """Call a function of `api()` and give what it gives: nothing, a value or a tuple; raise `CudaError` if it fails."""
+    if plans.traces:
+        plans.spoil()
     status, *results = function(*arguments)
     if status:
         raise error(status, function.__name__)

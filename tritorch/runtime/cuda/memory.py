@@ -2,9 +2,11 @@
 
 A block belongs to the stream it was allocated on. When its owner is collected it goes back to a free list of that
 stream and may be handed out at once: work on one stream runs in order, so the new owner's kernels come after the old
-one's. A block that other streams used as well waits for an event on each of them. Collection may happen anywhere, in
-any thread and at interpreter shutdown, so it only appends to a queue; the next allocation sorts the queue into the
-lists.
+one's. A block that other streams used as well waits for an event on each of them.
+
+Collection may happen anywhere, in any thread and at interpreter shutdown, so it takes no lock and only appends, to the
+free list or to a queue of what has to wait. An allocation that a free list serves takes none either: it pops. What both
+did is in the order of a log, from which the statistics are counted when somebody asks or the log is long.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import contextmanager
+from itertools import accumulate
 
 from tritorch.runtime.cuda import driver
 from tritorch.runtime.cuda.stream import Event
 
 GRANULE = 512  # bytes; what an owner is charged for is a multiple of it
 MEBIBYTE = 1 << 20
+_LONGEST_LOG = 8192
+_new = object.__new__
 
 
 class OutOfMemoryError(RuntimeError):
@@ -68,32 +73,44 @@ class DriverPool:
 
 
 class Chunk:
-    """A piece of device memory got from the driver; goes from owner to owner through the free lists."""
+    """A piece of device memory got from the driver; goes from owner to owner through the free list that is its home.
 
-    __slots__ = ("capacity", "pointer", "stream")
+    nbytes         what its owner is charged
+    log            where that is noted when the owner is collected
+    other_streams  which streams its owner used it on, besides its own
+    returned       where an owner that is collected leaves it, if other streams used it
+    """
 
-    def __init__(self, pointer, capacity, stream):
+    __slots__ = ("capacity", "home", "log", "nbytes", "other_streams", "pointer", "returned", "stream")
+
+    def __init__(self, pointer, capacity, stream, home, log, returned):
         self.pointer, self.capacity, self.stream = pointer, capacity, stream
+        self.home, self.log, self.returned = home, log, returned
+        self.nbytes, self.other_streams = 0, ()
 
 
 class Block:
     """One owner's hold on a chunk: views share it, and when the last of them is collected the chunk returns."""
 
-    __slots__ = ("_give_back", "chunk", "nbytes", "other_streams", "pointer", "stream")
-
-    def __init__(self, chunk, nbytes, give_back):
-        self.chunk, self.nbytes = chunk, nbytes
-        self.pointer, self.stream = chunk.pointer, chunk.stream
-        self.other_streams = ()
-        self._give_back = give_back
+    __slots__ = ("chunk", "pointer")
 
     def __del__(self):
-        self._give_back((self.chunk, self.nbytes, self.other_streams))
+        chunk = self.chunk
+        chunk.log(-chunk.nbytes)
+        if chunk.other_streams:
+            chunk.returned(chunk)
+        else:
+            chunk.home.append(chunk)
+
+    nbytes = property(lambda self: self.chunk.nbytes, doc="What the owner is charged.")
+    stream = property(lambda self: self.chunk.stream, doc="The stream it was allocated on.")
+    other_streams = property(lambda self: self.chunk.other_streams, doc="Other streams that use it.")
 
     def record_stream(self, stream):
         """Note that work on `stream` uses this block, so that it is not reused before that work is done."""
-        if stream is not self.stream and stream not in self.other_streams:
-            self.other_streams = (*self.other_streams, stream)
+        chunk = self.chunk
+        if stream is not chunk.stream and stream not in chunk.other_streams:
+            chunk.other_streams = (*chunk.other_streams, stream)
 
 
 def charged_bytes(nbytes):
@@ -119,64 +136,98 @@ class Allocator:
     def __init__(self, pool, device_index=0):
         self.pool, self.device_index = pool, device_index
         self._lock = threading.Lock()  # never taken by collection, which may interrupt its holder
+        self._log: list = []  # bytes that owners were charged, negative when they were collected
         self._returned: deque = deque()
         self._waiting: list = []  # (chunk, events of other streams that used it)
         self._free: dict = {}
         self.allocated = self.reserved = self.peak_allocated = self.peak_reserved = 0
         self.owners = self.allocations = self.driver_allocations = self.retries = self.failures = 0
         self._capture: tuple | None = None  # (stream that captures, stream to get memory from, blocks that are kept)
+        self.scratch: dict = {}  # stream -> the block that its launches share, see `grow_scratch`
 
     def allocate(self, nbytes, stream):
         """A block of at least `nbytes` for work on `stream`, from the free list or the driver."""
-        charged, capacity = charged_bytes(nbytes), chunk_capacity(nbytes)
-        with self._lock:
-            self._collect()
-            chunks = self._free.get((stream, capacity))
-            chunk = chunks.pop() if chunks else self._grow(capacity, nbytes, stream)
-            self.allocated += charged
-            self.owners += 1
-            self.allocations += 1
-            if self.allocated > self.peak_allocated:
-                self.peak_allocated = self.allocated
-        block = Block(chunk, charged, self._returned.append)
+        return self.take(charged_bytes(nbytes), chunk_capacity(nbytes), stream)
+
+    def take(self, charged, capacity, stream):
+        """What `allocate` does, for `charged_bytes` and a `chunk_capacity` that the caller has worked out."""
+        chunks = self._free.get((stream, capacity))
+        try:
+            chunk = chunks.pop() if chunks else self._obtain(capacity, charged, stream)
+        except IndexError:  # another thread took the last one
+            chunk = self._obtain(capacity, charged, stream)
+        chunk.nbytes = charged
+        block = _new(Block)
+        block.chunk, block.pointer = chunk, chunk.pointer
+        self._log.append(charged)
+        if len(self._log) > _LONGEST_LOG:
+            with self._lock:
+                self._count()
         if self._capture is not None and self._capture[0] is stream:
             self._capture[2].append(block)
+        return block
+
+    def grow_scratch(self, nbytes, stream):
+        """A block of at least `nbytes` in `scratch`, for what a launch keeps to itself while it runs.
+
+        Launches of one stream run one after the other, so they share it. Whoever launches holds the block until then.
+        """
+        block = self.scratch[stream] = self.allocate(nbytes, stream)
         return block
 
     @contextmanager
     def capturing(self, stream, beside):
         """While `stream` captures, let what it needs come from `beside`, and keep all of it in the list this gives.
 
-        Memory got from the driver on `stream` would be a part of the graph, and exist only while the graph runs.
+        Memory got from the driver on `stream` would be a part of the graph, and exist only while the graph runs. Its
+        launches get scratch of their own, since it must live as long as the graph.
         """
         kept: list = []
+        before = self.scratch.pop(stream, None)
         self._capture = stream, beside, kept
         try:
             yield kept
         finally:
             self._capture = None
+            self.scratch.pop(stream, None)
+            if before is not None:
+                self.scratch[stream] = before
+
+    def _obtain(self, capacity, nbytes, stream):
+        """A chunk where the free list had none: one that waited for other streams, or a new one."""
+        with self._lock:
+            self._collect()
+            chunks = self._free.get((stream, capacity))
+            try:
+                return chunks.pop() if chunks else self._grow(capacity, nbytes, stream)
+            except IndexError:
+                return self._grow(capacity, nbytes, stream)
+
+    def _count(self):
+        """Bring the statistics up to what the log says; its events are in the order in which they happened."""
+        events = self._log[:]
+        del self._log[: len(events)]  # others may have been appended meanwhile
+        totals = list(accumulate(events, initial=self.allocated))
+        taken = len([each for each in events if each > 0])
+        self.allocated, self.peak_allocated = totals[-1], max(self.peak_allocated, max(totals))
+        self.allocations += taken
+        self.owners += 2 * taken - len(events)
 
     def _collect(self):
-        """Sort what owners gave back into the free lists, or let it wait for the other streams that used it."""
-        while self._returned:
-            chunk, nbytes, other_streams = self._returned.popleft()
-            self.allocated -= nbytes
-            self.owners -= 1
-            if other_streams:
-                # Recorded now, later than the use, which is safe: the event covers all that is queued up to here.
-                self._waiting.append((chunk, [self.pool.record(stream) for stream in other_streams]))
-            else:
-                self._put(chunk)
+        """Let what owners gave back wait for the other streams that used it, and sort what need not into free lists."""
+        returned = self._returned
+        while returned:
+            chunk = returned.popleft()
+            # Recorded now, later than the use, which is safe: the event covers all that is queued up to here.
+            self._waiting.append((chunk, [self.pool.record(stream) for stream in chunk.other_streams]))
+            chunk.other_streams = ()
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for chunk, events in waiting:
                 if all(event.query() for event in events):
-                    self._put(chunk)
+                    chunk.home.append(chunk)
                 else:
                     self._waiting.append((chunk, events))
-
-    def _put(self, chunk):
-        self._free.setdefault((chunk.stream, chunk.capacity), []).append(chunk)
 
     def _grow(self, capacity, nbytes, stream):
         """A new chunk from the driver; where it has none, all cached ones are given back and it is asked once more."""
@@ -209,17 +260,18 @@ class Allocator:
         self.reserved += capacity
         self.driver_allocations += 1
         self.peak_reserved = max(self.peak_reserved, self.reserved)
-        return Chunk(pointer, capacity, stream)
+        home = self._free.setdefault((stream, capacity), [])
+        return Chunk(pointer, capacity, stream, home, self._log.append, self._returned.append)
 
     def _release_cached(self):
+        self.scratch.clear()
         self.pool.synchronize()
         self._collect()  # after the synchronize no chunk has to wait any more
-        for chunks in self._free.values():
+        for chunks in self._free.values():  # the lists stay: chunks that are out return to them
             while chunks:
                 chunk = chunks.pop()
                 self.pool.free(chunk.pointer, chunk.stream)
                 self.reserved -= chunk.capacity
-        self._free.clear()
         self.pool.synchronize()
         self.pool.trim()
 
@@ -231,13 +283,13 @@ class Allocator:
     def reset_peaks(self):
         """Make the current use the highest seen so far."""
         with self._lock:
-            self._collect()
+            self._count()
             self.peak_allocated, self.peak_reserved = self.allocated, self.reserved
 
     def statistics(self):
         """The counters by name, as PyTorch's `memory_stats` names them."""
         with self._lock:
-            self._collect()
+            self._count()
             return {
                 "allocated_bytes.all.current": self.allocated,
                 "allocated_bytes.all.peak": self.peak_allocated,
@@ -252,6 +304,7 @@ class Allocator:
             }
 
     def _out_of_memory(self, nbytes):
+        self._count()
         free, total = map(format_size, self.pool.information())
         held, idle = format_size(self.allocated), format_size(self.reserved - self.allocated)
         return (

@@ -1,0 +1,158 @@
+"""The product kernel of GPUs with a copy engine for tiles (sm_90 and later): persistent programs, tiles by descriptors.
+
+A descriptor needs a base and steps at multiples of 16 bytes, and elements without gaps along one of the two dimensions;
+a transposed operand is described as it lies and its tiles are turned for the tensor cores, which take both ways. What
+lies outside reads zero and is not written, so no tile has a mask.
+"""
+
+from __future__ import annotations
+
+from tritorch.autotune import kernel
+from tritorch.ops.matrix.defaults import descriptor_default
+from tritorch.ops.matrix.epilogue import ended
+from tritorch.ops.matrix.kernel import multiply_add, tile_of
+from tritorch.ops.matrix.tiles import DESCRIPTOR_SPACE
+from tritorch.runtime import tl
+
+
+@kernel
+def described(
+    pointer, outer, inner, step, batch, batch_step,
+    BATCHED: tl.constexpr, BLOCK_OUTER: tl.constexpr, BLOCK_INNER: tl.constexpr,
+):  # fmt: skip
+    """The descriptor of a matrix whose rows are `step` apart, or of a stack of such matrices."""
+    if BATCHED:
+        result = tl.make_tensor_descriptor(
+            pointer, [batch, outer, inner], [batch_step, step, 1], [1, BLOCK_OUTER, BLOCK_INNER]
+        )
+    else:
+        result = tl.make_tensor_descriptor(pointer, [outer, inner], [step, 1], [BLOCK_OUTER, BLOCK_INNER])
+    return result
+
+
+@kernel
+def tile_from(
+    descriptor, index, outer, inner,
+    TURNED: tl.constexpr, BATCHED: tl.constexpr, BLOCK_OUTER: tl.constexpr, BLOCK_INNER: tl.constexpr,
+):  # fmt: skip
+    """A tile (outer, inner) of a matrix of a stack that lies so, or TURNED."""
+    if TURNED:
+        if BATCHED:
+            tile = descriptor.load([index, inner, outer]).reshape([BLOCK_INNER, BLOCK_OUTER]).T
+        else:
+            tile = descriptor.load([inner, outer]).T
+    elif BATCHED:
+        tile = descriptor.load([index, outer, inner]).reshape([BLOCK_OUTER, BLOCK_INNER])
+    else:
+        tile = descriptor.load([outer, inner])
+    return tile
+
+
+@kernel
+def pieces_of(tile, PIECES: tl.constexpr):
+    """The columns of a tile in one, two or four pieces, from left to right."""
+    if PIECES == 1:
+        pieces = (tile,)
+    else:
+        left, right = tl.split(tl.permute(tl.reshape(tile, [tile.shape[0], 2, tile.shape[1] // 2]), (0, 2, 1)))
+        pieces = pieces_of(left, PIECES // 2) + pieces_of(right, PIECES // 2)
+    return pieces
+
+
+@kernel(
+    space=DESCRIPTOR_SPACE, default=descriptor_default,
+    key=("ACTIVATION", "SCALED", "PRECISION", "WIDE", "A_TURNED", "B_TURNED", "A_BATCHED", "B_BATCHED", "BATCHED",
+         "OUT_DESCRIBED"),
+)  # fmt: skip
+def descriptor_kernel(
+    a,  # left operand: (batch, rows, inner), or turned (batch, inner, rows)
+    b,  # right operand: (batch, inner, columns), or turned (batch, columns, inner)
+    bias,  # None, or what is added to every row: (columns,) by its stride
+    residual,  # None, or what is added to the result: (batch, rows, columns) by its strides
+    out,  # product, contiguous: (batch, rows, columns); with parts their sums: (parts, batch, rows, columns)
+    rows,
+    columns,
+    inner,
+    batch,
+    a_step,
+    b_step,
+    a_batch,
+    b_batch,
+    bias_step,
+    residual_row,
+    residual_column,
+    residual_batch,
+    alpha: tl.float64,
+    beta: tl.float64,
+    A_TURNED: tl.constexpr,
+    B_TURNED: tl.constexpr,
+    A_BATCHED: tl.constexpr,
+    B_BATCHED: tl.constexpr,
+    BATCHED: tl.constexpr,
+    OUT_DESCRIBED: tl.constexpr,  # whether a descriptor can be made of the result as well
+    ACTIVATION: tl.constexpr,  # None, or a formula
+    SCALED: tl.constexpr,  # whether alpha or beta is not one
+    PRECISION: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit offsets, where there are pointers
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    GROUP_M: tl.constexpr,
+    SPLIT_K: tl.constexpr,  # into how many parts the sums are split
+    PIECES: tl.constexpr,  # how many pieces of a tile's columns are stored one after the other
+):
+    if A_TURNED:
+        a_tiles = described(a, inner, rows, a_step, batch, a_batch, A_BATCHED, BLOCK_K, BLOCK_M)
+    else:
+        a_tiles = described(a, rows, inner, a_step, batch, a_batch, A_BATCHED, BLOCK_M, BLOCK_K)
+    if B_TURNED:
+        b_tiles = described(b, columns, inner, b_step, batch, b_batch, B_BATCHED, BLOCK_N, BLOCK_K)
+    else:
+        b_tiles = described(b, inner, columns, b_step, batch, b_batch, B_BATCHED, BLOCK_K, BLOCK_N)
+    STORED: tl.constexpr = OUT_DESCRIBED and SPLIT_K == 1
+    WIDTH: tl.constexpr = BLOCK_N // PIECES
+    out_tiles = None
+    if STORED:
+        size = tl.full([], rows, tl.int64) * columns
+        out_tiles = described(out, rows, columns, columns, batch, size, BATCHED, BLOCK_M, WIDTH)
+    tiles = tl.cdiv(rows, BLOCK_M) * tl.cdiv(columns, BLOCK_N)
+    share = tl.cdiv(tl.cdiv(inner, BLOCK_K), SPLIT_K)  # past the end tiles are zeros
+    ended_item = tl.program_id(0) - tl.num_programs(0)  # counted again, for the next tile's loads not to wait for it
+    for item in tl.range(tl.program_id(0), tiles * batch * SPLIT_K, tl.num_programs(0), flatten=True):
+        m, n = tile_of(item % tiles, rows, columns, BLOCK_M, BLOCK_N, GROUP_M)
+        index = item // tiles // SPLIT_K
+        first = item // tiles % SPLIT_K * share
+        total = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
+        for step in range(share):
+            k = (first + step) * BLOCK_K
+            x = tile_from(a_tiles, index, m * BLOCK_M, k, A_TURNED, A_BATCHED, BLOCK_M, BLOCK_K)
+            y = tile_from(b_tiles, index, k, n * BLOCK_N, B_TURNED, B_BATCHED, BLOCK_K, BLOCK_N)
+            total = multiply_add(x, y, total, True, PRECISION)
+        ended_item += tl.num_programs(0)
+        m, n = tile_of(ended_item % tiles, rows, columns, BLOCK_M, BLOCK_N, GROUP_M)
+        index = ended_item // tiles // SPLIT_K
+        if SPLIT_K > 1:
+            index += ended_item // tiles % SPLIT_K * batch
+        pieces = pieces_of(total, PIECES)
+        for piece in tl.static_range(PIECES):
+            left = n * BLOCK_N + piece * WIDTH
+            row, column = m * BLOCK_M + tl.arange(0, BLOCK_M), left + tl.arange(0, WIDTH)
+            if WIDE:
+                row, column = row.to(tl.int64), column.to(tl.int64)
+            value = pieces[piece]
+            if SPLIT_K == 1:
+                more = residual
+                if BATCHED and residual is not None:
+                    more += index.to(tl.int64) * residual_batch
+                value = ended(value, bias, more, alpha, beta, row, column, rows, columns, bias_step, residual_row,
+                              residual_column, ACTIVATION, SCALED)  # fmt: skip
+            value = value.to(out.dtype.element_ty)
+            if STORED:
+                if BATCHED:
+                    value = value.reshape([1, BLOCK_M, WIDTH])
+                    out_tiles.store([index, m * BLOCK_M, left], value)
+                else:
+                    out_tiles.store([m * BLOCK_M, left], value)
+            else:
+                place = out + index.to(tl.int64) * rows * columns + row[:, None] * columns + column[None, :]
+                tl.store(place, value, mask=(row < rows)[:, None] & (column < columns)[None, :])

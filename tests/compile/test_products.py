@@ -1,0 +1,117 @@
+"""Products at the sizes of the benchmark: which instructions they compile to, within shared memory and registers."""
+
+from __future__ import annotations
+
+import math
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tritorch.autotune import generation
+from tritorch.autotune.tunable import noting_configs, pretending
+from tritorch.ops.formula import tanh
+from tritorch.ops.matrix.descriptor_kernel import descriptor_kernel
+from tritorch.ops.matrix.launch import launch_matmul
+from tritorch.runtime import precision, transfer
+from tritorch.runtime.binding import binder_of
+from tritorch.runtime.compile import compile_values, resources, spilled
+from tritorch.runtime.kernel import materialise, recording_launches
+from tritorch.runtime.language import triton_missing
+
+if triton_missing():
+    pytest.skip(triton_missing(), allow_module_level=True)
+
+BFLOAT16, FLOAT8 = ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn
+A100, H200, B200 = map(generation, (80, 90, 100))
+COPIES, PRODUCTS = "cp.async.bulk.tensor", "wgmma.mma_async"  # by descriptors, and of a warp group
+
+# (batch, rows, columns, inner), and how the operands lie
+SHAPES = [((2048,) * 3, "nn"), ((8192,) * 3, "nn"), ((8192, 4096, 4096), "nt"), ((4096, 4096, 8192), "tn"),
+          ((64, 4096, 4096), "nn"), ((256, 8192, 8192), "nn"), ((4096, 64, 4096), "nn"), ((128, 128, 16384), "nn"),
+          ((16, 4096, 4096), "nt"), ((32, 512, 512, 512), "nn"), ((128, 1024, 1024, 64), "nt")]  # fmt: skip
+
+
+def vast(shape, dtype):
+    """An array of any size whose elements all lie in a few bytes' place: it is never read."""
+    steps = [math.prod(shape[at + 1 :]) * np.dtype(dtype).itemsize for at in range(len(shape))]
+    return np.lib.stride_tricks.as_strided(np.zeros(64, dtype), shape, steps)
+
+
+@pytest.fixture(autouse=True)
+def _results(monkeypatch):
+    monkeypatch.setattr(transfer, "empty_on_host", vast)
+    materialise()
+
+
+def operands(shape, layout, dtype):
+    *batch, rows, columns, inner = shape
+    sizes = (rows, inner), (inner, columns)
+    return [
+        vast((*batch, *size[::-1]), dtype).swapaxes(-1, -2) if turn == "t" else vast((*batch, *size), dtype)
+        for size, turn in zip(sizes, layout, strict=True)
+    ]
+
+
+def compiled(shape, layout, device=H200, dtype=BFLOAT16, **end):
+    """The launches of a product and what they compile to, held against what the device has."""
+    a, b = operands(shape, layout, dtype)
+    with pretending(device), noting_configs(), recording_launches(run=False) as launches:
+        launch_matmul(a, b, shape[:-1], **end)
+    found = []
+    for launch in launches:
+        values, options = binder_of(launch.kernel)(*launch.args, **launch.keywords)
+        built = compile_values(launch.kernel, values, options, device.capability)
+        used = resources(built)
+        assert used.shared_memory <= device.shared_memory, launch.keywords
+        assert not spilled(used.registers, used.spills, used.num_warps), launch.keywords
+        found.append((launch, built.asm["ptx"]))
+    return found
+
+
+@pytest.mark.parametrize(("shape", "layout"), SHAPES)
+def test_halves_take_products_of_warp_groups(shape, layout):
+    (launch, text), *_ = compiled(shape, layout)
+    assert (PRODUCTS in text) == (shape[-3] >= 64)
+    many = math.prod(shape[:-1]) >= 64 * 128 * H200.sms
+    assert (launch.kernel is descriptor_kernel) == (COPIES in text) == many
+    assert not many or launch.grid[0] <= H200.sms
+    assert launch.grid[0] >= 0.9 * H200.sms
+
+
+@pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt"])
+@pytest.mark.parametrize("dtype", ["tf32", FLOAT8], ids=["tf32", "float8"])
+def test_other_dtypes_of_tensor_cores(dtype, layout):
+    before = precision.get_float32_matmul_precision()
+    precision.set_float32_matmul_precision("high")
+    try:
+        (launch, text), *_ = compiled((2048,) * 3, layout, dtype=np.float32 if dtype == "tf32" else dtype)
+    finally:
+        precision.set_float32_matmul_precision(before)
+    assert launch.kernel is descriptor_kernel
+    assert COPIES in text
+    assert PRODUCTS in text
+    assert ("tf32" if dtype == "tf32" else "e4m3") in text
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+def test_ends_fit(narrow):
+    shape = (8192, 4096, 4096)
+    kind = BFLOAT16 if narrow else np.float32
+    out = vast(shape[:2], kind)
+    compiled(shape, "nt", bias=vast((4096,), BFLOAT16), activation=tanh, residual=out, alpha=0.5, out=out)
+
+
+@pytest.mark.parametrize(("device", "wanted"), [(A100, "cp.async.cg"), (B200, COPIES)], ids=["sm_80", "sm_100"])
+@pytest.mark.parametrize(("shape", "layout"), SHAPES[1:4])
+def test_other_generations(device, wanted, shape, layout):
+    (_, text), *_ = compiled(shape, layout, device)
+    assert wanted in text
+    assert (COPIES in text) == (device is B200)
+
+
+@pytest.mark.parametrize("shape", [(4096, 4096, 4097), (4097, 4096, 4096)])
+def test_odd_sizes_take_the_tensor_cores_too(shape):
+    for layout in ("nn", "tt"):
+        (_, text), *_ = compiled(shape, layout)
+        assert PRODUCTS in text
