@@ -6,7 +6,8 @@ one multiplies while the other computes exponentials, which take about as long.
 
 from __future__ import annotations
 
-from tritorch.autotune import Space, choices, powers, stages
+from tritorch.autotune import Space, choices, next_power_of_2, powers, stages
+from tritorch.ops.attention.tiles import LARGEST_WIDTH
 
 # What decides beside the sizes; `heads` are those of all queries of the batch: how many programs there are.
 FLASH_FACTS = ("heads", "CAUSAL", "GROUPED", "FILLED")
@@ -56,7 +57,7 @@ _KEY_ELSEWHERE = {64: (64, 64, 8, 2, None), 128: (32, 64, 8, 2, None), 256: (16,
 
 def _chosen(of_hopper, elsewhere, device, width, value_width, described):
     table = of_hopper if _is_hopper(device) else elsewhere
-    found = table[max(64, width, value_width)]
+    found = table[min(max(64, next_power_of_2(max(width, value_width))), LARGEST_WIDTH)]
     config = dict(zip(("ROWS", "COLUMNS", "num_warps", "num_stages", "maxnreg"), found, strict=True))
     return config | {"BULK": described and _is_hopper(device)}
 
