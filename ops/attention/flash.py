@@ -1,8 +1,9 @@
 """The forward kernel of attention that nothing masks but causality, in half precision.
 
-On Hopper and later, where tiles can be described, they come by bulk copies (BULK, its TMA), else by ordinary loads. Of
-what lies outside of an array zeros are read and nothing is written. Scores are multiplied by log2(e) with their scale,
-so that one exp2() is all that a weight takes, and only tiles of keys that pass the diagonal or the last key are masked.
+What is read tile after tile comes by bulk copies on Hopper and later (BULK, its TMA), where descriptors can be made of
+it, else by ordinary loads; what is read or written once does not pay for a descriptor. Outside of an array zeros are
+read and nothing is written. Scores are multiplied by log2(e) with their scale, so that one exp2() is all that a weight
+takes, and only tiles of keys that pass the diagonal or the last key are masked.
 """
 
 from __future__ import annotations
@@ -54,17 +55,10 @@ def tile_of(
 
 
 @kernel
-def store_tile(
-    out, strides, start, rows, width, value,
-    BULK: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
+def store_tile(out, strides, start, rows, width, value, ROWS: tl.constexpr, WIDTH: tl.constexpr):
     """Write ROWS rows from `start` on, those that exist, of a head that `out` points to, narrowed to its dtype."""
-    narrow = value.to(out.dtype.element_ty)
-    if BULK:
-        tl.make_tensor_descriptor(out, [rows, width], [strides[2], 1], [ROWS, WIDTH]).store([start, 0], narrow)
-    else:
-        at, inside = places(start, strides[2], rows, width, ROWS, WIDTH)
-        tl.store(out + at, narrow, mask=inside)
+    at, inside = places(start, strides[2], rows, width, ROWS, WIDTH)
+    tl.store(out + at, value.to(out.dtype.element_ty), mask=inside)
 
 
 @kernel
@@ -124,12 +118,12 @@ def flash_kernel(
     turn, place = turn_of(tl.program_id(0), tiles, all_heads, together)
     first = (tiles - 1 - turn) * ROWS  # under a causal mask the last have most to do
     batch, head = (place // heads).to(tl.int64), (place % heads).to(tl.int64)
+    q += batch * q_strides[0] + head * q_strides[1]
     k += batch * k_strides[0] + (head // group) * k_strides[1]
     v += batch * v_strides[0] + (head // group) * v_strides[1]
-    q_rows = rows_of(q + batch * q_strides[0] + head * q_strides[1], q_strides, length, width, BULK, ROWS, WIDTH)
     k_rows = rows_of(k, k_strides, keys, width, BULK, COLUMNS, WIDTH)
     v_rows = rows_of(v, v_strides, keys, value_width, BULK, COLUMNS, VALUE_WIDTH)
-    tile = tile_of(q_rows, q_strides, first, length, width, BULK, False, ROWS, WIDTH)
+    tile = tile_of(q, q_strides, first, length, width, False, False, ROWS, WIDTH)
     row = first + tl.arange(0, ROWS)
     factor = (scale * LOG2_E).to(tl.float32)
     highest = tl.full([ROWS], float("-inf"), tl.float32)
@@ -154,6 +148,6 @@ def flash_kernel(
                 factor, CAUSAL, not EVEN, BULK, FILLED, WIDTH, VALUE_WIDTH, COLUMNS,
             )  # fmt: skip
     out += batch * out_strides[0] + head * out_strides[1]
-    store_tile(out, out_strides, first, length, value_width, total / sums[:, None], BULK, ROWS, VALUE_WIDTH)
+    store_tile(out, out_strides, first, length, value_width, total / sums[:, None], ROWS, VALUE_WIDTH)
     line = place.to(tl.int64) * length + row
     tl.store(log_sum + line, (highest + tl.log2(sums)) / LOG2_E, mask=row < length)

@@ -88,7 +88,6 @@ def flash_query_kernel(
     out += batch * out_strides[0] + head * out_strides[1]
     k_rows = rows_of(k, k_strides, keys, width, BULK, COLUMNS, WIDTH)
     v_rows = rows_of(v, v_strides, keys, value_width, BULK, COLUMNS, VALUE_WIDTH)
-    # Each of these is read once: ordinary loads are as good.
     tile = tile_of(q, q_strides, first, length, width, False, False, ROWS, WIDTH)
     grads = tile_of(grad, grad_strides, first, length, value_width, False, False, ROWS, VALUE_WIDTH)
     result = tile_of(output, output_strides, first, length, value_width, False, False, ROWS, VALUE_WIDTH)
@@ -122,7 +121,7 @@ def flash_query_kernel(
                 total, tile, grads, sums, own_delta, k_rows, v_rows, k_strides, v_strides, start, row, keys, width,
                 value_width, factor, CAUSAL, not EVEN, BULK, FILLED, WIDTH, VALUE_WIDTH, COLUMNS,
             )  # fmt: skip
-    store_tile(out, out_strides, first, length, width, total * scale.to(tl.float32), BULK, ROWS, WIDTH)
+    store_tile(out, out_strides, first, length, width, total * scale.to(tl.float32), ROWS, WIDTH)
 
 
 @kernel
@@ -251,5 +250,5 @@ def flash_key_kernel(
             count, lowest, first, length, width, value_width, padded, factor, CAUSAL, EVEN, GROUPED, BULK, FILLED,
             WIDTH, VALUE_WIDTH, ROWS, COLUMNS,
         )  # fmt: skip
-    store_tile(k_out, k_out_strides, first, keys, width, k_total * scale.to(tl.float32), BULK, COLUMNS, WIDTH)
-    store_tile(v_out, v_out_strides, first, keys, value_width, v_total, BULK, COLUMNS, VALUE_WIDTH)
+    store_tile(k_out, k_out_strides, first, keys, width, k_total * scale.to(tl.float32), COLUMNS, WIDTH)
+    store_tile(v_out, v_out_strides, first, keys, value_width, v_total, COLUMNS, VALUE_WIDTH)

@@ -52,7 +52,7 @@ def _is_near(array):
 def forward(query, key, value, is_causal, scale, out, log_sum):
     """One launch; fills `out` and `log_sum`."""
     widths = widths_of(query, value)
-    sizes = _sizes((query, key, value, out), widths, is_causal)
+    sizes = _sizes((query, key, value), widths, is_causal)
     config = flash_kernel.config((query, key, value, out, log_sum), **sizes)
     flash_kernel[(tiles_of(query, config["ROWS"]),)](
         query, key, value, out, log_sum, *_counts(query, key, value, is_causal),
@@ -66,7 +66,7 @@ def backward(grad, grad_log_sum, query, key, value, is_causal, scale, output, lo
     grad, output = (each if _is_near(each) else each.copy() for each in (grad, output))
     by_query, by_key, by_value = results
     widths = widths_of(query, value)
-    sizes = _sizes((query, key, value, grad, *results), widths, is_causal)
+    sizes = _sizes((query, key, value, grad), widths, is_causal)
     constants = {"CAUSAL": is_causal, "FILLED": sizes["FILLED"], **widths}
     padded = cdiv(query.shape[2], _LARGEST_TILE) * _LARGEST_TILE
     begins = [empty_like(log_sum, (*query.shape[:2], padded)) for _ in range(2)]

@@ -49,9 +49,9 @@ def _key_fits(ROWS, COLUMNS, num_warps, num_stages, width, value_width, device):
 # (ROWS, COLUMNS, num_warps, num_stages, maxnreg) by the widest element; the last are registers a thread may take
 _FORWARD = {64: (128, 64, 8, 3, None), 128: (128, 64, 8, 2, 128), 256: (128, 64, 8, 2, None)}
 _FORWARD_ELSEWHERE = {64: (128, 64, 8, 2, None), 128: (128, 32, 8, 2, None), 256: (64, 32, 8, 2, None)}
-_QUERY = {64: (128, 64, 8, 2, None), 128: (64, 64, 4, 2, None), 256: (64, 64, 8, 2, None)}
+_QUERY = {64: (128, 64, 8, 3, None), 128: (64, 64, 4, 2, None), 256: (64, 64, 8, 2, None)}
 _QUERY_ELSEWHERE = {64: (64, 64, 8, 2, None), 128: (64, 32, 8, 2, None), 256: (64, 32, 8, 1, None)}
-_KEY = {64: (64, 64, 4, 2, None), 128: (64, 64, 4, 2, None), 256: (32, 64, 8, 2, None)}
+_KEY = {64: (64, 64, 4, 3, None), 128: (64, 64, 4, 2, None), 256: (32, 64, 8, 2, None)}
 _KEY_ELSEWHERE = {64: (64, 64, 8, 2, None), 128: (32, 64, 8, 2, None), 256: (16, 64, 8, 1, None)}
 
 
