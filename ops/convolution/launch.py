@@ -18,8 +18,9 @@ from tritorch.ops.convolution.lane_kernels import lanes_fit, launch_lane_weights
 from tritorch.ops.convolution.reach import windows
 from tritorch.ops.convolution.tap_kernels import launch_tap_weights, launch_taps
 from tritorch.ops.convolution.turn import channels_first, channels_last, channels_packed, innermost, outermost
-from tritorch.ops.layout import as_contiguous, empty_like
-from tritorch.ops.matrix.kernel import dot_settings, launch_matmul
+from tritorch.ops.layout import as_contiguous, empty_like, format_order
+from tritorch.ops.matrix.kernel import dot_settings
+from tritorch.ops.matrix.launch import launch_matmul
 from tritorch.runtime.transfer import is_contiguous
 
 _MOST_TAPS = 64  # that kernels know by bits or by code of their own
@@ -29,7 +30,7 @@ _FEWEST_TO_COPY = 16  # of a group, both read and written, for a copy with chann
 
 def launch_forward(x, weight, bias, size, stride, padding, dilation, groups):
     """The convolution of `x` with `weight`, plus `bias`."""
-    last = _suggests_last(x) or _suggests_last(weight)
+    last = _suggest_last(x, weight)
     shape = (x.shape[0], weight.shape[0], *size)
     if _is_pointwise(weight, stride, padding, groups) and x.dtype.kind not in "iu" and 0 not in shape:
         out = _multiplied(x, weight.reshape(weight.shape[:2]), bias, shape, last)
@@ -50,7 +51,7 @@ def launch_forward(x, weight, bias, size, stride, padding, dilation, groups):
 
 def launch_input_gradient(grad, weight, size, stride, padding, dilation, groups):
     """The gradient of a convolution by its input of `size`."""
-    last = _suggests_last(grad) or _suggests_last(weight)
+    last = _suggest_last(grad, weight)
     shape = (grad.shape[0], weight.shape[1] * groups, *size)
     if _is_pointwise(weight, stride, padding, groups) and grad.dtype.kind not in "iu" and 0 not in shape + grad.shape:
         out = _multiplied(grad, weight.reshape(weight.shape[:2]).transpose(1, 0), None, shape, last)
@@ -71,7 +72,7 @@ def launch_input_gradient(grad, weight, size, stride, padding, dilation, groups)
 
 def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
     """The gradient of a convolution by its weight; the same bits at every call."""
-    last = _suggests_last(x) or _suggests_last(grad)
+    last = _suggest_last(x, grad)
     shape = (grad.shape[1], x.shape[1] // groups, *size)
     out = _empty(grad, shape, last)
     if not out.size:
@@ -93,9 +94,9 @@ def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
     return out
 
 
-def _suggests_last(array):
+def _suggest_last(*arrays):
     """Whether the strides of an array suggest that results lie with channels innermost."""
-    return array.ndim in (4, 5) and not is_contiguous(array) and is_contiguous(innermost(array))
+    return any(format_order(each) is not None for each in arrays)
 
 
 def _empty(like, shape, last):
@@ -155,6 +156,7 @@ def _multiplied(x, weight, bias, shape, last):
         rows = _rows_of(channels_last(x)) if places > 1 else x.reshape(x.shape[:2])
         out = launch_matmul(rows, weight.transpose(1, 0), (shape[0] * places, shape[1]), bias)
         return outermost(out.reshape((shape[0], *shape[2:], shape[1]))) if last else out.reshape(shape)
-    if bias is None and is_contiguous(x):
-        return launch_matmul(weight, x.reshape((*x.shape[:2], places)), (*shape[:2], places)).reshape(shape)
+    if is_contiguous(x):
+        columns, residual = x.reshape((*x.shape[:2], places)), None if bias is None else bias.reshape((-1, 1))
+        return launch_matmul(weight, columns, (*shape[:2], places), residual=residual).reshape(shape)
     return None
