@@ -221,10 +221,4 @@ def as_they_lie(*arrays):
 
 def as_contiguous(array):
     """The array itself where its elements lie in order, else a copy on its device."""
-    if transfer.is_contiguous(array):
-        return array
-    if not isinstance(array, np.ndarray):
-        return array.copy()
-    copy = empty_like(array)
-    copy[...] = array
-    return copy
+    return array if transfer.is_contiguous(array) else transfer.contiguous_copy(array)

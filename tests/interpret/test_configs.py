@@ -38,7 +38,8 @@ LIMITED = dict.fromkeys(("width", "value_width"), (16, 64, 256))  # sizes that h
 FREE = {
     "EVEN_K": "whether BLOCK_K divides the sum: follows from a size and a knob",
     "WHOLE": "whether a row fits a block: follows from a size and a knob",
-    "ACROSS": "how many tiles there are to a program: follows from a size and a knob",
+    "arrivals": "whether programs wait for one another: follows from a size and knobs",
+    "PARTS": "tiles of weights that are kept: follows from a size and knobs",
     "WIDTH": "a size of the key, padded",
     "VALUE_WIDTH": "a size of the key, padded",
     "P": "an exponent: the formulas that differ by it are in the key",

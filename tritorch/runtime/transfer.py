@@ -63,6 +63,15 @@ def duplicate(array):
     return array.copy("K") if isinstance(array, np.ndarray) else as_it_lies(array, lambda each: each.copy())
 
 
+def contiguous_copy(array):
+    """A copy on the same device whose elements lie in the order of their indices."""
+    if not isinstance(array, np.ndarray):
+        return array.copy()
+    copy = empty_on_host(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
 def as_it_lies(array, copy):
     """What `copy` makes of an array in the order in which its elements lie in memory, under the array's own strides."""
     if is_contiguous(array):
