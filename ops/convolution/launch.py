@@ -9,6 +9,12 @@ from __future__ import annotations
 import math
 
 from tritorch.ops.convolution.depthwise_kernels import launch_depthwise, launch_depthwise_weights
+from tritorch.ops.convolution.few_channels import (
+    filters_by_rows,
+    filters_from_rows,
+    rows_of_windows,
+    seen_by_rows,
+)
 from tritorch.ops.convolution.gather_kernels import (
     launch_gather_forward,
     launch_gather_input_gradient,
@@ -42,10 +48,13 @@ def launch_forward(x, weight, bias, size, stride, padding, dilation, groups):
     spaces = windows(x.shape[2:], size, weight.shape[2:], stride, padding, dilation)
     if _is_depthwise(x.shape[1], weight, groups):
         launch_depthwise(x, as_contiguous(weight), bias, out, spaces, back=False)
-    elif not _by_channels(x, weight, out, groups, spaces):
-        launch_gather_forward(x, weight, bias, out, stride, padding, dilation, groups)
-    else:
+    elif _by_channels(x, weight, out, groups, spaces):
         out = _tiled(x, weight, bias, out, spaces, groups, back=False)
+    elif rows := _rows(x, out, groups, spaces):
+        seen, left = seen_by_rows(x, spaces, rows)
+        out = _tiled(seen, filters_by_rows(weight, rows), bias, out, left, 1, back=False)
+    else:
+        launch_gather_forward(x, weight, bias, out, stride, padding, dilation, groups)
     return out
 
 
@@ -81,16 +90,18 @@ def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
     if _is_depthwise(x.shape[1], out, groups):
         launch_depthwise_weights(grad, x, out, spaces)
     elif not _by_channels(x, out, grad, groups, spaces):
-        launch_gather_weight_gradient(grad, x, out, stride, padding, dilation, groups)
+        if rows := _rows(x, grad, groups, spaces):
+            seen, left = seen_by_rows(x, spaces, rows)
+            found = empty_like(out, (shape[0], *size[:-1], rows.inner))
+            _filters(grad, seen, outermost(found.reshape((shape[0], *size[:-1], 1, rows.inner))), left, 1)
+            filters_from_rows(found, out, rows)
+        else:
+            launch_gather_weight_gradient(grad, x, out, stride, padding, dilation, groups)
     elif _is_pointwise(out, stride, padding, groups):
         rows, columns = _rows_of(channels_last(grad)), _rows_of(channels_last(x))
         return launch_matmul(rows.transpose(1, 0), columns, shape[:2]).reshape(shape)
     else:
-        grad, x = _packed(grad), _packed(x)
-        if groups == 1 and lanes_fit(x.shape[0], grad, x):
-            launch_lane_weights(grad, x, out, spaces)
-        else:
-            launch_tap_weights(grad, x, out, spaces, groups)
+        _filters(grad, x, out, spaces, groups)
     return out
 
 
@@ -119,9 +130,7 @@ def _by_channels(x, weight, out, groups, spaces):
     """Whether a loop over taps and channels serves: floats of enough channels, innermost or worth a copy."""
     constants, sizes = dot_settings(x.dtype)
     inner, columns = x.shape[1] // groups, out.shape[1] // groups
-    if not constants["DOTS"] or x.itemsize > 4 or spaces.number > _MOST_TAPS or inner < _FEWEST_CHANNELS:
-        return False
-    if max(x.shape[0] * math.prod(spaces.size), out.shape[0] * math.prod(spaces.places)) >= 2**31 - 2**16:
+    if not constants["DOTS"] or x.itemsize > 4 or inner < _FEWEST_CHANNELS or not _few_enough(x, out, spaces):
         return False
     if channels_packed(x):
         return True
@@ -142,6 +151,30 @@ def _tiled(x, weight, bias, out, spaces, groups, back):
     else:
         launch_taps(x, weight, bias, target, spaces, groups, back)
     return out if target is out else channels_first(target)
+
+
+def _filters(grad, x, out, spaces, groups):
+    """A gradient by filters into `out`."""
+    grad, x = _packed(grad), _packed(x)
+    if groups == 1 and lanes_fit(x.shape[0], grad, x):
+        launch_lane_weights(grad, x, out, spaces)
+    else:
+        launch_tap_weights(grad, x, out, spaces, groups)
+
+
+def _rows(x, out, groups, spaces):
+    """The Rows by which tensor cores multiply images of few channels, or None."""
+    if groups > 1 or not dot_settings(x.dtype)[1]["tensor_cores"] or out.shape[1] < _FEWEST_TO_COPY:
+        return None
+    if not _few_enough(x, out, spaces):
+        return None
+    return rows_of_windows(x, spaces)
+
+
+def _few_enough(x, out, spaces):
+    """Whether kernels that loop over taps and channels can count the taps, and the places of all images."""
+    most = max(x.shape[0] * math.prod(spaces.size), out.shape[0] * math.prod(spaces.places))
+    return spaces.number <= _MOST_TAPS and most < 2**31 - 2**16
 
 
 def _rows_of(x):

@@ -95,6 +95,28 @@ def test_taps_that_share_a_gradient(case, shared, parts):
     check(found, ConvolutionWeightGradient.reference(*wide, weight.shape[2:], *rest))
 
 
+@pytest.mark.parametrize("innermost", [True, False])
+@pytest.mark.parametrize(
+    ("channels", "taps", "stride", "padding"), [(3, 7, 2, 3), (1, 3, 1, 0), (4, 4, 3, 1), (6, 2, 1, 2)]
+)
+def test_few_channels(channels, taps, stride, padding, innermost):
+    draw = np.random.default_rng(7)
+    x, weight = (draw.standard_normal((count, channels, *size)).astype(np.float16)
+                 for count, size in ((3, (9, 8)), (16, (taps, taps))))  # fmt: skip
+    rest = (stride,) * 2, ((padding,) * 2,) * 2, (1, 1), 1
+    expected = Convolution.reference(x.astype(np.float64), weight.astype(np.float64), None, *rest)
+    grad = draw.standard_normal(expected.shape).astype(np.float16)
+    if innermost:
+        x, weight, grad = map(with_channels_innermost, (x, weight, grad))
+    with pretending(generation(90)), recording_launches(run=True) as launches:
+        found = launch_forward(x, weight, None, expected.shape[2:], *rest)
+        filters = launch_weight_gradient(grad, x, (taps, taps), *rest)
+    assert [each.kernel.__name__ for each in launches].count("pad_kernel") == 3
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
+    expected = ConvolutionWeightGradient.reference(grad.astype(np.float64), x.astype(np.float64), (taps, taps), *rest)
+    np.testing.assert_allclose(filters, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
+
+
 def kernels_of(x, weight, device):
     with pretending(generation(device)), recording_launches(run=False) as launches:
         launch_forward(x, weight, None, x.shape[2:], (1, 1), ((1, 1), (1, 1)), (1, 1), 1)
@@ -113,7 +135,7 @@ def test_what_tiles_of_images_are_not_for():
     assert kernels_of(images((45, 12, 4, 4)), images((16, 12, 3, 3)), 90) == ["tap_kernel"]  # not at 16 bytes
     floats = [images((45, 16, 4, 4), np.float32), images((16, 16, 3, 3), np.float32)]
     assert kernels_of(*floats, 90) == ["tap_kernel"]  # whose products the tensor cores would round
-    assert kernels_of(images((45, 4, 4, 4)), images((16, 4, 3, 3)), 90) == ["gather_kernel"]  # few channels
+    assert kernels_of(images((45, 4, 4, 4)), images((8, 4, 3, 3)), 90) == ["gather_kernel"]  # few of both
     plain = np.ascontiguousarray(images((45, 16, 4, 4)))
     assert kernels_of(plain, np.ascontiguousarray(weight), 90) == [
         "turn_kernel",
