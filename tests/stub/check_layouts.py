@@ -1,4 +1,4 @@
-"""Layouts on device="cuda": strides are those of the CPU, moves and copies keep them, and gradients lie as their leaves."""
+"""Layouts on device="cuda": strides are the CPU's, moves and copies keep them, and gradients lie as their leaves."""
 
 from __future__ import annotations
 
@@ -21,19 +21,16 @@ CALLS = {
     "cast": lambda t: t.double(), "zeros_like": torch.zeros_like, "dropout": lambda t: F.dropout(t, 0.5),
     "batch_norm": lambda t: F.batch_norm(t, None, None, training=True), "group_norm": lambda t: F.group_norm(t, 2),
     "max_pool": lambda t: F.max_pool2d(t, 2), "avg_pool": lambda t: F.avg_pool2d(t, 2),
-    "mean": lambda t: F.adaptive_avg_pool2d(t, 1), "bilinear": lambda t: F.interpolate(t, scale_factor=2, mode="bilinear"),
+    "mean": lambda t: F.adaptive_avg_pool2d(t, 1),
+    "bilinear": lambda t: F.interpolate(t, scale_factor=2, mode="bilinear"),
     "pad": lambda t: F.pad(t, (1, 1)), "cat": lambda t: torch.cat([t, t], 1), "deepcopy": copy.deepcopy,
     "there and back": lambda t: t.cpu(), "contiguous": lambda t: t.contiguous(),
 }  # fmt: skip
 
 
 def images(device):
-    return (
-        torch.arange(2 * 4 * 6 * 4, dtype=torch.float32)
-        .reshape(2, 4, 6, 4)
-        .to(memory_format=torch.channels_last)
-        .to(device)
-    )
+    values = torch.arange(2 * 4 * 6 * 4, dtype=torch.float32).reshape(2, 4, 6, 4)
+    return values.to(memory_format=torch.channels_last).to(device)
 
 
 @pytest.mark.parametrize("name", CALLS)
