@@ -9,7 +9,6 @@ from tritorch.ops.attention import varlen_host
 from tritorch.ops.attention.kernels import widths_of
 from tritorch.ops.attention.varlen_backward_kernels import varlen_key_gradient_kernel, varlen_query_gradient_kernel
 from tritorch.ops.attention.varlen_kernels import varlen_kernel
-from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator, dot_settings
@@ -107,7 +106,6 @@ class VarlenAttention(Op):
     logarithm inf.
     """
 
-    autocast = LOWER
     saves = ("query", "key", "value", "cu_seq_q", "cu_seq_k", "output")
 
     @staticmethod

@@ -6,7 +6,6 @@ import numpy as np
 
 from tritorch.ops.attention import varlen_host
 from tritorch.ops.attention.varlen import attend, written_out
-from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import Op
 
 
@@ -16,8 +15,6 @@ class CachedAttention(Op):
     Arguments are those of `varlen_attention`. With a `block_table` (sequences, pages), key and value are (all pages,
     tokens of a page, heads / group, ...), a row of it names the pages of a sequence, and `cu_seq_k` is not read.
     """
-
-    autocast = LOWER
 
     @staticmethod
     def reference(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, left, right, scale, seqused_k, block_table):

@@ -147,7 +147,7 @@ class Matmul(Op):
         yield draw(6, 8)[:, ::2], draw(12, 5).T[:, ::-2], True, True
         yield np.broadcast_to(draw(1, 1), (4, 5)), draw(5, 3), False, False
         yield draw(1128, 16), draw(16, 1120), False, False  # many tiles, rows at multiples of 16 bytes
-        yield draw(8, 1024), draw(1024, 24), False, False  # few rows and columns of long sums
+        yield draw(8, 16384), draw(16384, 24), False, False  # few rows and columns of long sums
 
     @staticmethod
     def errors(draw):

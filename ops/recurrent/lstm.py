@@ -85,7 +85,7 @@ class LstmLayer(Op):
         if output.size:
             launch_steps(
                 lstm_kernel, (projection, hidden, cell, weight, output, cells, gates), places, batch_sizes,
-                hidden.shape[1], reverse, weight.dtype,
+                hidden.shape[1], reverse, weight.dtype, hidden.shape[1], True,
             )  # fmt: skip
         return output, cells, gates
 
@@ -171,7 +171,7 @@ class LstmGradient(Op):
         if out.size:
             launch_steps(
                 lstm_gradient_kernel, (grad, grad_cells, grad_gates, cells, gates, cell, weight, out, carry), places,
-                batch_sizes, cell.shape[1], not reverse, weight.dtype,
+                batch_sizes, cell.shape[1], not reverse, weight.dtype, weight.shape[0], True, True,
             )  # fmt: skip
         return out, carry
 

@@ -58,7 +58,7 @@ class RnnLayer(Op):
         if output.size:
             launch_steps(
                 rnn_kernel, (projection, hidden, weight, output), places, batch_sizes, hidden.shape[1], reverse,
-                weight.dtype, ACTIVATION=rectified if rectify else tanh,
+                weight.dtype, hidden.shape[1], False, ACTIVATION=rectified if rectify else tanh,
             )  # fmt: skip
         return output
 
@@ -120,7 +120,7 @@ class RnnGradient(Op):
         if out.size:
             launch_steps(
                 rnn_gradient_kernel, (grad, output, weight, out), places, batch_sizes, weight.shape[1], not reverse,
-                weight.dtype, SLOPE=rectified_slope if rectify else tanh_slope,
+                weight.dtype, weight.shape[0], False, True, SLOPE=rectified_slope if rectify else tanh_slope,
             )  # fmt: skip
         return out
 

@@ -94,6 +94,13 @@ def test_other_dtypes_of_tensor_cores(dtype, layout):
     assert ("tf32" if dtype == "tf32" else "e4m3") in text
 
 
+@pytest.mark.parametrize("layout", ["nn", "nt"])
+def test_few_rows_of_float8(layout):
+    (_, text), *_ = compiled((64, 4096, 4096), layout, dtype=FLOAT8)
+    assert PRODUCTS in text
+    assert "e4m3" in text
+
+
 @pytest.mark.parametrize("narrow", [True, False])
 def test_ends_fit(narrow):
     shape = (8192, 4096, 4096)

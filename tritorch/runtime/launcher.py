@@ -217,7 +217,8 @@ class Entry:
         used = resources(compiled)
         self.registers, self.spills = used.registers, used.spills
         self.core = self._load(compiled, driver)
-        self.call = generate_call(kernel, compiled.src.signature, self.metadata, self.core, device_index)
+        self.signature = compiled.src.signature  # the types of its parameters by name
+        self.call = generate_call(kernel, self.signature, self.metadata, self.core, device_index)
         self.configs: dict = {}  # grid -> cuda-core's LaunchConfig
 
     def _load(self, compiled, driver):

@@ -49,6 +49,11 @@ def _scratch_lines(nbytes, device_index, names):
     ]
 
 
+def packer_of(type):
+    """What packs a number for a parameter of a type; None where it is packed as it is."""
+    return _signed if type == "u64" else _BITS.get(type)
+
+
 def _pack_texts(name, type, texts):
     if isinstance(type, tuple):
         for at, each in enumerate(type):
