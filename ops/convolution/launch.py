@@ -19,7 +19,8 @@ from tritorch.ops.convolution.reach import windows
 from tritorch.ops.convolution.tap_kernels import launch_tap_weights, launch_taps
 from tritorch.ops.convolution.turn import channels_first, channels_last, channels_packed, innermost, outermost
 from tritorch.ops.layout import as_contiguous, empty_like
-from tritorch.ops.matrix.kernel import dot_settings, launch_matmul
+from tritorch.ops.matrix.kernel import dot_settings
+from tritorch.ops.matrix.launch import launch_matmul
 from tritorch.runtime.transfer import is_contiguous
 
 _MOST_TAPS = 64  # that kernels know by bits or by code of their own
