@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tritorch.ops.attention import decode, host
+from tritorch.ops.attention import decode, flash_launch, host
 from tritorch.ops.attention.backward_kernels import key_gradient_kernel, query_gradient_kernel
 from tritorch.ops.attention.kernels import attention_kernel, settings_of, tiles_of
 from tritorch.ops.autocast import LOWER
@@ -109,6 +109,9 @@ class Attention(Op):
         wide = _is_wide(query, key, value, attn_mask, out)
         if decode.is_decoding(query, key, dropout_p, is_causal):
             decode.attend(query, key, value, attn_mask, out, log_sum, scale, wide)
+            return out, log_sum
+        if flash_launch.takes(query, key, value, attn_mask, dropout_p, scale):
+            flash_launch.forward(query, key, value, is_causal, scale, out, log_sum)
             return out, log_sum
         constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal, wide)
         config = attention_kernel.config((query, key, value, attn_mask, out, log_sum), **sizes)
@@ -241,8 +244,14 @@ class AttentionBackward(Op):
         offset,
     ):  # fmt: skip
         """Two launches, the first of which leaves grad . output for the second."""
+        by_query, by_key, by_value = results = tuple(_like(each, each.shape[3]) for each in (query, key, value))
+        if flash_launch.takes(query, key, value, attn_mask, dropout_p, scale):
+            grad_log_sum = None if grad_log_sum is None else as_contiguous(grad_log_sum)
+            flash_launch.backward(
+                grad, grad_log_sum, query, key, value, is_causal, scale, output, as_contiguous(log_sum), results
+            )  # fmt: skip
+            return results
         grad, query, key, value, output = map(_near, (grad, query, key, value, output))
-        by_query, by_key, by_value = (_like(each, each.shape[3]) for each in (query, key, value))
         wide = _is_wide(query, key, value, attn_mask, grad, output)
         constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal, wide)
         counts, strides, numbers = _shared_arguments(query, key, value, attn_mask, dropout_p, scale, seed, offset)
