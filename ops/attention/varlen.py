@@ -106,6 +106,7 @@ class VarlenAttention(Op):
     logarithm inf.
     """
 
+    called_by = ("varlen_attn",)
     saves = ("query", "key", "value", "cu_seq_q", "cu_seq_k", "output")
 
     @staticmethod

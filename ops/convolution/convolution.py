@@ -141,6 +141,7 @@ def convolutions_innermost():
     yield (2, 9, 5, 4), (9, 1, 3, 3), ((2, 1), one, (1, 1), 9)
     yield (3, 20, 4, 4), (8, 20, 1, 1), ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
     yield (1, 8, 7, 7), (8, 8, 6, 6), ((1, 1), one, (1, 1), 1)  # more taps than 32
+    yield (2, 3, 6, 5), (16, 3, 3, 4), ((2, 2), one, (1, 1), 1)  # few channels
 
 
 def _convolved(input, weight, places, rest):

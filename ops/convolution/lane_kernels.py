@@ -16,7 +16,7 @@ from tritorch.ops.convolution.lane_tiles import LANE_SPACE, LANE_WEIGHT_SPACE, l
 from tritorch.ops.convolution.parts import parts_for, sum_parts
 from tritorch.ops.convolution.reach import periods, places_reached, reached, stepped, steps_of
 from tritorch.ops.layout import element_strides
-from tritorch.runtime import precision, tl
+from tritorch.runtime import descriptors, precision, tl
 from tritorch.runtime.specialise import ALIGNMENT, address_of
 
 _LONGEST_STEP = 2**40  # bytes, of a descriptor
@@ -249,7 +249,9 @@ def lanes_fit(images, *arrays):
     """Whether these kernels take arrays (images or filters, channels, *size) and find `images` enough of them."""
     dtype = arrays[0].dtype
     takes = dtype.itemsize == 2 or (dtype == np.float32 and precision.input_precision() == "tf32")
-    if not takes or device_of(arrays[0]).capability < 90 or images < _FULL * _ROWS * cdiv(images, _ROWS):
+    if not (takes and descriptors.enabled) or device_of(arrays[0]).capability < descriptors.CAPABILITY:
+        return False
+    if images < _FULL * _ROWS * cdiv(images, _ROWS):
         return False
     return all(map(_is_described, arrays))
 

@@ -40,7 +40,10 @@ def lane_default(device, *, images, columns, inner, lines, width, taps, itemsize
     best = None
     for n in (64, 128, 256):
         for places in (1, 2, 4):
-            if n > max(64, next_power_of_2(columns)) or places > next_power_of_2(width) or places * m * n > _SUMS * 256:
+            needed = _forward_memory(places, m, n, k, 2, itemsize)
+            if n > max(64, next_power_of_2(columns)) or places > next_power_of_2(width):
+                continue
+            if places * m * n > _SUMS * 256 or needed > device.shared_memory:
                 continue
             tiles = lines * cdiv(width, places) * cdiv(columns, n) * cdiv(images, m)
             step = max(_stage(places * m, n, k, itemsize) / _BYTES, places * m * n * k / _MULTIPLIED)

@@ -46,7 +46,7 @@ def reached(place, size, taps, stride, before, dilation, period, hop, BACK: tl.c
         start = place * stride - before
         low = tl.cdiv(tl.maximum(-start, 0), hop)
         high = tl.minimum(first + taps, tl.cdiv(tl.maximum(size - start, 0), hop))
-    return start, first, low, tl.maximum(low, high)
+    return start, first, tl.minimum(low, high), high
 
 
 @kernel
@@ -54,7 +54,7 @@ def places_reached(shift, size, places, stride):
     """Along one dimension: from and to which place a tap that reads at place * stride + shift is inside."""
     low = tl.cdiv(tl.maximum(-shift, 0), stride)
     high = tl.minimum(shift * 0 + places, tl.cdiv(tl.maximum(size - shift, 0), stride))
-    return low, tl.maximum(low, high)
+    return tl.minimum(low, high), high
 
 
 @kernel

@@ -81,8 +81,8 @@ def _depth_needed(BLOCK_K, inner, tensor_cores):
 
 
 def _sums_of_a_thread(BLOCK_M, BLOCK_N, num_warps, tensor_cores):
-    """Up to 64 sums a thread for tensor cores, 32 of its own; at least 2."""
-    return 64 * num_warps <= BLOCK_M * BLOCK_N <= (64 if tensor_cores else 32) * 32 * num_warps
+    """Up to 64 sums a thread for tensor cores, 32 of its own; at least one."""
+    return 32 * num_warps <= BLOCK_M * BLOCK_N <= (64 if tensor_cores else 32) * 32 * num_warps
 
 
 def _loads_of_a_thread(BLOCK_M, BLOCK_N, BLOCK_K, num_warps, aligned):

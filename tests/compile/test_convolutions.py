@@ -90,6 +90,17 @@ def test_layers_on_hopper_copy_tiles_and_multiply_by_warp_groups(layer):
         assert "ttg.local_load" not in compiled.asm["ttgir"], "tiles pass through registers"
 
 
+def test_few_channels_are_multiplied_by_warp_groups_too():
+    launches = [
+        each for each in launches_of((3, 64, 7, 2, 224), 64, H200, BFLOAT16) if "kernel" in each.kernel.__name__
+    ]
+    names = [each.kernel.__name__ for each in launches]
+    assert names[:4] == ["pad_kernel", "pad_kernel", "lane_kernel", "tap_kernel"]
+    assert names[4:6] == ["pad_kernel", "lane_weight_kernel"]
+    for launch in launches:
+        assert ("lane" in launch.kernel.__name__) <= (WARP_GROUPS in built(launch, H200).asm["ptx"])
+
+
 @pytest.mark.parametrize(("images", "device", "product"), [(16, H200, WARP_GROUPS), (64, A100, WARPS)])
 @pytest.mark.parametrize("layer", [*LAYERS[1:3], ODD[0]], ids=str)
 def test_layers_by_pointers_copy_ahead(layer, images, device, product):

@@ -58,7 +58,7 @@ def apply(cls, *args):
     else:
         results = _run_kernels(cls, args, arrays, device)
     kind = type(results)
-    if kind is CudaArray or kind is _ndarray:  # the usual case, without calls
+    if kind is _ndarray or kind is CudaArray:  # the usual case, without calls
         outputs = _new(Variable.made_as)
         outputs.array = results
         outputs.device = device
