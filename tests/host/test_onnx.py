@@ -90,6 +90,10 @@ ROWS = {
     )],
     "thresholds": lambda x: (F.threshold(x, 0.1, 5.0), F.gelu(x, approximate="tanh")),
     "products": lambda x: (torch.einsum("bij,bkj->bik", x, x), x @ x.transpose(1, 2), F.linear(x, torch.ones(2, 5))),
+    "sums_with_products": lambda x: (
+        torch.addmm(x[0, 0], x[0].t(), x[0], beta=2, alpha=0.5), torch.addmm(x[0, 0], x[0].t(), x[0], beta=0),
+        torch.baddbmm(x[:, :1], x.transpose(1, 2), x),
+    ),
     "views": lambda x: (x.transpose(1, 2).reshape(2, -1), x[:, :1].expand(-1, 3, -1), x[..., 1:3, None], x[0, ::2, -1],
                         x[:, :1].squeeze(1), x.permute(2, 0, 1), x[0].t(), x.unsqueeze(-1)),
     "joining": lambda x: (torch.cat([x, x], 1), torch.stack([x, x], 1), *x.chunk(3, 1), x.repeat(1, 2, 1)),

@@ -18,6 +18,16 @@ def matmul(graph, out, input, other, transpose_input, transpose_other):
     return graph.node("MatMul", a, turned(graph, other, len(other.shape)) if transpose_other else other)
 
 
+@translates("add_matmul")
+def add_matmul(graph, out, input, first, second, beta, alpha):
+    found = graph.node("MatMul", first, second)
+    if alpha != 1:
+        found = graph.node("Mul", found, graph.constant(alpha, first.dtype))
+    if beta == 0:
+        return found
+    return graph.node("Add", found, input if beta == 1 else graph.node("Mul", input, graph.constant(beta, input.dtype)))
+
+
 @translates("linear")
 def linear(graph, out, input, weight, bias):
     if len(input.shape) == 2:
