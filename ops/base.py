@@ -78,6 +78,9 @@ class Op(Node):
     views     True where the result shares memory with the first argument.
     creates   True where no argument is a tensor: the device comes last.
     widens    True where half-precision arrays are computed in float32 on the host and narrowed once at the end.
+    passed    names of kernels' parameters that take numbers which change from call to call, such as a seed, and which
+              nothing else depends on: `numbers` says which, by default the arguments of these names. They are not
+              specialised.
     autocast  what becomes of floating-point arguments where autocast is on, such as LOWER; None for nothing.
     """
 
@@ -90,6 +93,7 @@ class Op(Node):
     views = False
     creates = False
     widens = False
+    passed: tuple[str, ...] = ()
     autocast: Policy | None = None
     names: tuple[str, ...] = ()  # the arguments' names, from `reference`
     defaults: tuple = ()
@@ -185,6 +189,16 @@ class Op(Node):
     def saved_where(cls, edges):
         """The positions of what `backward` reads where only some arguments, whose edges are there, want a gradient."""
         return cls.saved
+
+    @classmethod
+    def numbers(cls, *values):
+        """Of the arguments of a call, the numbers that the parameters in `passed` take."""
+        return tuple([values[cls.names.index(name)] for name in cls.passed])
+
+    @classmethod
+    def rest(cls, *values):
+        """What else a call depends on."""
+        return [value for at, value in enumerate(values) if at >= len(cls.names) or cls.names[at] not in cls.passed]
 
     # -------------------------------------------------------------------------------- what a member reads
 

@@ -18,7 +18,7 @@ _MOST_ROWS, _LEAST_ROWS = 64, 16  # of a tile: all queries of all heads that sha
 _LEAST_ROWS_MASKED = 32  # see tiles.py: a mask of bytes decides how operands are laid out
 _DEPTH_OF_THREADS = 16  # elements that threads multiply at a time, without tensor cores
 _SUMS = 96  # that a thread can hold, of four bytes
-_PROGRAMS = 2  # for each multiprocessor, by formula
+_PROGRAMS = 3  # for two multiprocessors, at least, by formula: one of them alone waits for what it reads
 _FEWEST_TILES = 4  # of keys in a part, by formula
 
 
@@ -48,7 +48,7 @@ def split_default(device, *, rows, heads, keys, width, value_width, itemsize=2, 
     parts = 1
     while (
         parts < MOST_PARTS
-        and parts * heads < _PROGRAMS * device.sms
+        and 2 * parts * heads < _PROGRAMS * device.sms
         and parts * 2 * columns * _FEWEST_TILES <= next_power_of_2(keys)
     ):
         parts *= 2

@@ -9,7 +9,6 @@ from tritorch.ops.attention import varlen_host
 from tritorch.ops.attention.kernels import widths_of
 from tritorch.ops.attention.varlen_backward_kernels import varlen_key_gradient_kernel, varlen_query_gradient_kernel
 from tritorch.ops.attention.varlen_kernels import varlen_kernel
-from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import Op
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator, dot_settings
@@ -72,6 +71,11 @@ def written_out(query, key, value, cu_seq_q, cu_seq_k, left, right, scale, sequs
     return out, log_sum
 
 
+def shared_out(tokens, most, starts):
+    """Where sequences begin, as many as `starts` has, that share out the tokens and have `most` of them at most."""
+    return np.minimum(np.linspace(0, tokens, len(starts)), most * np.arange(len(starts))).astype(starts.dtype)
+
+
 def attend(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, left, right, scale, seqused_k=None, block_table=None):
     """The result and the logarithms of the rows' sums, by one launch."""
     tokens, heads, width = query.shape
@@ -107,7 +111,7 @@ class VarlenAttention(Op):
     logarithm inf.
     """
 
-    autocast = LOWER
+    called_by = ("varlen_attn",)
     saves = ("query", "key", "value", "cu_seq_q", "cu_seq_k", "output")
 
     @staticmethod
@@ -146,10 +150,8 @@ class VarlenAttention(Op):
     @classmethod
     def fitted(cls, query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *rest):
         """Sequences that share out the tokens."""
-        starts = []
-        for tokens, found in ((query.shape[0], cu_seq_q), (key.shape[0], cu_seq_k)):
-            starts.append(np.linspace(0, tokens, len(found)).astype(found.dtype))
-        return query, key, value, *starts, *(int(np.diff(each).max(initial=0)) for each in starts), *rest
+        starts = shared_out(query.shape[0], max_q, cu_seq_q), shared_out(key.shape[0], max_k, cu_seq_k)
+        return query, key, value, *starts, max_q, max_k, *rest
 
     @staticmethod
     def samples(draw):

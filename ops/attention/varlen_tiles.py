@@ -29,16 +29,17 @@ def _tile(fits, sums, device, length, keys, width, value_width, itemsize, tensor
     if not tensor_cores:
         side = 16 if itemsize == 8 or widest > 128 // sums else 32
         tile = {"ROWS": min(rows, side), "COLUMNS": min(columns, side), "DEPTH": _DEPTH_OF_THREADS}
-        return {**tile, "num_warps": 4, "num_stages": 1}
+        return {**tile, "num_warps": 8 if itemsize == 8 and widest > 128 else 4, "num_stages": 1}
+    hopper = device.capability == 90  # whose products take operands from shared memory, and leave registers for sums
     if sums == 1:
-        most = (128, 64) if widest <= 128 else (64, 32)
+        most = (128 if hopper else 64, 64) if widest <= 128 else (64, 32)
     else:
-        most = (64, 64 if widest <= 64 else 32) if widest <= 128 else (32, 32)
+        most = (64, 64 if hopper else 32) if widest <= 128 else (32, 32)
     if itemsize == 4:
         most = (most[0] // 2, most[1] // 2) if widest <= 128 else (_LEAST_SIDE, _LEAST_SIDE)
     rows, columns = min(rows, most[0]), min(columns, most[1])
     warps = 8 if widest > 64 or (sums > 1 and max(rows, columns) > _LEAST_SIDE) else 4
-    depth = 2 if widest > 64 or itemsize == 4 else 3
+    depth = 2 if widest > 128 or itemsize == 4 else 3  # registers leave room for one program on a multiprocessor
     while depth > 1 and not fits(rows, columns, warps, depth, width, value_width, itemsize, tensor_cores, device):
         depth -= 1
     return {"ROWS": rows, "COLUMNS": columns, "DEPTH": widest, "num_warps": warps, "num_stages": depth}
@@ -55,12 +56,15 @@ def varlen_query_default(device, *, length, keys, width, value_width, itemsize=2
 
 
 def varlen_key_default(device, *, length, keys, width, value_width, itemsize=2, tensor_cores=True):
-    """Tiles for two sums by key beside two products: as many keys as the other kernel has queries."""
+    """Tiles for two sums by key beside two products: keys in the place of queries."""
     config = _tile(_key_fits, 2, device, keys, length, width, value_width, itemsize, tensor_cores)
     rows, columns = config["COLUMNS"], config["ROWS"]
     if device.kind == "interpreter":
         return config | {"ROWS": rows, "COLUMNS": columns}
-    columns = min(columns, max(rows, 32))
+    if tensor_cores and (_widest(width, value_width) > 64 or device.capability != 90):
+        rows = min(rows, 32)
+    if device.capability != 90:
+        config["num_stages"] = min(config["num_stages"], 2)
     busy = _warps_have_work(rows, columns, config["num_warps"], width, value_width)
     return config | {"ROWS": rows, "COLUMNS": columns, "num_warps": config["num_warps"] if busy else 4}
 

@@ -16,7 +16,7 @@ from tritorch.ops.base import Op
 from tritorch.ops.convolution import batched
 from tritorch.ops.convolution import host as on_host
 from tritorch.ops.convolution.arguments import out_size
-from tritorch.ops.convolution.kernels import launch_forward, launch_input_gradient, launch_weight_gradient
+from tritorch.ops.convolution.launch import launch_forward, launch_input_gradient, launch_weight_gradient
 from tritorch.ops.convolution.windows import padded, taps_of
 
 
@@ -77,6 +77,9 @@ class Convolution(Op):
     def samples(draw):
         for shape, weight, rest in convolutions():
             yield draw(*shape), draw(*weight), None, *rest
+        for shape, weight, rest in convolutions_innermost():
+            filters = draw(*weight)  # which may lie as they like
+            yield with_channels_innermost(draw(*shape)), filters, draw(weight[0]), *rest
         one, same = (1, 1), ((1, 1), (1, 1))
         yield draw(2, 3, 5, 6), draw(4, 3, 3, 3), draw(4), one, ((0, 0), (0, 0)), one, 1
         yield draw(6, 2, 3, 5).transpose(3, 1, 0, 2), draw(3, 3, 2, 4).T, draw(8)[::2], one, same, one, 1
@@ -120,7 +123,25 @@ def convolutions():
     yield (3, 3, 40), (2, 3, 5), ((1,), ((2, 2),), (1,), 1)
     yield (2, 2, 5, 4, 6), (3, 2, 2, 3, 2), ((2, 1, 2), ((1, 0), (1, 1), (0, 1)), (1, 1, 2), 1)
     yield (1, 2, 3, 4, 4), (2, 1, 3, 2, 1), ((1, 1, 1), ((1, 1), (0, 0), (0, 0)), (1, 2, 1), 2)
+    yield (2, 3, 5, 6), (6, 1, 2, 3), ((2, 1), one, (1, 1), 3)  # two features a channel
+    yield (45, 16, 2, 3), (16, 16, 2, 2), ((1, 1), none, (1, 1), 1)  # worth a copy with channels innermost
     yield (1, 3, 18, 17), (5, 3, 3, 3), ((1, 1), one, (1, 1), 1)  # enough places for a product an image on the host
+
+
+def with_channels_innermost(array):
+    """A copy that lies so."""
+    return np.moveaxis(np.moveaxis(array, 1, -1).copy(), -1, 1)
+
+
+def convolutions_innermost():
+    """The same with channels that lie innermost, for each kernel that reads them so."""
+    one = ((1, 1), (1, 1))
+    yield (45, 16, 2, 3), (8, 16, 2, 2), ((1, 1), one, (1, 1), 1)  # images enough for a tile
+    yield (2, 32, 5, 6), (16, 16, 3, 2), ((2, 1), ((1, 0), (2, 1)), (1, 2), 2)
+    yield (2, 9, 5, 4), (9, 1, 3, 3), ((2, 1), one, (1, 1), 9)
+    yield (3, 20, 4, 4), (8, 20, 1, 1), ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
+    yield (1, 8, 7, 7), (8, 8, 6, 6), ((1, 1), one, (1, 1), 1)  # more taps than 32
+    yield (2, 3, 6, 5), (16, 3, 3, 4), ((2, 2), one, (1, 1), 1)  # few channels
 
 
 def _convolved(input, weight, places, rest):
@@ -179,6 +200,9 @@ class ConvolutionInputGradient(Op):
     def samples(draw):
         for shape, weight, rest in convolutions():
             yield draw(*_out_of(shape, weight, rest)), draw(*weight), shape[2:], *rest
+        for shape, weight, rest in convolutions_innermost():
+            grad, filters = draw(*_out_of(shape, weight, rest)), draw(*weight)
+            yield with_channels_innermost(grad), with_channels_innermost(filters), shape[2:], *rest
         grad, none = np.broadcast_to(draw(1, 4, 1, 1), (2, 4, 5, 6)), ((0, 0), (0, 0))
         yield grad, draw(4, 3, 3, 3), (7, 8), (1, 1), none, (1, 1), 1
 
@@ -231,6 +255,9 @@ class ConvolutionWeightGradient(Op):
     def samples(draw):
         for shape, weight, rest in convolutions():
             yield draw(*_out_of(shape, weight, rest)), draw(*shape), weight[2:], *rest
+        for shape, weight, rest in convolutions_innermost():
+            grad, images = draw(*_out_of(shape, weight, rest)), draw(*shape)
+            yield with_channels_innermost(grad), with_channels_innermost(images), weight[2:], *rest
         rest = ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)
         yield draw(9, 2, 16, 17), draw(9, 3, 16, 17), (1, 1), *rest  # several parts
 

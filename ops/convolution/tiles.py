@@ -18,7 +18,7 @@ from tritorch.ops.matrix.tiles import (
     tile_count,
 )
 
-_MOST_PARTS = 256
+MOST_PARTS = 256
 _MOST_SUMS = 8192  # of a tile by formula
 _OF_IMAGES, _OF_OTHERS = 16, 32  # elements that a thread can load beside its sums: an image's have masks to compute
 
@@ -58,7 +58,7 @@ def weight_default(
     else:
         wanted = min(2 * device.sms // tiles, inner // (4 * config["BLOCK_K"]))
     parts = 1
-    while parts * 2 <= min(wanted, _MOST_PARTS):
+    while parts * 2 <= min(wanted, MOST_PARTS):
         parts *= 2
     return {**config, "PARTS": parts}
 
@@ -113,7 +113,7 @@ def parts_that_fill(BLOCK_M, BLOCK_N, BLOCK_K, PARTS, rows, columns, inner, batc
 
 def parts_enough(BLOCK_M, BLOCK_N, BLOCK_K, PARTS, rows, columns, inner, batch, device):
     """Not so few that most of the GPU idles while a long sum could be shared out."""
-    return PARTS == _MOST_PARTS or not parts_that_fill(
+    return PARTS == MOST_PARTS or not parts_that_fill(
         BLOCK_M, BLOCK_N, BLOCK_K, 8 * PARTS, rows, columns, inner, batch, device
     )
 
@@ -121,6 +121,6 @@ def parts_enough(BLOCK_M, BLOCK_N, BLOCK_K, PARTS, rows, columns, inner, batch, 
 GATHER_SPACE = Space(**_TILES, GROUP_M=choices(1, 8, default=8), where=(*_CONDITIONS, images_by_rows, rows_to_group))
 WEIGHT_SPACE = Space(
     **_TILES,
-    PARTS=powers(1, _MOST_PARTS, default=1),
+    PARTS=powers(1, MOST_PARTS, default=1),
     where=(*_CONDITIONS, images_by_columns, parts_that_fill, parts_enough),
 )

@@ -15,6 +15,7 @@ from tritorch.ops.matrix.tiles import (
     STAGED,
     loops,
     matmul_default,
+    most_sums,
     not_too_many_parts,
     parts_have_loops,
     shared_memory_of,
@@ -36,23 +37,26 @@ def pointer_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor
                                 tensor_cores=tensor_cores, dots=dots, aligned=aligned)  # fmt: skip
         return config | {"SPLIT_K": 1}
     groups = tensor_cores and device.capability >= 90 and rows >= 64
-    m, n, parts = best(device, sizes, itemsize, tensor_cores, 64 if groups else SMALLEST)
+    most = most_sums(tensor_cores, itemsize, aligned)
+    m, n, parts = best(device, sizes, itemsize, tensor_cores, most, 64 if groups else SMALLEST)
     k = _depth(m, n, inner, itemsize, tensor_cores)
-    warps = _warps(m, n, tensor_cores)
+    warps = 8 if not aligned and m * n >= 8192 else _warps(m, n)
     # Rows that do not start at multiples of 16 elements are loaded through registers, of which there are few.
     while not aligned and k > SMALLEST and (m + n) * k > STAGED * 32 * warps:
         k //= 2
     while k > SMALLEST and (m + n) * k * itemsize * 2 > device.shared_memory:
         k //= 2
-    most = max(loops(cdiv(inner, parts), k), min(2, loops(inner, k)))
-    depth = min(4 if tensor_cores else 3, most, device.shared_memory // ((m + n) * k * itemsize))
+    turns = max(loops(cdiv(inner, parts), k), min(2, loops(inner, k)))
+    depth = min(4 if tensor_cores else 3, turns, device.shared_memory // ((m + n) * k * itemsize))
     return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "SPLIT_K": parts, "num_warps": warps,
             "num_stages": depth}  # fmt: skip
 
 
 def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, adds=False, wide_result=False):
     """The best tile by estimate; as many stages as fit, beside what is left of a result that is stored in pieces."""
-    m, n, parts = best(device, (max(rows, 64), max(columns, 64), inner, batch), itemsize, True, 64)
+    m, n, parts = best(
+        device, (max(rows, 64), max(columns, 64), inner, batch), itemsize, True, most_sums(True, itemsize), 64
+    )
     n = max(n, 64)
     k = 128 // itemsize
     room = [
@@ -61,10 +65,10 @@ def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, add
     ]  # fmt: skip
     depth, pieces = room[0]
     return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "SPLIT_K": parts, "PIECES": pieces,
-            "num_warps": _warps(m, n, True), "num_stages": depth}  # fmt: skip
+            "num_warps": 8 if m >= 128 and m * n >= 16384 else 4, "num_stages": depth}  # fmt: skip
 
 
-def _warps(m, n, tensor_cores):
+def _warps(m, n):
     return 8 if m * n >= 16384 else 4
 
 
@@ -76,11 +80,11 @@ def _depth(m, n, inner, itemsize, tensor_cores):
     return max(SMALLEST, min(k, next_power_of_2(inner)))
 
 
-def best(device, sizes, itemsize, tensor_cores, least_rows):
-    """The sides of the tile, the first not below `least_rows`, and the parts that have the least estimate."""
+def best(device, sizes, itemsize, tensor_cores, most, least_rows):
+    """The sides of a tile of at most so many elements, and the parts, that have the least estimate."""
     rows, columns, inner, batch = sizes
     many = cdiv(rows, 64) * cdiv(columns, 64) * batch >= device.sms
-    least, longest, most = (64 if many else SMALLEST), *((256, 32768) if tensor_cores else (128, 8192))
+    least, longest = 64 if many else SMALLEST, 256 if tensor_cores else 128
     found = []
     for m in _sides(rows, max(least, least_rows), longest):
         for n in _sides(columns, least, longest):
@@ -105,7 +109,7 @@ def _clocks(device, sizes, m, n, parts, itemsize, tensor_cores):
         rate = (1024 if device.capability < 90 else 2048 if device.capability < 100 else 4096) * 2 / itemsize
         rate = rate / 2 if m < 64 and device.capability >= 90 else rate  # a warp group multiplies 64 rows
     else:
-        warps = _warps(m, n, tensor_cores)
+        warps = _warps(m, n)
         sums = m * n / (32 * warps)
         rate, together = 128 * sums / (sums + 8), _BUSY // warps  # 8 for what a thread loads beside
     line = min(columns, 128 // itemsize)  # what is read at once where rows of the right operand lie one after the other

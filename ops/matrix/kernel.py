@@ -25,8 +25,13 @@ def tile_of(program, rows, columns, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr
 
 @kernel
 def multiply_add(x, y, total, DOTS: tl.constexpr, PRECISION: tl.constexpr):
-    """total + x @ y; integers have no product in tl.dot and are multiplied and summed."""
-    if DOTS:
+    """total + x @ y; integers have no product in tl.dot and are multiplied and summed.
+
+    Tensor cores sum products of float8 in fewer bits than float32 has: those of one tile here, and no more.
+    """
+    if DOTS and x.dtype.primitive_bitwidth == 8:
+        result = tl.dot(x, y, total, out_dtype=total.dtype, max_num_imprecise_acc=x.shape[1])
+    elif DOTS:
         result = tl.dot(x, y, total, input_precision=PRECISION, out_dtype=total.dtype)
     else:
         products = x.to(total.dtype)[:, :, None] * y.to(total.dtype)[None, :, :]
@@ -98,11 +103,11 @@ def matmul_kernel(
     total = tl.zeros([BLOCK_M, BLOCK_N], ACCUMULATE)
     for start in range(first, last, BLOCK_K):
         if EVEN_K:
-            x, y = tl.load(a, mask=row_in, other=0), tl.load(b, mask=column_in, other=0)
+            x, y = tl.load(a, mask=row_in, other=0.0), tl.load(b, mask=column_in, other=0.0)
         else:
             left = start + tl.arange(0, BLOCK_K) < inner
-            x = tl.load(a, mask=row_in & left[None, :], other=0)
-            y = tl.load(b, mask=column_in & left[:, None], other=0)
+            x = tl.load(a, mask=row_in & left[None, :], other=0.0)  # there is no float8 of an integer
+            y = tl.load(b, mask=column_in & left[:, None], other=0.0)
         total = multiply_add(x, y, total, DOTS, PRECISION)
         a += a_next
         b += b_next

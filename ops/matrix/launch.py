@@ -10,10 +10,12 @@ from tritorch.ops.layout import broadcast_strides, element_strides, empty_like, 
 from tritorch.ops.matrix.descriptor_kernel import descriptor_kernel
 from tritorch.ops.matrix.epilogue import sum_parts_kernel
 from tritorch.ops.matrix.kernel import accumulator, dot_settings, matmul_kernel, operand_strides
+from tritorch.ops.shape.pad import launch_pad
 from tritorch.runtime import descriptors
 from tritorch.runtime.specialise import ALIGNMENT, address_of
 
 WORTH_DESCRIBING = 64 * 128  # elements of the result for each multiprocessor: few are over before they pay
+WORTH_REARRANGING = 1024  # rows and columns: so often is each element of an operand multiplied that is copied first
 _LONGEST_STEP = 2**40  # bytes, of a descriptor
 
 
@@ -36,8 +38,8 @@ class Layout(NamedTuple):
     wide: bool  # whether an offset can pass 2^31
 
 
-def laid_out(a, b, residual, shape):
-    """The Layout of operands whose product has `shape`."""
+def laid_out(a, b, residual, bias_step, shape):
+    """The Layout of operands whose product has `shape`, and of what is added to it."""
     *batch, rows, columns = shape
     inner = a.shape[-1]
     (*a_batch, a_row, a_inner), (*b_batch, b_inner, b_column) = operand_strides(a, shape), operand_strides(b, shape)
@@ -53,7 +55,7 @@ def laid_out(a, b, residual, shape):
     wide = (
         needs_64_bits((rows, inner), [(a_row, a_inner)])
         or needs_64_bits((inner, columns), [(b_inner, b_column)])
-        or needs_64_bits((rows, columns), [(columns, 1), (residual_row, residual_column)])
+        or needs_64_bits((rows, columns), [(columns, 1), (residual_row, residual_column), (0, bias_step)])
     )
     return Layout(rows, columns, inner, flat, *steps, a_row, a_inner, b_inner, b_column, residual_row, residual_column,
                   wide)  # fmt: skip
@@ -72,6 +74,8 @@ def described(array, sizes, steps, batch_steps):
     """The Described of an operand of `sizes` that lies by `steps`, or None where no descriptor can be made of it."""
     itemsize = array.dtype.itemsize
     whole = ALIGNMENT // itemsize
+    if address_of(array) % ALIGNMENT:
+        return None
     for turned, (length, outer), (step, unit) in ((False, sizes[::-1], steps), (True, sizes, steps[::-1])):
         if unit != 1:
             continue
@@ -83,19 +87,31 @@ def described(array, sizes, steps, batch_steps):
     return None
 
 
-def operands_described(a, b, layout, tensor_cores):
-    """The Described of both operands where they can be made and are worth the microsecond that takes, else None."""
+def takes_descriptors(a, layout, tensor_cores):
+    """Whether the device makes descriptors, and the product is worth the microsecond that takes."""
     device = device_of(a)
     if not (tensor_cores and descriptors.enabled and device.capability >= descriptors.CAPABILITY and layout.inner):
-        return None
+        return False
     size = layout.rows * layout.columns * math.prod(layout.batch)
-    if len(layout.batch) > 1 or min(layout.rows, layout.columns) < 64 or size < WORTH_DESCRIBING * device.sms:
-        return None
-    if address_of(a) % ALIGNMENT or address_of(b) % ALIGNMENT:
-        return None
+    return len(layout.batch) < 2 and min(layout.rows, layout.columns) >= 64 and size >= WORTH_DESCRIBING * device.sms
+
+
+def operands_described(a, b, layout):
+    """The Described of both operands, None for one that no descriptor can be made of."""
     first = described(a, (layout.rows, layout.inner), (layout.a_row, layout.a_inner), layout.a_batch)
     other = described(b, (layout.inner, layout.columns), (layout.b_inner, layout.b_column), layout.b_batch)
-    return (first, other) if first and other else None
+    return first, other
+
+
+def rearranged(array):
+    """A copy of which a descriptor can be made: the rows, or columns that lie without gaps, start at 16 bytes."""
+    steps = element_strides(array)
+    turned = steps[-2] == 1 and steps[-1] != 1
+    order = (*range(array.ndim - 2), array.ndim - 1, array.ndim - 2)
+    rows = array.transpose(*order) if turned else array
+    length, whole = rows.shape[-1], ALIGNMENT // array.dtype.itemsize
+    copy = launch_pad(rows, (*[(0, 0)] * (rows.ndim - 1), (0, -length % whole)), "constant", 0)[..., :length]
+    return copy.transpose(*order) if turned else copy
 
 
 class Ending(NamedTuple):
@@ -127,15 +143,20 @@ def launch_matmul(a, b, shape, bias=None, activation=None, residual=None, alpha=
     out = empty_like(a, shape) if out is None else out
     if out.size == 0:
         return out
-    layout = laid_out(a, b, residual, shape)
     step = element_strides(bias)[0] if bias is not None and bias.shape == shape[-1:] else 0
+    layout = laid_out(a, b, residual, step, shape)
     ending = Ending(bias, step, residual, float(alpha), float(beta), activation)
     constants, sizes = dot_settings(a.dtype)
-    places = operands_described(a, b, layout, sizes["tensor_cores"])
-    if places is None:
-        _by_pointers(a, b, out, layout, ending, constants, sizes)
-    else:
-        _by_descriptors(a, b, out, layout, ending, constants, places)
+    if takes_descriptors(a, layout, sizes["tensor_cores"]):
+        places = operands_described(a, b, layout)
+        if None in places and min(layout.rows, layout.columns) >= WORTH_REARRANGING:
+            a, b = (array if place else rearranged(array) for array, place in zip((a, b), places, strict=True))
+            layout = laid_out(a, b, residual, step, shape)
+            places = operands_described(a, b, layout)
+        if None not in places:
+            _by_descriptors(a, b, out, layout, ending, constants, places)
+            return out
+    _by_pointers(a, b, out, layout, ending, constants, sizes)
     return out
 
 
@@ -202,13 +223,8 @@ def _sum_parts(work, out, layout, ending, parts):
     if parts == 1:
         return
     rank, count = len(layout.batch), math.prod(layout.batch)
-    facts = {
-        "ACTIVATION": ending.activation,
-        "SCALED": ending.scaled,
-        "RANK": rank,
-        "WIDE": layout.wide,
-        "PARTS": parts,
-    }
+    facts = {"ACTIVATION": ending.activation, "SCALED": ending.scaled, "RANK": rank, "WIDE": layout.wide}
+    facts["PARTS"] = parts
     config = sum_parts_kernel.config(
         (work, ending.bias, ending.residual, out), rows=layout.rows, columns=layout.columns, batch=count, **facts
     )

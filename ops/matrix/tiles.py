@@ -188,9 +188,19 @@ def sides_needed(BLOCK_M, BLOCK_N, rows, columns):
     return BLOCK_M <= max(64, next_power_of_2(rows)) and BLOCK_N <= max(64, next_power_of_2(columns))
 
 
-def sums_of_a_thread(BLOCK_M, BLOCK_N, num_warps):
-    """Up to 128 sums a thread, and for eight warps at least 32."""
-    return (num_warps == 4 or BLOCK_M * BLOCK_N >= 8192) and BLOCK_M * BLOCK_N <= 4096 * num_warps
+def most_sums(tensor_cores, itemsize, aligned=True):
+    """How many elements a tile may have: operands that pass through registers, and sums of float8 in two, take some."""
+    if not tensor_cores:
+        return 8192
+    return 32768 if aligned and itemsize > 1 else 16384
+
+
+def sums_of_a_thread(BLOCK_M, BLOCK_N, num_warps, itemsize):
+    """Up to 128 sums a thread; eight warps have 64 rows for each four, and at least 32 sums a thread."""
+    elements = BLOCK_M * BLOCK_N
+    return elements <= min(4096 * num_warps, most_sums(True, itemsize)) and (
+        num_warps == 4 or (BLOCK_M >= 128 and elements >= 8192)
+    )
 
 
 DESCRIPTOR_SPACE = Space(

@@ -129,6 +129,7 @@ class Step(Op, abstract=True):
     """
 
     in_place = True
+    passed = tuple(f"number{at}" for at in range(MOST_NUMBERS))
     states = 0  # how many the formula takes
     plan: staticmethod
     plain: staticmethod
@@ -153,6 +154,18 @@ class Step(Op, abstract=True):
         reference.__signature__ = inspect.Signature([*options, tensors])
         cls.reference = staticmethod(reference)
         super().register()
+
+    @classmethod
+    def numbers(cls, *args):
+        """The numbers of the formula, which the options give, and zeros behind them."""
+        found = cls.plan(*args[: len(cls.names)]).numbers
+        return (*map(float, found), *[0.0] * (MOST_NUMBERS - len(found)))
+
+    @classmethod
+    def rest(cls, *args):
+        """The flags, which states there are, and the tensors."""
+        plan, options = cls.plan(*args[: len(cls.names)]), len(cls.names)
+        return plan.flags, plan.present, *args[options:]
 
     @classmethod
     def lists(cls, args, present):
@@ -231,12 +244,12 @@ class Step(Op, abstract=True):
     def forward(self, *args):
         """One launch for each `AT_ONCE` parameters."""
         plan = self.plan(*args[: len(self.names)])
-        lists = self.lists(args, plan.present)
+        lists, numbers = self.lists(args, plan.present), self.numbers(*args)
         for start in range(0, len(lists[0]), AT_ONCE):
-            self._launch(plan, [each[start : start + AT_ONCE] for each in lists])
+            self._launch(plan, numbers, [each[start : start + AT_ONCE] for each in lists])
         return tuple(each for group in self.written(lists) for each in group)
 
-    def _launch(self, plan, lists):
+    def _launch(self, plan, numbers, lists):
         rows = [as_they_lie(*row) for row in zip(*lists, strict=True) if row[0].size]
         if not rows:
             return
@@ -252,7 +265,6 @@ class Step(Op, abstract=True):
         lists = list(zip(*rows, strict=True))
         flat = [[as_contiguous(each) for each in group] for group in lists]
         wide = rows[0][0].dtype == np.float64
-        numbers = [*map(float, plan.numbers), *[0.0] * (MOST_NUMBERS - len(plan.numbers))]
         step_kernel[(program,)](
             tuple(each for group in flat for each in group), tuple(firsts), tuple(row[0].size for row in rows),
             *numbers, FORMULA=self.step, STATES=self.states, PRESENT=_bits(plan.present), NUMBERS=len(plan.numbers),

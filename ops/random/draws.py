@@ -89,6 +89,8 @@ def _uniform(
 class Uniform(Creation):
     """low + u (high - low) with u uniform in [0, 1), with as many digits as the dtype holds. Equal bits everywhere."""
 
+    passed = ("seed", "offset")
+
     @staticmethod
     def reference(size, low, high, dtype, seed, offset):
         found = unit(seed, offset, math.prod(size), dtype)
@@ -159,6 +161,8 @@ class Normal(Creation):
 
     The bits are equal everywhere, the numbers up to the rounding of log, sin and cos.
     """
+
+    passed = ("seed", "offset")
 
     @staticmethod
     def reference(size, mean, std, dtype, seed, offset):
@@ -233,6 +237,8 @@ def _integers(
 class RandomIntegers(Creation):
     """low + an integer below `high - low`: the upper word of word times span, or two words modulo a span above 2^32."""
 
+    passed = ("seed", "offset")
+
     @staticmethod
     def blocks(count, span):
         """How many Philox blocks `count` integers below `span` take."""
@@ -295,6 +301,7 @@ def _bernoulli(
 class Bernoulli(Op):
     """1 with the probability that `input` has, else 0, in the dtype of `input`."""
 
+    passed = ("seed", "offset")
     batch = leading
 
     @staticmethod

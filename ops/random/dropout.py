@@ -48,6 +48,7 @@ class Dropout(Op):
 
     batch = leading
     widens = True
+    passed = ("seed", "offset")
 
     @staticmethod
     def reference(input, p, seed, offset, order=None):

@@ -60,7 +60,7 @@ class GruLayer(Op):
         if output.size:
             launch_steps(
                 gru_kernel, (projection, hidden, weight, bias, output, gates), places, batch_sizes, width, reverse,
-                weight.dtype,
+                weight.dtype, width, True,
             )  # fmt: skip
         return output, gates
 
@@ -72,13 +72,12 @@ class GruLayer(Op):
             grad = output.detach() * 0
         order, join = (batch_sizes, reverse), TABLE["cat"].call
         if self.recording:
-            entering, carry = _gradient(join, grad, grad_gates, output, gates, hidden, weight, places, *order)
+            found = _gradient(join, grad, grad_gates, output, gates, hidden, weight, places, *order)
         else:
-            entering, carry = GruGradient.apply(grad, grad_gates, output, gates, hidden, weight, places, *order)
-        width = hidden.shape[1]
-        of_states = join((entering[:, : 2 * width], entering[:, 3 * width :]), 1)
+            found = GruGradient.apply(grad, grad_gates, output, gates, hidden, weight, places, *order)
+        entering, of_states, carry = found
         by_hidden, by_weight = weight_gradients(of_states, output, hidden, weight, *order, places)
-        return entering[:, : 3 * width], by_hidden + carry, by_weight, of_states
+        return entering, by_hidden + carry, by_weight, of_states
 
     @staticmethod
     def multiplications(output, projection, *arguments):
@@ -92,6 +91,7 @@ class GruLayer(Op):
             bias = draw(3 * width) if number else None
             yield draw(rows, 3 * width), draw(batch, width), draw(3 * width, width), bias, places, batch_sizes, reverse
         yield draw(0, 9), draw(0, 3), draw(9, 3), None, None, (0, 0), False
+        yield draw(8, 96), draw(4, 32), draw.uniform(-0.3, 0.3, 96, 32), draw(96), None, (4, 4), False
         yield draw(51, 6).T, draw(2, 17), draw.uniform(-0.5, 0.5, 17, 51).T, draw(102)[::2], None, (2, 2, 2), True
 
     @staticmethod
@@ -101,7 +101,7 @@ class GruLayer(Op):
 
 
 def _gradient(join, grad, grad_gates, output, gates, first, weight, places, batch_sizes, reverse):
-    """The gradients by what enters r, z and n and by q, and what is left by the first states but for their products.
+    """The gradients by what enters r, z and n; by r, z and q; and by the first states but for their products.
 
     On arrays or, `join` being `cat`, on Tensors.
     """
@@ -128,12 +128,16 @@ def _gradient(join, grad, grad_gates, output, gates, first, weight, places, batc
         product = join((found[0], found[1], found[3]), 1) @ weight
         return join(found, 1), [product, own * z[rows]]
 
-    entering, (_, carry) = back_through_time(step, batch_sizes, reverse, join)
-    return entering, carry
+    whole, (_, carry) = back_through_time(step, batch_sizes, reverse, join)
+    of_states = join((whole[:, : 2 * width], whole[:, 3 * width :]), 1)
+    return whole[:, : 3 * width], of_states, carry
 
 
 class GruGradient(Op):
-    """The gradients of GruLayer by what enters r, z and n and by q; and by the first states but for their products."""
+    """The gradients of GruLayer by what enters r, z and n, by the states' part of it, which is that by r, z and q;
+
+    and by the first states but for their products.
+    """
 
     widens = True
     fitted = classmethod(with_places)
@@ -144,13 +148,14 @@ class GruGradient(Op):
 
     def forward(self, grad, grad_gates, output, gates, hidden, weight, places, batch_sizes, reverse):
         """One launch, or one for each step of a wide layer."""
-        out, carry = empty_like(gates), empty_like(hidden)
+        shape = gates.shape[0], weight.shape[0]
+        out, out_states, carry = empty_like(gates, shape), empty_like(gates, shape), empty_like(hidden)
         if out.size:
             launch_steps(
-                gru_gradient_kernel, (grad, grad_gates, output, gates, hidden, weight, out, carry), places, batch_sizes,
-                hidden.shape[1], not reverse, weight.dtype,
+                gru_gradient_kernel, (grad, grad_gates, output, gates, hidden, weight, out, out_states, carry), places,
+                batch_sizes, hidden.shape[1], not reverse, weight.dtype, weight.shape[0], True, True,
             )  # fmt: skip
-        return out, carry
+        return out, out_states, carry
 
     @staticmethod
     def multiplications(result, grad, grad_gates, output, gates, hidden, weight, *settings):

@@ -58,7 +58,7 @@ class RnnLayer(Op):
         if output.size:
             launch_steps(
                 rnn_kernel, (projection, hidden, weight, output), places, batch_sizes, hidden.shape[1], reverse,
-                weight.dtype, ACTIVATION=rectified if rectify else tanh,
+                weight.dtype, hidden.shape[1], False, ACTIVATION=rectified if rectify else tanh,
             )  # fmt: skip
         return output
 
@@ -85,6 +85,7 @@ class RnnLayer(Op):
             places = places_of(batch_sizes, reverse)
             yield draw(rows, width), draw(batch, width), draw(width, width), places, batch_sizes, reverse, number == 2
         yield draw(0, 3), draw(0, 3), draw(3, 3), None, (0, 0), False, False
+        yield draw(8, 32), draw(4, 32), draw.uniform(-0.3, 0.3, 32, 32), None, (4, 4), False, False
         yield draw(17, 6).T, draw(2, 17), draw.uniform(-0.5, 0.5, 17, 17).T, None, (2, 2, 2), False, False
 
     @staticmethod
@@ -120,7 +121,7 @@ class RnnGradient(Op):
         if out.size:
             launch_steps(
                 rnn_gradient_kernel, (grad, output, weight, out), places, batch_sizes, weight.shape[1], not reverse,
-                weight.dtype, SLOPE=rectified_slope if rectify else tanh_slope,
+                weight.dtype, weight.shape[0], False, True, SLOPE=rectified_slope if rectify else tanh_slope,
             )  # fmt: skip
         return out
 

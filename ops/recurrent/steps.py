@@ -8,13 +8,15 @@ size, `places` says where things lie (see `places_of`); it is None where every s
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 
-from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, stages, warps
-from tritorch.ops.layout import as_contiguous
+from tritorch.autotune import cdiv, kernel
+from tritorch.ops.layout import as_contiguous, empty_like
 from tritorch.ops.matrix.kernel import dot_settings
-from tritorch.runtime import tl
+from tritorch.ops.recurrent.tiles import APART
+from tritorch.runtime import tl, transfer
 
 
 def walk(batch_sizes, reverse):
@@ -91,119 +93,58 @@ def back_through_time(step, batch_sizes, reverse, join):
     return whole, [join(parts[::-1]) for parts in zip(*left, strict=True)]
 
 
-_ONE_LAUNCH = 128  # hidden units up to which a program goes through all steps, with all units of its rows
-
-
-def steps_default(device, *, batch, hidden, tensor_cores=False):
-    """Tiles of rows by hidden units, DEPTH of whose products are summed at a time."""
-    if device.kind == "interpreter":
-        side = max(16, min(next_power_of_2(hidden), 256))
-        return {"ROWS": max(16, next_power_of_2(batch)), "UNITS": side, "DEPTH": side, "num_warps": 4, "num_stages": 1}
-    rows = 16 if batch <= 64 or not tensor_cores else 32
-    units = 16 if hidden <= 16 else 32
-    depth = min(32, max(16, next_power_of_2(hidden)))  # more of rows that are not aligned do not fit the registers
-    return {"ROWS": rows, "UNITS": units, "DEPTH": depth, "num_warps": 4, "num_stages": 1}
-
-
-def _no_larger(ROWS, UNITS, DEPTH, batch, hidden):
-    """Tiles of the rows and units there are."""
-    width = max(16, next_power_of_2(hidden))
-    return max(16, next_power_of_2(batch)) >= ROWS and width >= UNITS and width >= DEPTH
-
-
-def _operands_in_registers(ROWS, UNITS, DEPTH, num_warps):
-    """Rows are not aligned: what is multiplied passes through registers."""
-    return (ROWS + UNITS) * DEPTH <= 32 * 32 * num_warps
-
-
-def _sums_in_registers(ROWS, UNITS, num_warps, tensor_cores):
-    """Up to four gates with a sum each, and what they are made of."""
-    return ROWS * UNITS <= (16 if tensor_cores else 8) * 32 * num_warps
-
-
-def _warps_have_work(ROWS, UNITS, num_warps):
-    return num_warps <= 4 or ROWS * UNITS >= 1024
-
-
-def _stages_have_loops(DEPTH, num_stages, hidden):
-    return num_stages == 1 or num_stages * DEPTH <= next_power_of_2(hidden)
-
-
-STEPS_SPACE = Space(
-    ROWS=powers(16, 64, default=16), UNITS=powers(16, 64, default=32), DEPTH=powers(16, 128, default=32),
-    num_warps=warps(2, 8), num_stages=stages(1, 3, default=1),
-    where=(_no_larger, _operands_in_registers, _sums_in_registers, _warps_have_work, _stages_have_loops),
-)  # fmt: skip
-
-
 @kernel
-def span(starts, step, steps, batch, PACKED: tl.constexpr):
-    """The first row of a step and how many it has: none where there is no such step."""
-    exists = (step >= 0) & (step < steps)
-    if PACKED:
-        first = tl.load(starts + step, mask=exists, other=0)
-        size = tl.load(starts + step + 1, mask=exists, other=0) - first
-    else:
-        first = step.to(tl.int64) * batch
-        size = tl.where(exists, batch, 0).to(tl.int64)
-    return first, size
+def clear_kernel(arrivals, NUMBERS: tl.constexpr):
+    """No program has arrived yet."""
+    tl.store(arrivals + tl.program_id(0) * NUMBERS + tl.arange(0, NUMBERS), tl.zeros([NUMBERS], tl.int32))
 
 
-@kernel
-def weighed(
-    x, x_inside, other, other_inside, weight, unit, unit_inside, unit_step, inner, inner_step,
-    ACCUMULATE: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, DEPTH: tl.constexpr,
-):  # fmt: skip
-    """The product of rows with a matrix: a row is read at `x`, or at `other`, or is zero.
-
-    Element k of unit u of the matrix lies at `u unit_step + k inner_step`.
-    """
-    total = tl.zeros([ROWS, UNITS], ACCUMULATE)
-    for first in range(0, inner, DEPTH):
-        k = first + tl.arange(0, DEPTH)
-        k_inside = k < inner
-        left = tl.load(x[:, None] + k[None, :], mask=x_inside[:, None] & k_inside[None, :], other=0)
-        if other is not None:
-            # Where one is read the other is zero.
-            left += tl.load(other[:, None] + k[None, :], mask=other_inside[:, None] & k_inside[None, :], other=0)
-        right = tl.load(
-            weight + (unit * unit_step)[None, :] + (k * inner_step)[:, None],
-            mask=unit_inside[None, :] & k_inside[:, None], other=0,
-        )  # fmt: skip
-        total = tl.dot(left, right, total, input_precision=PRECISION, out_dtype=ACCUMULATE)
-    return total
+_REFUSED = 720, 801  # CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, CUDA_ERROR_NOT_SUPPORTED
 
 
-@kernel
-def load_units(x, line, inside, ACCUMULATE: tl.constexpr):
-    """A tile, zero outside, in what is computed in."""
-    return tl.load(x + line, mask=inside, other=0).to(ACCUMULATE)
-
-
-@kernel
-def store_units(out, line, inside, value):
-    """Write a tile, narrowed to the dtype of `out`."""
-    tl.store(out + line, value.to(out.dtype.element_ty), mask=inside)
-
-
-def launch_steps(kernel, arrays, starts, batch_sizes, hidden, reverse, dtype, **functions):
+def launch_steps(kernel, arrays, starts, batch_sizes, hidden, reverse, dtype, inner, gated, back=False, **functions):
     """Run a kernel over all steps in time, or back where `reverse`: in one launch, or one for each step.
 
-    In one launch a program goes through all steps with its rows of the batch and all hidden units. In many, a program
-    has a tile of rows and units of one step.
+    In one launch, each program goes through all steps with its rows of the batch: with all hidden units, or beside
+    others with the rest of them, which it meets after each step. The sums have `inner` terms.
     """
     steps, batch = len(batch_sizes), batch_sizes[0]
     dots, sizes = dot_settings(dtype)
     arrays = [None if each is None else as_contiguous(each) for each in (*arrays, starts)]
+    aligned = hidden % 16 == 0 and not any(transfer.pointer(each) % 16 for each in arrays if each is not None)
     config = kernel.config(
-        arrays, batch=batch, hidden=hidden, tensor_cores=sizes["tensor_cores"], PRECISION=dots["PRECISION"], **functions
-    )
+        arrays, batch=batch, hidden=hidden, itemsize=dtype.itemsize, tensor_cores=sizes["tensor_cores"], gated=gated,
+        back=back, aligned=aligned, PRECISION=dots["PRECISION"], **functions,
+    )  # fmt: skip
+    options = dict(config) if back else config | {"ALIGNED": aligned}
+    together, kept = options.pop("TOGETHER"), options.pop("KEPT")
+    parts = cdiv(inner, config["DEPTH"]) if kept else 0
     down, across = cdiv(batch, config["ROWS"]), cdiv(hidden, config["UNITS"])
-    together = hidden <= _ONE_LAUNCH or config["UNITS"] >= hidden
     origin, direction = (steps - 1, -1) if reverse else (0, 1)
-    for first, last in [(0, steps)] if together else itertools.pairwise(range(steps + 1)):
-        kernel[(down, 1 if together else across)](
-            *arrays, steps, batch, hidden, origin, direction, first, last,
+
+    def launch(first, last, parts, arrivals=None, **more):
+        kernel[(down, across)](
+            *arrays, arrivals, steps, batch, hidden, origin, direction, first, last,
             ACCUMULATE=dots["ACCUMULATE"], PRECISION=dots["PRECISION"], PACKED=arrays[-1] is not None,
-            ACROSS=across if together else 1, **functions, **config,
+            PARTS=parts, **functions, **options, **more,
         )  # fmt: skip
+
+    if across == 1:
+        launch(0, steps, parts)
+    elif not (together and _launched_together(launch, arrays[0], steps, parts, down)):
+        for step in range(steps):
+            launch(step, step + 1, 0)
+
+
+def _launched_together(launch, array, steps, parts, down):
+    """Launch programs that meet after each step; gives whether the device took them."""
+    arrivals = empty_like(array, (down, APART.value), np.dtype(np.int32))
+    clear_kernel[(down,)](arrivals, NUMBERS=APART.value)
+    try:
+        launch(0, steps, parts, arrivals, launch_cooperative_grid=True)
+    except RuntimeError as error:
+        if getattr(error, "code", None) not in _REFUSED:
+            raise
+        warnings.warn(f"a recurrent layer takes a launch for each step: {error}", stacklevel=2)
+        return False
+    return True

@@ -156,6 +156,25 @@ def _regions(shape, widths):
     return tuple(inner), tuple(part)
 
 
+def launch_pad(input, widths, mode, value):
+    """The padded array, in one launch; dimensions in front that are not padded count as one."""
+    out = empty_like(input, padded_size(input.shape, widths))
+    if out.size:
+        padded = next((dim for dim, pair in enumerate(widths) if pair != (0, 0)), input.ndim)
+        strides = element_strides(input)
+        front, (steps,) = merge(input.shape[:padded], [strides[:padded]])
+        size, steps = (*front, *input.shape[padded:]), (*steps, *strides[padded:])
+        before = (*(0,) * len(front), *(pair[0] for pair in widths[padded:]))
+        wide = out.size >= 2**31 or needs_64_bits(size, [steps])
+        facts = {"SOURCE": MODES[mode].source, "RANK": len(size), "WIDE": wide}
+        config = _pad.config((input, out), count=out.size, **facts)
+        _pad[(cdiv(out.size, config["BLOCK"]),)](
+            input, out, number_bits(value, input.dtype), out.size, size, (*front, *out.shape[padded:]), before,
+            steps, COMPUTE=_computed(input.dtype), FLOATING=input.dtype.kind in "fV", **facts, **config,
+        )  # fmt: skip
+    return out
+
+
 class Pad(Op):
     """The tensor with elements put before and after each dimension, or cut off there where `widths` are negative.
 
@@ -208,29 +227,12 @@ class Pad(Op):
         return out
 
     def forward(self, input, widths, mode, value):
-        """One launch over the elements of the result; dimensions in front that are not padded count as one."""
+        """One launch over the elements of the result."""
         order = format_order(input)
-        if order is not None:
-            turned = tuple([widths[dim] for dim in order])
-            return out_of_order(self.forward(in_order(input, order), turned, mode, value), order)
-        out = empty_like(input, padded_size(input.shape, widths))
-        if out.size:
-            padded = next((dim for dim, pair in enumerate(widths) if pair != (0, 0)), input.ndim)
-            strides = element_strides(input)
-            front, (steps,) = merge(input.shape[:padded], [strides[:padded]])
-            size, steps = (*front, *input.shape[padded:]), (*steps, *strides[padded:])
-            before = (*(0,) * len(front), *(pair[0] for pair in widths[padded:]))
-            floating = input.dtype.kind in "fV"
-            facts = {
-                "SOURCE": MODES[mode].source, "RANK": len(size),
-                "WIDE": out.size >= 2**31 or needs_64_bits(size, [steps]),
-            }  # fmt: skip
-            config = _pad.config((input, out), count=out.size, **facts)
-            _pad[(cdiv(out.size, config["BLOCK"]),)](
-                input, out, number_bits(value, input.dtype), out.size, size, (*front, *out.shape[padded:]), before,
-                steps, COMPUTE=_computed(input.dtype), FLOATING=floating, **facts, **config,
-            )  # fmt: skip
-        return out
+        if order is None:
+            return launch_pad(input, widths, mode, value)
+        turned = tuple([widths[dim] for dim in order])
+        return out_of_order(launch_pad(in_order(input, order), turned, mode, value), order)
 
     def backward(self, grad):
         """The inside, and for other modes than "constant" also what was copied to the padding."""

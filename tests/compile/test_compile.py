@@ -213,7 +213,7 @@ class Recorder:
         monkeypatch.setattr(driver, "properties", lambda index: properties)
         monkeypatch.setattr(stream, "current_stream", lambda index: self)
         monkeypatch.setattr(launcher.Entry, "_load", lambda entry, compiled, driver: "the kernel")
-        monkeypatch.setattr(launcher, "_core_launch", lambda: self.launch)
+        monkeypatch.setattr(launcher, "core_launch", lambda: self.launch)
 
     def launch(self, stream, config, core, *packed):
         assert stream is self

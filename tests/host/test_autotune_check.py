@@ -202,14 +202,16 @@ def test_without_ops_each_kernel_is_launched_by_some_op(monkeypatch):
     names = ("softmax", "matmul", "mul", "neg", "transpose")
     monkeypatch.setattr(compiled, "TABLE", {name: TABLE[name] for name in names})
     monkeypatch.setattr(
-        TABLE["matmul"], "sized", staticmethod(lambda draw, M=64: (draw(M, M), draw(M, M), False, False))
+        TABLE["matmul"], "sized", staticmethod(lambda draw, M=1024: (draw(M, M), draw(M, M), False, False))
     )
     monkeypatch.setattr(TABLE["softmax"], "sized", None)
     subjects, missing = compiled.one_of_each("float32", autotune.generation("sm_90"))
-    assert {subject.kernel.__name__ for subject in subjects} == {"pointwise_kernel", "matmul_kernel", "softmax_kernel"}
+    assert {subject.kernel.__name__ for subject in subjects} == {
+        "pointwise_kernel", "matmul_kernel", "sum_parts_kernel", "softmax_kernel",
+    }  # fmt: skip
     assert f"tritorch.ops.scan.kernel.{'scan_kernel'}" in missing
     by_name = {subject.kernel.__name__: subject for subject in subjects}
-    assert by_name["matmul_kernel"].problem.label == "M=64"
+    assert by_name["matmul_kernel"].problem.label == "M=1024"
     rows = by_name["softmax_kernel"]  # of all samples the one that allows most configs
     most = sum(1 for _ in rows.kernel.space.configs(**rows.known))
     every = [compiled.find_subjects([Weighted(problem)], autotune.generation("sm_90")) for problem in

@@ -39,14 +39,18 @@ FREE = {
     "EVEN_K": "whether BLOCK_K divides the sum: follows from a size and a knob",
     "EVEN": "whether a tile divides what is read by tiles: follows from a size and a knob",
     "WHOLE": "whether a row fits a block: follows from a size and a knob",
-    "ACROSS": "how many tiles there are to a program: follows from a size and a knob",
+    "arrivals": "whether programs wait for one another: follows from a size and knobs",
+    "PARTS": "tiles of weights that are kept: follows from a size and knobs",
     "WIDTH": "a size of the key, padded",
     "VALUE_WIDTH": "a size of the key, padded",
     "P": "an exponent: the formulas that differ by it are in the key",
     "nll_kernel.MEAN": "a division by the only program, if there is one",
     "nll_kernel.out": "narrowed by the only program, if there is one: follows from a size and a knob",
     "nll_kernel.weights": "likewise",
-    "weight_kernel.out": "narrowed by the only part, if there is one: follows from a knob",
+    **dict.fromkeys(
+        [f"{name}weight_kernel.out" for name in ("", "tap_", "lane_", "depthwise_")],
+        "narrowed by the only part, if there is one: follows from a knob",
+    ),
     **dict.fromkeys(
         [
             f"{kernel}.{name}"

@@ -19,6 +19,7 @@ from tritorch.ops.matrix.descriptor_kernel import descriptor_kernel
 from tritorch.ops.matrix.epilogue import sum_parts_kernel
 from tritorch.ops.matrix.kernel import matmul_kernel
 from tritorch.ops.matrix.launch import launch_matmul
+from tritorch.ops.shape.pad import _pad
 from tritorch.runtime import precision
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.guarded import guarded_memory
@@ -154,13 +155,17 @@ def test_products_are_added_to_what_is_there(kernel, device, knobs):
     check(out, expected, np.float16)
 
 
-@pytest.mark.parametrize("device", [A100, H200], ids=lambda device: device.name)
-def test_batches_broadcast(device):
+@pytest.mark.parametrize(("kernel", "device"), WAYS, ids=["descriptors", "pointers"])
+def test_batches_broadcast(kernel, device):
+    tiles = {"BLOCK_M": 64, "BLOCK_N": 64}
     single, batch = numbers(72, 48), numbers(3, 72, 48)
     for a, b in ((batch, numbers(48, 64)), (single, numbers(3, 48, 64)), (batch, numbers(1, 48, 64)),
                  (turned(numbers(3, 48, 72)), numbers(48, 64)), (numbers(2, 1, 72, 48), numbers(3, 48, 64)),
                  (np.broadcast_to(single, (3, 72, 48)), numbers(3, 48, 64))):  # fmt: skip
-        found, _ = launched(a, b, device=device)
+        two = len(a.shape) > 3  # which only pointers take
+        chosen = matmul_kernel if two else kernel
+        found, kernels = launched(a, b, device=A100 if two else device, knobs=tiles, kernel=chosen)
+        assert kernels[0] is chosen
         check(found, wide(a) @ wide(b), np.float16)
 
 
@@ -174,13 +179,23 @@ def refused():
     yield "a base that is no multiple of 16 bytes", numbers(ROWS, INNER + 8)[:, 4 : INNER + 4], b
     yield "two batches that are not one", numbers(2, 3, 40, 48), turned(numbers(3, 2, 24, 48).swapaxes(0, 1))
     yield "float64", wide(a), wide(b)
+    yield "rows of float8 that are no multiples of 16", a.astype(FLOAT8[0]), b.astype(FLOAT8[0])
 
 
 @pytest.mark.parametrize(("a", "b"), [pytest.param(a, b, id=name) for name, a, b in refused()])
 def test_other_layouts_are_read_by_pointers(a, b):
     found, kernels = launched(a, b)
     assert kernels[0] is matmul_kernel
-    check(found, wide(a) @ wide(b), np.float16)
+    check(found, wide(a) @ wide(b), a.dtype.type if a.dtype.itemsize == 1 else np.float16)
+
+
+@pytest.mark.parametrize(("a", "b"), [pytest.param(a, b, id=name) for name, a, b in list(refused())[:5]])
+def test_large_ones_are_rearranged_for_descriptors(a, b, monkeypatch):
+    monkeypatch.setattr(launch, "WORTH_REARRANGING", 64)
+    for x, y in ((a, b), (turned(b), turned(a))):
+        found, kernels = launched(x, y)
+        assert kernels[:2] == [_pad, descriptor_kernel]
+        check(found, wide(x) @ wide(y), np.float16)
 
 
 def test_a_device_without_descriptors_takes_pointers():
@@ -199,6 +214,20 @@ def test_nothing_is_touched_beside_the_buffers(layout, knobs):
         assert not guarded.broken()
         assert not guarded.changed()
     check(found, wide(a) @ wide(b) + wide(bias) + wide(residual), np.float16)
+
+
+@pytest.mark.parametrize(("kernel", "device"), WAYS, ids=["descriptors", "pointers"])
+def test_a_bias_may_lie_far_apart(kernel, device, tmp_path):
+    a, b = operands("nn", columns=72)
+    step = 2**25 + 64
+    with open(tmp_path / "hole", "w+b") as file:
+        file.truncate(2 * 2 * 72 * step)
+        memory = mmap.mmap(file.fileno(), 2 * 2 * 72 * step)
+    bias = np.ndarray((72,), np.float16, memory, 2 * 72 * step, (2 * step,))
+    bias[...] = numbers(72)
+    found, kernels = launched(a, b, bias, device=device, knobs={"BLOCK_M": 64, "BLOCK_N": 64}, kernel=kernel)
+    assert kernels == [kernel]
+    check(found, wide(a) @ wide(b) + wide(bias), np.float16)
 
 
 @pytest.mark.parametrize("layout", ["n", "t"])

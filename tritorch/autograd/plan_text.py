@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 
 from tritorch.runtime import launcher
 from tritorch.runtime.cuda import memory
 from tritorch.runtime.cuda.array import CudaArray, layout_of
 from tritorch.runtime.cuda.stream import current_stream
 from tritorch.runtime.device import CPU
+from tritorch.runtime.packing import packer_of, scratch_bytes
 
 
 class NoPlan(Exception):
@@ -30,16 +32,16 @@ class Place:
 
 def make_plan(cls, given, trace, results):
     """The function that does again what a Trace says; `given` are the arguments of the call, stand-ins for arrays."""
-    if getattr(cls, "in_place", False) and len(trace.launches) > 1:
-        raise NoPlan  # it could not be run again after a launch that failed
-    return _Writer(given, trace, results).function()
+    return _Writer(cls, given, trace, results).function()
 
 
 class _Writer:
     """Writes the text of a plan and gathers its constants."""
 
-    def __init__(self, given, trace, results):
+    def __init__(self, cls, given, trace, results):
         self.constants, self.lines, self.launches = [], [], []
+        self.passed = dict(zip(cls.passed, cls.numbers(*given) if cls.passed else (), strict=True))
+        self.taken = set()  # of those, which launches were found to take
         self.origins, self.names = {}, {}  # id of a block -> (name, pointer); id of an argument -> name
         self.parameters = [f"a{at}" for at in range(len(given))]
         for name, value in zip(self.parameters, given, strict=True):
@@ -52,9 +54,11 @@ class _Writer:
                 self._allocate(f"b{at}", array)
         for entry, config, values in trace.launches:
             self._launch(entry, config, values)
+        if self.launches and self.taken != self.passed.keys():
+            raise NoPlan  # how a number reaches the launches cannot be told
         device = self._device(given, trace)
         if self.lines:
-            self._begin(device)
+            self._begin(cls, device)
         self.lines.append(f"return {self._result(results)}")
 
     def _device(self, given, trace):
@@ -68,12 +72,16 @@ class _Writer:
         self.constants.append(value)
         return f"c{len(self.constants) - 1}"
 
-    def _begin(self, device):
+    def _begin(self, cls, device):
         index = self.constant(device.index)
         start = [f"stream = current_stream({index})"]
+        if self.passed:
+            numbers = self.constant(cls.numbers)
+            start.append(f"{', '.join(self.passed)}, = {numbers}({', '.join(self.parameters)})")
         if self.launches:
-            watch = self.constant(functools.partial(_Watched, self.launches))
-            start += [f"deliver = {watch}(stream) if hooks else launch", "core = stream.core"]
+            watch = self.constant(functools.partial(_Watched, self.launches, tuple(self.passed)))
+            passed = "".join(f"{name}, " for name in self.passed)
+            start += [f"deliver = {watch}(stream, ({passed})) if hooks else launch", "core = stream.core"]
         self.lines[:0] = start
 
     def _allocate(self, name, array):
@@ -90,15 +98,46 @@ class _Writer:
         pointers = tuple([at for at, each in enumerate(packed) if each.__class__ is Place])
         self.launches.append((entry, placed, pointers))
         name = self.constant(config)
-        if entry.metadata.global_scratch_size:  # found anew at each launch, so packing stays with the entry
-            call = self.constant(entry.call)
-            texts = ", ".join(map(self._value_text, placed))
-            self.lines.append(f"{call}(deliver, stream, {name}, {texts})")
-            return
         kernel = self.constant(entry.core)
-        texts = ", ".join([self._pointer_text(each) if each.__class__ is Place else self.constant(each)
-                           for each in packed])  # fmt: skip
-        self.lines.append(f"deliver(core, {name}, {kernel}, {texts})")
+        texts = [self._pointer_text(each) if each.__class__ is Place else self.constant(each) for each in packed]
+        for parameter in self._passed_to(entry, values):
+            at = self._place_of(entry, config, placed, packed, parameter)
+            pack = packer_of(entry.signature[parameter])
+            texts[at] = parameter if pack is None else f"{self.constant(pack)}({parameter})"
+        if scratch_bytes(entry.metadata):
+            texts[-2] = self._scratch(entry, config)
+        self.lines.append(f"deliver(core, {name}, {kernel}, {', '.join(texts)})")
+
+    def _scratch(self, entry, config):
+        """The expression of the pointer to memory that a launch keeps to itself, after the lines that find it."""
+        nbytes = scratch_bytes(entry.metadata) * math.prod(config.grid)
+        scratch_of = self.constant(memory.allocator(entry.device_index).scratch_of)
+        self.lines.append(f"scratch = {scratch_of}({self.constant(nbytes)}, stream)")
+        return "scratch.pointer"
+
+    def _passed_to(self, entry, values):
+        """The names of an entry's parameters that take numbers which change."""
+        found = []
+        for parameter, value in zip(entry.kernel.params, values, strict=True):
+            if parameter.name in self.passed:
+                specialised = not (parameter.do_not_specialize or parameter.annotation_type in ("fp32", "fp64"))
+                if parameter.is_constexpr or specialised or value != self.passed[parameter.name]:
+                    raise NoPlan
+                found.append(parameter.name)
+        self.taken.update(found)
+        return found
+
+    def _place_of(self, entry, config, placed, packed, parameter):
+        """Where among the packed parameters one is, which shows when it gets another value."""
+        others = [-value - 1 if each.name == parameter else value
+                  for each, value in zip(entry.kernel.params, placed, strict=True)]  # fmt: skip
+        again = self._packed(entry, config, others)
+        places = [
+            at for at, (a, b) in enumerate(zip(packed, again, strict=True)) if a.__class__ is not Place and a != b
+        ]
+        if len(places) != 1:
+            raise NoPlan
+        return places[0]
 
     def _placed(self, value):
         """A value of a launch with Places for arrays."""
@@ -129,13 +168,6 @@ class _Writer:
     def _pointer_text(self, place):
         start = f"{place.name}.pointer"
         return f"{start} + {self.constant(place.offset)}" if place.offset else start
-
-    def _value_text(self, placed):
-        if placed.__class__ is tuple:
-            return f"({''.join(f'{self._value_text(each)}, ' for each in placed)})"
-        if placed.__class__ is Place:
-            return f"At({self._pointer_text(placed)})"
-        return self.constant(placed)
 
     # -------------------------------------------------------------------------------------------- results
 
@@ -181,32 +213,30 @@ class _Writer:
 def _maker(text):
     """What binds constants to the text of a plan."""
     names = {
-        "launch": launcher.core_launch(), "hooks": launcher._hooks, "current_stream": current_stream, "At": At,
+        "launch": launcher.core_launch(), "hooks": launcher._hooks, "current_stream": current_stream,
         "CudaArray": CudaArray, "new": object.__new__,
     }  # fmt: skip
     exec(text, names)
     return names["make"]
 
 
-class At:
-    """A pointer, as packing reads it off an array."""
-
-    __slots__ = ("pointer",)
-
-    def __init__(self, pointer):
-        self.pointer = pointer
-
-
 class _Watched:
     """What gets the launches of a plan where a hook wants to see them: with arrays, as an op makes them."""
 
-    def __init__(self, launches, stream):
+    def __init__(self, launches, passed, stream, numbers):
         self.launches, self.stream = iter(launches), stream
+        self.numbers = dict(zip(passed, numbers, strict=True))
 
     def __call__(self, _core, config, _kernel, *packed):
+        entry, values = self.next_launch(packed)
+        entry.hand_over(self.stream, config, config.grid, *values)
+
+    def next_launch(self, packed):
+        """The entry of the launch that comes next, and the values of its parameters."""
         entry, values, pointers = next(self.launches)
         found = iter([packed[at] for at in pointers])
-        entry.hand_over(self.stream, config, config.grid, *[_filled(value, found) for value in values])
+        named = zip(entry.kernel.params, values, strict=True)
+        return entry, [self.numbers.get(each.name, _filled(value, found)) for each, value in named]
 
 
 def _filled(value, pointers):

@@ -25,8 +25,11 @@ import numpy as np
 
 from tritorch.runtime import dtypes, launcher, plans
 from tritorch.runtime.cuda.array import CudaArray, layout_of
+from tritorch.runtime.cuda.driver import translated
+from tritorch.runtime.cuda.memory import OutOfMemoryError
 from tritorch.runtime.device import Device
 from tritorch.runtime.kernel import Kernel
+from tritorch.runtime.launch_key import type_of
 
 MOST = 4096  # plans that are kept, and signatures that are remembered
 NEVER = -1  # a generation: a call with this signature cannot be replayed
@@ -41,6 +44,9 @@ _lock = threading.Lock()
 def signature_of(cls, values):
     """What a call's launches depend on, hashable; None where an argument is nothing that plans know."""
     parts = [cls]
+    if cls.passed:
+        parts.append(tuple(map(type_of, cls.numbers(*values))))
+        values = cls.rest(*values)
     for value in values:
         kind = value.__class__
         if kind is CudaArray:
@@ -64,14 +70,18 @@ def part_of(value):
     if kind is float:
         return kind, value or str(value)  # zeros of both signs are equal
     if kind is slice:
-        return part_of((kind.__name__, value.start, value.stop, value.step))
+        bounds = part_of((value.start, value.stop, value.step))
+        return bounds and (kind, bounds)
     if isinstance(value, tuple):
+        kinds = tuple(map(type, value))
+        if _PLAIN.issuperset(kinds):
+            return kind, kinds, value
         parts = tuple([part_of(each) for each in value])
         return None if None in parts else (kind, parts)
     return (kind, value) if isinstance(value, _CONSTANT) else None
 
 
-_PLAIN = frozenset({int, bool, str, type(None)})
+_PLAIN = frozenset({int, bool, str, type(None), type(...)})
 _CONSTANT = (np.dtype, dtypes.dtype, Device, Kernel)
 
 
@@ -111,13 +121,11 @@ def noted(cls, signature, values, forward):
 def drop(signature, error):
     """Forget a plan that ended with an error, since its call will run again; raise what that would not help.
 
-    An op that writes in place has one launch, and wrote nothing when that failed.
+    An op that writes in place may have done so already.
     """
-    from tritorch.runtime.cuda.memory import OutOfMemoryError
-
     plans.ready.pop(signature, None)
-    if isinstance(error, OutOfMemoryError):
-        raise error
+    if isinstance(error, OutOfMemoryError) or getattr(signature[0], "in_place", False):
+        raise translated(error, f"launching {signature[0].op_name} again")
 
 
 class Origin:

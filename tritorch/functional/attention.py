@@ -6,6 +6,7 @@ import math
 import warnings
 
 from tritorch import creation
+from tritorch.functional.causal_bias import CausalBias
 from tritorch.functional.dropout import dropout
 from tritorch.ops.attention.tiles import LARGEST_WIDTH
 from tritorch.ops.autocast import LOWER
@@ -27,11 +28,16 @@ def scaled_dot_product_attention(
 ):
     """softmax(scale query key^T + mask) value, for query (..., L, E), key (..., S, E) and value (..., S, V).
 
-    A boolean mask is True where a query may attend a key; another is added to the scores. `is_causal` lets query i
-    attend keys up to i. A query that may attend nothing gets zeros. `scale` is 1 / sqrt(E) by default. `enable_gqa`
-    lets several heads of queries, dimension -3, share one of keys and values.
+    A boolean mask is True where a query may attend a key; another is added to the scores; a `CausalBias` says in which
+    corner its diagonal begins. `is_causal` lets query i attend keys up to i. A query that may attend nothing gets
+    zeros. `scale` is 1 / sqrt(E) by default. `enable_gqa` lets several heads of queries, dimension -3, share one of
+    keys and values.
     Source: Vaswani et al., "Attention is all you need", 2017; in linear memory by Dao et al., "FlashAttention", 2022.
     """
+    if isinstance(attn_mask, CausalBias):
+        if is_causal:
+            raise ValueError("CausalBias should not be used with causal=True")
+        attn_mask, is_causal = attn_mask.as_mask(query.device)
     _check_attention(query, key, value, attn_mask, dropout_p, is_causal)
     width = query.array.shape[-1]
     scale = (1 / math.sqrt(width) if width else 1.0) if scale is None else float(scale)
@@ -57,13 +63,14 @@ def scaled_dot_product_attention(
 
 
 def _with_equal_heads(query, key, value):
-    """Key and value with as many heads as each other, of which each serves the same number of the query's."""
+    """Key and value with as many heads as each other, and no more, of which each serves as many of the query's."""
     heads, *shared = (each.array.shape[-3] for each in (query, key, value))
     if any(own == 0 or heads % own for own in shared):
         raise RuntimeError("Number of heads in key and value must divide the number of heads in query")
     if shared[0] == shared[1]:
         return key, value
-    return tuple(each.repeat_interleave(heads // own, -3) for each, own in zip((key, value), shared, strict=True))
+    most = math.lcm(*shared)
+    return tuple(each.repeat_interleave(most // own, -3) for each, own in zip((key, value), shared, strict=True))
 
 
 def _as_stack(tensor, lead, heads, rows, columns):
@@ -86,10 +93,11 @@ def _attended(query, key, value, attn_mask, dropout_p, is_causal, scale):
 
 def _attended_by_rows(query, key, value, attn_mask, dropout_p, is_causal, scale):
     """The same from matrix products and softmax, for elements that are too many for a tile of the kernel."""
-    group = query.array.shape[1] // max(key.array.shape[1], 1)
-    if group != 1:
-        key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
-    scores = query @ key.transpose(-1, -2) * scale
+    batch, heads, length, _ = query.array.shape
+    shared, keys = key.array.shape[1:3]
+    rows = heads // max(shared, 1) * length  # of all heads that share keys, one after another
+    scores = query.reshape(batch, shared, rows, query.array.shape[3]) @ key.transpose(-1, -2) * scale
+    scores = scores.reshape(batch, heads, length, keys)
     if attn_mask is not None:
         boolean = attn_mask.dtype is dtypes.bool_
         scores = Where.apply(attn_mask, scores, -math.inf) if boolean else scores + attn_mask.to(scores.dtype)
@@ -98,7 +106,8 @@ def _attended_by_rows(query, key, value, attn_mask, dropout_p, is_causal, scale)
         scores = Where.apply(row.unsqueeze(-1) >= column, scores, -math.inf)
     weights = scores.softmax(-1)
     weights = Where.apply((scores == -math.inf).all(-1, True), 0.0, weights)
-    return dropout(weights, dropout_p) @ value
+    result = dropout(weights, dropout_p).reshape(batch, shared, rows, keys) @ value
+    return result.reshape(batch, heads, length, value.array.shape[3])
 
 
 def _check_attention(query, key, value, attn_mask, dropout_p, is_causal):

@@ -54,9 +54,8 @@ class Elementwise(Optimizer):
         return int(count)
 
     def filled(self, parameter, value):
-        """A tensor like the parameter, full of one value."""
-        array = parameter.array
-        return creation.full_of(type(self).__name__, array.shape, value, parameter.dtype, parameter.device)
+        """A tensor like the parameter, strides and all, full of one value."""
+        return creation.like(type(self).__name__, parameter, value, None, None, False)
 
     def update(self, group):
         """One launch for all parameters of the group that are alike and equally far."""

@@ -13,8 +13,36 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+
+class _Lock:
+    """A reentrant lock that its holder lends to threads that work for it while it waits for them."""
+
+    def __init__(self):
+        self._lock, self._here = threading.RLock(), threading.local()
+
+    def lend(self):
+        """Let the thread that calls this count as the holder from now on."""
+        self._here.lent = True
+
+    def acquire(self):
+        """Wait until no other thread holds it."""
+        if not hasattr(self._here, "lent"):
+            self._lock.acquire()
+
+    def release(self):
+        """Undo one `acquire`."""
+        if not hasattr(self._here, "lent"):
+            self._lock.release()
+
+    def __enter__(self):
+        self.acquire()
+
+    def __exit__(self, *_):
+        self.release()
+
+
 # Held while Triton compiles and while kernels are interpreted: the interpreter swaps parts of triton.language.
-triton_lock = threading.RLock()
+triton_lock = _Lock()
 
 
 class constexpr:  # the name of Triton's class, so that an annotation made without the future import reads the same

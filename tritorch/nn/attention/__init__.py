@@ -6,6 +6,9 @@ import contextlib
 from enum import IntEnum
 
 from tritorch.backends import cuda
+from tritorch.rooms import found_when_asked
+
+__getattr__ = found_when_asked(__name__)  # bias and varlen are imported when first asked for
 
 
 class SDPBackend(IntEnum):

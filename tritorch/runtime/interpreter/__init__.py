@@ -6,9 +6,13 @@ import threading
 
 
 class _State(threading.local):
-    """Whether this thread is inside an interpreted kernel."""
+    """Whether this thread is inside an interpreted kernel, and how it lets other programs of its launch go on."""
 
     depth = 0
+
+    @staticmethod
+    def give_away():
+        """Nothing where programs run one after the other."""
 
 
 state = _State()

@@ -12,6 +12,8 @@ from triton._C.libtriton import ir
 from triton.runtime import interpreter as stock
 from triton.runtime.interpreter import TensorHandle
 
+from tritorch.runtime.interpreter import state
+
 _NARROW = {
     tl.bfloat16: np.dtype(ml_dtypes.bfloat16),
     tl.float8e4nv: np.dtype(ml_dtypes.float8_e4m3fn),
@@ -74,6 +76,22 @@ class Builder(type(stock.interpreter_builder)):  # type: ignore[misc]  # its cla
         return TensorHandle(product + d.data, d.dtype.scalar)
 
     def create_masked_load(self, ptrs, mask, other, *policy, **keywords):
+        found = self._load(ptrs, mask, other, *policy, **keywords)
+        if keywords.get("is_volatile", policy and policy[-1]):
+            state.give_away()  # it is looked at again and again until another program changes it
+        return found
+
+    def create_atomic_rmw(self, *args):
+        found = super().create_atomic_rmw(*args)
+        state.give_away()
+        return found
+
+    def create_atomic_cas(self, *args):
+        found = super().create_atomic_cas(*args)
+        state.give_away()
+        return found
+
+    def _load(self, ptrs, mask, other, *policy, **keywords):
         element = ptrs.get_element_ty()
         if element not in _NARROW:
             return super().create_masked_load(ptrs, mask, other, *policy, **keywords)

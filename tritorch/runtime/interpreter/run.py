@@ -1,4 +1,4 @@
-"""Runs the programs of a launch one after the other."""
+"""Runs the programs of a launch: one after the other, or a cooperative launch so that they can wait for each other."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from tritorch.runtime.interpreter import KernelError as KernelError
 from tritorch.runtime.interpreter.arguments import convert
 from tritorch.runtime.interpreter.rewrite import body_of
 from tritorch.runtime.interpreter.scope import scope
+from tritorch.runtime.interpreter.together import run_together
 
 
 def interpret(kernel, grid, args, keywords):
     """Run every program of `grid` on arrays of the host, in place."""
-    values, _ = binder_of(kernel)(*args, **keywords)
+    values, options = binder_of(kernel)(*args, **keywords)
     grid = checked_grid(kernel, grid)
     if 0 in grid:
         return
@@ -25,7 +26,8 @@ def interpret(kernel, grid, args, keywords):
     with scope, np.errstate(all="ignore"):
         converted = _converted(kernel, values)
         builder.set_grid_dim(*grid)
-        for index in itertools.product(*map(range, grid)):
+
+        def run(index):
             builder.grid_idx = index
             try:
                 body(*converted)
@@ -33,6 +35,13 @@ def interpret(kernel, grid, args, keywords):
                 raise KernelError(
                     f"kernel {kernel.__name__}, program {index} of grid {grid}: {type(error).__name__}: {error}"
                 ) from error
+
+        indices = list(itertools.product(*map(range, grid)))
+        if options["launch_cooperative_grid"] and len(indices) > 1:
+            run_together(indices, run)
+        else:
+            for index in indices:
+                run(index)
 
 
 def _converted(kernel, values):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 
-from tritorch.autotune import Space, cdiv, kernel, powers, warps
+from tritorch.autotune import cdiv, kernel
+from tritorch.ops.convolution.parts import parts_for, sum_parts
 from tritorch.ops.convolution.phases import phases
+from tritorch.ops.convolution.reach import far
 from tritorch.ops.convolution.tiles import GATHER_SPACE, WEIGHT_SPACE, gather_default, weight_default
-from tritorch.ops.layout import element_strides, empty_like, needs_64_bits
-from tritorch.ops.matrix.kernel import accumulator, dot_settings, multiply_add, tile_of
+from tritorch.ops.layout import element_strides, needs_64_bits
+from tritorch.ops.matrix.kernel import dot_settings, multiply_add, tile_of
 from tritorch.runtime import tl
 
 
@@ -27,14 +29,6 @@ def coordinates(index, size, RANK: tl.constexpr):
         rest = index // size[2]
         place = (rest // size[1], rest % size[1], index % size[2])  # type: ignore[assignment]
     return place
-
-
-@kernel
-def far(index, WIDE: tl.constexpr):
-    """An index whose offset may need 64 bits."""
-    if WIDE:
-        index = index.to(tl.int64)
-    return index
 
 
 @kernel(space=GATHER_SPACE, default=gather_default, key=("PRECISION", "RANK", "x_packed", "weight_packed"))
@@ -137,38 +131,33 @@ def _is_wide(array):
     return needs_64_bits(array.shape, [element_strides(array)])
 
 
-def launch_forward(x, weight, bias, size, stride, padding, dilation, groups):
-    """The convolution of `x` with `weight`, plus `bias`, contiguous."""
-    features = weight.shape[0]
-    out = empty_like(x, (x.shape[0], features, *size))
+def launch_gather_forward(x, weight, bias, out, stride, padding, dilation, groups):
+    """The convolution of `x` with `weight`, plus `bias`."""
     w_feature, *rest = element_strides(weight)
-    columns = features // groups
+    columns = weight.shape[0] // groups
     base = tuple([-before for before, _ in padding])
     launch_gather(
         x, weight, bias, out, groups, (columns * w_feature, w_feature, *rest), columns, tuple(stride), base,
         tuple(dilation),
     )  # fmt: skip
-    return out
 
 
-def launch_input_gradient(grad, weight, size, stride, padding, dilation, groups):
-    """The gradient of a convolution by its input of `size`, contiguous; one launch for each phase of the stride."""
+def launch_gather_input_gradient(grad, weight, out, stride, padding, dilation, groups):
+    """The gradient of a convolution by its input; one launch for each phase of the stride."""
     features, columns, *taps = weight.shape
-    out = empty_like(grad, (grad.shape[0], columns * groups, *size))
-    for places, used, base, step in phases(size, taps, stride, padding, dilation):
+    for places, used, base, step in phases(out.shape[2:], taps, stride, padding, dilation):
         part = weight[(slice(None), slice(None), *used)]
         w_feature, w_column, *rest = element_strides(part)
         strides = (features // groups * w_feature, w_column, w_feature, *rest)
         target = out[(slice(None), slice(None), *places)]
-        launch_gather(grad, part, None, target, groups, strides, columns, (1,) * len(size), base, step)
-    return out
+        launch_gather(grad, part, None, target, groups, strides, columns, (1,) * len(taps), base, step)
 
 
 @kernel(space=WEIGHT_SPACE, default=weight_default, key=("PRECISION", "RANK", "grad_packed", "x_packed"))
 def weight_kernel(
     grad,  # (images, groups * rows, *out_size) by grad_strides
     x,  # (images, groups * channels, *size) by x_strides
-    out,  # sums, one for each part, contiguous: (parts, groups * rows, channels * taps)
+    out,  # sums, one for each part: (parts, groups * rows, channels, taps) by out_strides
     inner,  # images * places
     rows,
     channels,
@@ -180,6 +169,7 @@ def weight_kernel(
     dilation,
     grad_strides,
     x_strides,
+    out_strides,
     groups,
     span,  # how many (image, place) pairs a part adds up
     ACCUMULATE: tl.constexpr,
@@ -226,45 +216,15 @@ def weight_kernel(
         )
         right = tl.load(x + from_x[:, None] + from_column[None, :], mask=inside, other=0)
         total = multiply_add(left, right, total, DOTS, PRECISION)
-    place_out = out + ((part * groups + group) * rows + row)[:, None] * columns + column[None, :]
+    to = (channel * out_strides[2] + column % number * out_strides[3])[None, :]
+    place_out = out + part * out_strides[0] + (group * rows + row)[:, None] * out_strides[1] + to
     tl.store(place_out, total.to(out.dtype.element_ty), mask=(row < rows)[:, None] & (column < columns)[None, :])
 
 
-def sum_default(device, *, count):
-    """A block for each multiprocessor several times over; few large blocks interpreted."""
-    return {"BLOCK": 16384 if device.kind == "interpreter" else 256, "num_warps": 4}
-
-
-def _few_a_thread(BLOCK, num_warps):
-    return num_warps * 32 <= BLOCK <= num_warps * 32 * 8
-
-
-@kernel(
-    space=Space(BLOCK=powers(128, 2048, default=256), num_warps=warps(1, 8), where=_few_a_thread), default=sum_default
-)
-def add_parts_kernel(
-    parts,  # contiguous: (number, count)
-    out,  # their sum, in order: (count,)
-    number,
-    count,
-    BLOCK: tl.constexpr,
-):
-    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    total = tl.zeros([BLOCK], parts.dtype.element_ty)
-    place = parts + index
-    for _ in range(number):
-        total += tl.load(place, mask=index < count, other=0)
-        place += count
-    tl.store(out + index, total.to(out.dtype.element_ty), mask=index < count)
-
-
-def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
-    """The gradient of a convolution by its weight, contiguous; the same bits at every call."""
-    features, channels = grad.shape[1], x.shape[1] // groups
-    out = empty_like(grad, (features, channels, *size))
-    if out.size == 0:
-        return out
-    rows, columns, inner = features // groups, channels * math.prod(size), grad.size // features
+def launch_gather_weight_gradient(grad, x, out, stride, padding, dilation, groups):
+    """The gradient of a convolution by its weight."""
+    (features, channels, *size), inner = out.shape, grad.size // grad.shape[1]
+    rows, columns = features // groups, channels * math.prod(size)
     constants, sizes = dot_settings(grad.dtype)
     wide, steps, x_steps = _is_wide(x) or _is_wide(grad), element_strides(grad), element_strides(x)
     config = weight_kernel.config(
@@ -274,15 +234,12 @@ def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
     )  # fmt: skip
     number = config["PARTS"]
     knobs = {name: value for name, value in config.items() if name != "PARTS"}
+    parts, out_steps = parts_for(out, number)
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"])
-    parts = out if number == 1 else empty_like(out, (number, *out.shape), accumulator(grad.dtype))
     before = tuple([ends[0] for ends in padding])
     weight_kernel[(tiles * groups * number,)](
         grad, x, parts, inner, rows, channels, tuple(x.shape[2:]), tuple(grad.shape[2:]), tuple(size), tuple(stride),
-        before, tuple(dilation), steps, x_steps, groups, cdiv(inner, number),
+        before, tuple(dilation), steps, x_steps, out_steps, groups, cdiv(inner, number),
         RANK=len(size), WIDE=wide, GROUP_M=8, **constants, **knobs,
     )  # fmt: skip
-    if number > 1:
-        config = add_parts_kernel.config((parts, out), count=out.size)
-        add_parts_kernel[(cdiv(out.size, config["BLOCK"]),)](parts, out, number, out.size, **config)
-    return out
+    sum_parts(parts, out, number)

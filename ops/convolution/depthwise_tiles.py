@@ -1,0 +1,61 @@
+"""Which blocks the convolutions of single channels take."""
+
+from __future__ import annotations
+
+from tritorch.autotune import Space, cdiv, choices, next_power_of_2, powers
+from tritorch.ops.convolution.tiles import MOST_PARTS
+
+
+def depthwise_default(device, *, places, channels, count, packed):
+    """Two thousand elements to a program: channels first where they lie without gaps, else places."""
+    most = 16384 if device.kind == "interpreter" else 2048
+    c = min(next_power_of_2(channels), 64) if packed else 1
+    return {"BLOCK_P": min(next_power_of_2(places), most // c), "BLOCK_C": c, "num_warps": 4}
+
+
+def depthwise_weight_default(device, *, inner, channels, taps, packed):
+    """About 64 sums a thread, and parts that give every multiprocessor several programs."""
+    whole = next_power_of_2(taps)
+    most = max((65536 if device.kind == "interpreter" else 4096) // whole, 1)
+    c = min(next_power_of_2(channels), 32, most) if packed else 1
+    p = min(next_power_of_2(inner), most // c)
+    wanted, parts = min(8 * device.sms // cdiv(channels, c), inner // (8 * p), MOST_PARTS), 1
+    while 2 * parts <= wanted:
+        parts *= 2
+    return {"BLOCK_P": p, "BLOCK_C": c, "PARTS": parts, "num_warps": 4}
+
+
+def _needed(BLOCK_P, BLOCK_C, places, channels, packed):
+    """No more places and channels than there are; of channels that lie apart one."""
+    return BLOCK_P <= next_power_of_2(places) and BLOCK_C <= (next_power_of_2(channels) if packed else 1)
+
+
+def _block(BLOCK_P, BLOCK_C, num_warps, places, channels, packed):
+    """At most 32 elements a thread, and one at least where there are so many."""
+    least = min(num_warps * 32, next_power_of_2(places) * (next_power_of_2(channels) if packed else 1))
+    return least <= BLOCK_P * BLOCK_C <= num_warps * 32 * 32 or num_warps == 4
+
+
+def _weight_needed(BLOCK_P, BLOCK_C, inner, channels, packed):
+    """No more places and channels than there are; of channels that lie apart one."""
+    return BLOCK_P <= next_power_of_2(inner) and BLOCK_C <= (next_power_of_2(channels) if packed else 1)
+
+
+def _weight_block(BLOCK_P, BLOCK_C, num_warps, taps):
+    """At most 32 sums a thread."""
+    return BLOCK_P * BLOCK_C == 1 or BLOCK_P * BLOCK_C * next_power_of_2(taps) <= num_warps * 32 * 32
+
+
+def _parts_have_work(PARTS, BLOCK_P, inner):
+    """Each part goes round its loop a few times."""
+    return PARTS == 1 or 4 * PARTS * BLOCK_P <= next_power_of_2(inner)
+
+
+DEPTHWISE_SPACE = Space(
+    BLOCK_P=powers(1, 16384, default=32), BLOCK_C=powers(1, 128, default=64), num_warps=choices(1, 2, 4, 8, default=4),
+    where=(_needed, _block),
+)  # fmt: skip
+DEPTHWISE_WEIGHT_SPACE = Space(
+    BLOCK_P=powers(1, 65536, default=8), BLOCK_C=powers(1, 128, default=32), PARTS=powers(1, MOST_PARTS, default=32),
+    num_warps=choices(2, 4, 8, default=4), where=(_weight_needed, _weight_block, _parts_have_work),
+)  # fmt: skip

@@ -1,0 +1,162 @@
+"""Which tiles the convolutions take whose tiles are images at one place.
+
+Each tile that is multiplied has to come from the second-level cache first: that, or the tensor cores, bounds a program.
+Several places, or taps, of a program share an operand, as larger tiles would.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from tritorch.autotune import Space, cdiv, choices, next_power_of_2, powers, stages
+from tritorch.ops.convolution.tiles import MOST_PARTS
+
+LEAST = 64  # rows that a warp group multiplies
+_SPARE = 2048  # bytes of shared memory for barriers
+_SUMS = 128  # that a thread keeps at most
+# Of a multiprocessor in a nanosecond: bytes that it gets from the second-level cache, products that it adds up.
+_BYTES, _PRODUCTS = 56, 2800
+# Nanoseconds of a tile beside its loop: alone on its multiprocessor, or while another one multiplies.
+_ALONE, _BESIDE = 1500, 500
+_SUMMED = 1500  # bytes of parts that the GPU writes and adds up in a nanosecond
+_SUMMING = 3000  # nanoseconds that adding up takes at least
+_PARTS = (1, 2, 3, 4, 5, 6, 8, 11, 12, 16, 22, 24, 32, 44, 48, 64, 88, 128, MOST_PARTS)
+
+
+def _stage(one, other, BLOCK_K, itemsize):
+    """The bytes of a stage: of rows of the one operand and of the other."""
+    return (one + other) * BLOCK_K * itemsize
+
+
+def _forward_memory(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize):
+    """The bytes of all stages, and of a tile on its way out."""
+    return _stage(PLACES * BLOCK_M, BLOCK_N, BLOCK_K, itemsize) * num_stages + BLOCK_M * BLOCK_N * itemsize + _SPARE
+
+
+def _weight_memory(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize):
+    """The bytes of all stages."""
+    return _stage(BLOCK_M, SHARED * BLOCK_N, BLOCK_K, itemsize) * num_stages + _SPARE
+
+
+def lane_default(device, *, images, columns, inner, lines, width, taps, itemsize=2):
+    """The tile by which the last program is done first, of those that fit; stages as shared memory allows."""
+    m, k = 128 if images > LEAST else LEAST, min(max(next_power_of_2(inner), 16), 128 // itemsize)
+    widest = min(max(next_power_of_2(columns), 16), 256)
+    steps, best = taps * cdiv(inner, k), None
+    for n, places in itertools.product({min(64, widest), min(128, widest), widest}, (1, 2, 4)):
+        sizes = places, m, n, k
+        if places > next_power_of_2(width) or places * m * n > _SUMS * 256:
+            continue
+        if _forward_memory(*sizes, 3, itemsize) > device.shared_memory:
+            continue
+        tiles = lines * cdiv(width, places) * cdiv(columns, n) * cdiv(images, m)
+        beside = places * m * n <= _SUMS * 128 and tiles > device.sms
+        beside = beside and 2 * _forward_memory(*sizes, 3, itemsize) <= device.shared_memory
+        step = max(_stage(places * m, n, k, itemsize) / _BYTES, places * m * n * k / _PRODUCTS)
+        cost = cdiv(tiles, device.sms) * (steps * step + (_BESIDE if beside else _ALONE))
+        if best is None or (cost, n, places) < best[:3]:
+            best = cost, n, places, beside
+    _, n, places, beside = best
+    programs, depth = 2 if beside else 1, 4 if beside else 5
+    while depth > 2 and programs * _forward_memory(places, m, n, k, depth, itemsize) > device.shared_memory:
+        depth -= 1
+    return {"PLACES": places, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "PROGRAMS": programs,
+            "num_warps": 8 if places * m * n > _SUMS * 128 else 4, "num_stages": depth}  # fmt: skip
+
+
+def lane_weight_default(device, *, images, rows, columns, places=1, taps=1, itemsize=2):
+    """Tiles of up to 128 by 128, taps that share what they read, and as many parts as are done first."""
+    m = min(max(next_power_of_2(rows), LEAST), 128)
+    n = min(max(next_power_of_2(columns), 16), 128 if taps == 1 else 64)
+    shared = min(taps, 3)
+    k = 64 if images > 32 and itemsize == 2 else 32
+    depth = 4
+    while depth > 2 and _weight_memory(shared, m, n, k, depth, itemsize) > device.shared_memory:
+        depth -= 1
+    tiles, steps = cdiv(rows, m) * cdiv(columns, n) * cdiv(taps, shared), places * cdiv(images, k)
+    step = max(_stage(m, shared * n, k, itemsize) / _BYTES, shared * m * n * k / _PRODUCTS)
+
+    def cost(parts):
+        added = _SUMMING + parts * rows * columns * taps * 4 / _SUMMED if parts > 1 else 0
+        return cdiv(tiles * parts, device.sms) * (cdiv(steps, parts) * step + _ALONE) + added
+
+    allowed = [each for each in _PARTS if _parts_have_work(each, k, images, places)]
+    return {"SHARED": shared, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "PARTS": min(allowed, key=cost),
+            "num_warps": 8 if shared * m * n > _SUMS * 128 else 4, "num_stages": depth}  # fmt: skip
+
+
+def _sums_of_a_thread(PLACES, BLOCK_M, BLOCK_N, num_warps):
+    """Up to 128 sums a thread, and at least 8."""
+    return 256 * num_warps <= PLACES * BLOCK_M * BLOCK_N <= _SUMS * 32 * num_warps
+
+
+def _weight_sums(SHARED, BLOCK_M, BLOCK_N, num_warps):
+    """Up to 128 sums a thread, and at least 8."""
+    return 256 * num_warps <= SHARED * BLOCK_M * BLOCK_N <= _SUMS * 32 * num_warps
+
+
+def _columns_needed(BLOCK_N, columns):
+    """No more columns than there are."""
+    return BLOCK_N <= max(16, next_power_of_2(columns))
+
+
+def _images_needed(BLOCK_M, images):
+    """A second warp group is for more than 64 images."""
+    return BLOCK_M <= max(LEAST, next_power_of_2(images))
+
+
+def _places_needed(PLACES, width):
+    """No more neighbours than there are."""
+    return PLACES <= next_power_of_2(width)
+
+
+def _depth_needed(BLOCK_K, inner):
+    """No more channels than there are."""
+    return BLOCK_K <= max(16, next_power_of_2(inner))
+
+
+def _stages_fit(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, PROGRAMS, num_stages, itemsize, device):
+    """All stages of every program of a multiprocessor."""
+    needed = _forward_memory(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize)
+    return PROGRAMS * needed <= device.shared_memory
+
+
+def _rows_needed(BLOCK_M, rows):
+    """No more rows than there are."""
+    return BLOCK_M <= max(LEAST, next_power_of_2(rows))
+
+
+def _taps_needed(SHARED, taps):
+    """No more taps than there are."""
+    return SHARED <= next_power_of_2(taps)
+
+
+def _lanes_needed(BLOCK_K, images):
+    """No more images than there are."""
+    return BLOCK_K <= max(32, next_power_of_2(images))
+
+
+def _parts_have_work(PARTS, BLOCK_K, images, places):
+    """Each part goes round its loop a few times."""
+    return PARTS == 1 or 4 * PARTS <= next_power_of_2(places) * max(next_power_of_2(images) // BLOCK_K, 1)
+
+
+def _weight_stages_fit(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize, device):
+    """All stages."""
+    return _weight_memory(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize) <= device.shared_memory
+
+
+LANE_SPACE = Space(
+    PLACES=powers(1, 4, default=2), BLOCK_M=powers(64, 128, default=64), BLOCK_N=powers(16, 256, default=128),
+    BLOCK_K=powers(16, 128, default=64), PROGRAMS=choices(1, 2, 3, default=1), num_warps=choices(4, 8),
+    num_stages=stages(2, 6, default=4),
+    where=(_sums_of_a_thread, _columns_needed, _images_needed, _places_needed, _depth_needed, _stages_fit),
+)  # fmt: skip
+LANE_WEIGHT_SPACE = Space(
+    SHARED=choices(1, 2, 3, default=3), BLOCK_M=powers(64, 128, default=128), BLOCK_N=powers(16, 256, default=64),
+    BLOCK_K=powers(32, 128, default=64), PARTS=choices(*_PARTS, default=1), num_warps=choices(4, 8),
+    num_stages=stages(2, 5, default=4),
+    where=(
+        _weight_sums, _columns_needed, _rows_needed, _taps_needed, _lanes_needed, _parts_have_work, _weight_stages_fit,
+    ),
+)  # fmt: skip

@@ -1,0 +1,123 @@
+"""Recurrent layers in every way that their kernels can go: together or step by step, each way of multiplying."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tritorch.autotune.tunable import by_formula, set_answer
+from tritorch.ops.base import TABLE
+from tritorch.ops.recurrent.kernels import gru_kernel
+from tritorch.ops.recurrent.space import STEPS_SPACE
+from tritorch.ops.recurrent.steps import places_of
+from tritorch.runtime.cuda.driver import CudaError
+from tritorch.runtime.device import INTERPRETER
+from tritorch.runtime.kernel import recording_launches
+from tritorch.validation import call_on, check_forward
+
+BATCH, HIDDEN = 20, 40  # two tiles of rows and three of units, the last ones not full
+PLAIN = {
+    "ROWS": 16, "UNITS": 16, "DEPTH": 32, "FLIPPED": False, "SPLIT": 1, "TOGETHER": True, "KEPT": False,
+    "num_warps": 4, "num_stages": 1,
+}  # fmt: skip
+WAYS = {
+    "together": {},
+    "step by step": {"TOGETHER": False},
+    "all units": {"ROWS": 32, "UNITS": 64, "DEPTH": 64},
+    "all units, kept": {"UNITS": 64, "DEPTH": 32, "KEPT": True},
+    "kept in parts": {"KEPT": True, "DEPTH": 16},
+    "kept, few rows on the right": {"KEPT": True, "FLIPPED": True, "DEPTH": 64},
+    "few rows on the right": {"FLIPPED": True, "DEPTH": 32},
+    "kept, sums shared": {"KEPT": True, "SPLIT": 2, "DEPTH": 64},
+    "sums shared": {"SPLIT": 4, "DEPTH": 64, "UNITS": 8},
+    "sums shared step by step": {"SPLIT": 4, "DEPTH": 64, "TOGETHER": False},
+}
+ORDERS = (((BATCH, 17, 1), True), ((BATCH, 17, 1), False), ((BATCH,) * 2, True))
+
+
+@pytest.fixture
+def going():
+    """A function that lets recurrent kernels go a way."""
+    before = set_answer(None)
+
+    def let_go(**changes):
+        found = PLAIN | changes
+        STEPS_SPACE.check_values(found, "the way")
+        set_answer(lambda kernel, _, *known: found if kernel.space is STEPS_SPACE else by_formula(kernel, _, *known))
+
+    yield let_go
+    set_answer(before)
+
+
+def samples(name, batch_sizes, reverse, dtype=np.float32):
+    """One sample of an op, with all gradients there are."""
+    draw = np.random.default_rng(sum(batch_sizes))
+    rows, places = sum(batch_sizes), places_of(batch_sizes, reverse)
+    of = lambda *shape: draw.uniform(-1, 1, shape).astype(dtype)  # noqa: E731
+    weights = lambda gates: (of(gates * HIDDEN, HIDDEN) * 0.3).astype(dtype)  # noqa: E731
+    state, order = (BATCH, HIDDEN), (places, batch_sizes, reverse)
+    whole, four = (rows, HIDDEN), (rows, 4 * HIDDEN)
+    return {
+        "rnn_layer": lambda: (of(*whole), of(*state), weights(1), *order, True),
+        "rnn_gradient": lambda: (of(*whole), of(*whole), weights(1), *order, False),
+        "lstm_layer": lambda: (of(*four), of(*state), of(*state), weights(4), *order),
+        "lstm_gradient": lambda: (
+            of(*whole), of(*whole), of(*four), of(*whole), of(*four), of(*state), weights(4), *order
+        ),
+        "gru_layer": lambda: (of(rows, 3 * HIDDEN), of(*state), weights(3), of(3 * HIDDEN), *order),
+        "gru_gradient": lambda: (of(*whole), of(*four), of(*whole), of(*four), of(*state), weights(3), *order),
+    }[name]()  # fmt: skip
+
+
+NAMES = ("rnn_layer", "rnn_gradient", "lstm_layer", "lstm_gradient", "gru_layer", "gru_gradient")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_way_gives_the_same(name, way, going):
+    going(**WAYS[way])
+    order = ORDERS[(list(WAYS).index(way) + NAMES.index(name)) % 3]
+    finding = check_forward(TABLE[name], samples(name, *order), 0, INTERPRETER, np.float32)
+    assert finding.ok, f"{order}: {finding}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_halves_that_meet(name, going):
+    going(KEPT=True, SPLIT=2, DEPTH=64)
+    sample = samples(name, *ORDERS[1], ml_dtypes.bfloat16)
+    finding = check_forward(TABLE[name], sample, 0, INTERPRETER, ml_dtypes.bfloat16)
+    assert finding.ok, str(finding)
+
+
+def test_launches_of_a_layer(going):
+    for changes, expected in (({}, 1), ({"TOGETHER": False}, 2), ({"UNITS": 64}, 1)):
+        going(**changes)
+        with recording_launches() as launches:
+            call_on(TABLE["gru_layer"], samples("gru_layer", *ORDERS[2]), INTERPRETER)
+        assert sum(each.kernel is gru_kernel for each in launches) == expected
+
+
+def test_a_device_that_runs_no_programs_together(going, monkeypatch):
+    start = gru_kernel.start
+
+    def refuse(grid, *args, **keywords):
+        if keywords.get("launch_cooperative_grid"):
+            raise CudaError("too many programs", 720)
+        return start(grid, *args, **keywords)
+
+    going(KEPT=True)
+    monkeypatch.setattr(gru_kernel, "start", refuse)
+    with pytest.warns(UserWarning, match="a launch for each step: too many programs"):
+        finding = check_forward(TABLE["gru_layer"], samples("gru_layer", *ORDERS[2]), 0, INTERPRETER, np.float32)
+    assert finding.ok, str(finding)
+
+
+def test_other_failures_are_raised(going, monkeypatch):
+    def fail(grid, *args, **keywords):
+        raise CudaError("something else", 1)
+
+    going()
+    monkeypatch.setattr(gru_kernel, "start", fail)
+    with pytest.raises(CudaError, match="something else"):
+        call_on(TABLE["gru_layer"], samples("gru_layer", *ORDERS[2]), INTERPRETER)
