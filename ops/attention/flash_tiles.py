@@ -59,7 +59,7 @@ def _chosen(of_hopper, elsewhere, device, width, value_width):
     table = of_hopper if _is_hopper(device) else elsewhere
     found = table[min(max(64, next_power_of_2(max(width, value_width))), LARGEST_WIDTH)]
     config = dict(zip(("ROWS", "COLUMNS", "num_warps", "num_stages", "maxnreg"), found, strict=True))
-    return config | {"BULK": _is_hopper(device)}
+    return config | {"BULK": device.capability >= 90}
 
 
 def flash_forward_default(device, *, length, keys, width, value_width):
