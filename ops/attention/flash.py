@@ -135,7 +135,7 @@ def flash_kernel(
     WIDTH: tl.constexpr,
     VALUE_WIDTH: tl.constexpr,
     BULK: tl.constexpr,
-    SPECIALIZED: tl.constexpr,  # warps of their own do the copying; Triton 3.6 takes that for one loop of a kernel
+    SPECIALIZED: tl.constexpr,  # warps of their own do all copying in bulk; Triton 3.6 does that for one loop alone
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -148,7 +148,7 @@ def flash_kernel(
     v = head_of(v, v_strides, batch, head // group)
     k_rows = rows_of(k, k_strides, keys, width, BULK, COLUMNS, WIDTH)
     v_rows = rows_of(v, v_strides, keys, value_width, BULK, COLUMNS, VALUE_WIDTH)
-    tile = only_tile_of(q, q_strides, first, length, width, BULK, FILLED, ROWS, WIDTH)
+    tile = only_tile_of(q, q_strides, first, length, width, BULK, FILLED and not SPECIALIZED, ROWS, WIDTH)
     row = first + tl.arange(0, ROWS)
     factor = (scale * LOG2_E).to(tl.float32)
     highest = tl.full([ROWS], float("-inf"), tl.float32)

@@ -87,9 +87,10 @@ def _copies(BULK, device):
     return not BULK or device.capability >= 90
 
 
-def _specializes(SPECIALIZED, BULK, ROWS, num_warps, device):
+def _specializes(SPECIALIZED, BULK, ROWS, num_warps, maxnreg, device):
     """Warps of their own for copies: what Triton makes of it on Hopper, two groups of warps that share the rows."""
-    return not SPECIALIZED or (BULK and ROWS == 128 and num_warps == 4 and _is_hopper(device))
+    fits = BULK and ROWS == 128 and num_warps == 4 and maxnreg is None
+    return not SPECIALIZED or (fits and _is_hopper(device))
 
 
 def _space(fits, rows, columns, *where, **more):
