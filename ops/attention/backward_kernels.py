@@ -33,7 +33,9 @@ def row_products(
     return total
 
 
-@kernel(space=QUERY_SPACE, default=query_default, key=ATTENTION_FACTS)
+@kernel(
+    space=QUERY_SPACE, default=query_default, key=ATTENTION_FACTS, do_not_specialize=("seed", "offset", "threshold")
+)  # fmt: skip
 def query_gradient_kernel(
     grad,  # of the result: (batch, heads, length, value width) by its strides
     grad_log_sum,  # None, or of the logarithms of the sums, contiguous: (batch, heads, length)
@@ -148,7 +150,9 @@ def query_gradient_kernel(
     store_rows(out, out_strides, row, row_inside, width, total * scale.to(ACCUMULATE), WIDTH)
 
 
-@kernel(space=KEY_SPACE, default=key_default, key=ATTENTION_FACTS)
+@kernel(
+    space=KEY_SPACE, default=key_default, key=ATTENTION_FACTS, do_not_specialize=("seed", "offset", "threshold")
+)  # fmt: skip
 def key_gradient_kernel(
     grad,  # of the result: (batch, heads, length, value width) by its strides
     q,  # queries: (batch, heads, length, width) by its strides

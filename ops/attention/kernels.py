@@ -116,7 +116,10 @@ def attend(
     return higher, sums, total
 
 
-@kernel(space=FORWARD_SPACE, default=forward_default, key=ATTENTION_FACTS)
+@kernel(
+    space=FORWARD_SPACE, default=forward_default, key=ATTENTION_FACTS,
+    do_not_specialize=("seed", "offset", "threshold"),
+)  # fmt: skip
 def attention_kernel(
     q,  # queries: (batch, heads, length, width) by its strides
     k,  # keys: (batch, heads / group, keys, width) by its strides

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tritorch.ops.attention import decode, host
+from tritorch.ops.attention import decode, flash_launch, host
 from tritorch.ops.attention.backward_kernels import key_gradient_kernel, query_gradient_kernel
 from tritorch.ops.attention.kernels import attention_kernel, settings_of, tiles_of
 from tritorch.ops.autocast import LOWER
@@ -110,6 +110,9 @@ class Attention(Op):
         if decode.is_decoding(query, key, dropout_p, is_causal):
             decode.attend(query, key, value, attn_mask, out, log_sum, scale, wide)
             return out, log_sum
+        if flash_launch.takes(query, key, value, attn_mask, dropout_p, scale):
+            flash_launch.forward(query, key, value, is_causal, scale, out, log_sum)
+            return out, log_sum
         constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal, wide)
         config = attention_kernel.config((query, key, value, attn_mask, out, log_sum), **sizes)
         counts, strides, numbers = _shared_arguments(
@@ -157,8 +160,8 @@ class Attention(Op):
         yield from decode.samples(draw)
 
     @staticmethod
-    def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1):
-        query, key, value = draw(B, H, L, D), draw(B, H, S, D), draw(B, H, S, D)
+    def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1, group=1):
+        query, key, value = draw(B, H, L, D), draw(B, H // group, S, D), draw(B, H // group, S, D)
         return query, key, value, None, 0.0, bool(causal), D**-0.5, 0, 0
 
 
@@ -166,8 +169,9 @@ def _composed_gradient(grad, grad_log_sum, inputs, output, log_sum):
     """The gradients by query, key, value and an additive mask, from ops on all weights."""
     query, key, value, attn_mask, dropout_p, is_causal, scale, seed, offset = inputs
     grad, query, key, value, output = (each.to(log_sum.dtype) for each in (grad, query, key, value, output))
-    keys, values = _repeated_tensor(key, query), _repeated_tensor(value, query)
-    scores = query @ keys.transpose(-1, -2) * scale
+    heads, shape = key.shape[1], (*query.shape[:3], key.shape[2])
+    queries, grads = _by_key_head(query, heads), _by_key_head(grad, heads)
+    scores = (queries @ key.transpose(-1, -2)).reshape(shape) * scale
     if attn_mask is not None:
         boolean = attn_mask.array.dtype == np.bool_
         scores = TABLE["where"].apply(attn_mask, scores, -np.inf) if boolean else scores + attn_mask
@@ -175,7 +179,7 @@ def _composed_gradient(grad, grad_log_sum, inputs, output, log_sum):
         row, column = (_counted(size, query.device) for size in scores.shape[-2:])
         scores = TABLE["where"].apply(row.unsqueeze(-1) >= column, scores, -np.inf)
     weights = (scores - log_sum.unsqueeze(-1)).exp()
-    slope, dropped = grad @ values.transpose(-1, -2), weights
+    slope, dropped = (grads @ value.transpose(-1, -2)).reshape(shape), weights
     if dropout_p:
         padded = grad.detach().new_ones((*scores.shape[:3], -(-scores.shape[3] // 4) * 4))
         kept = TABLE["dropout"].apply(padded, dropout_p, seed, offset)[..., : scores.shape[3]]
@@ -184,30 +188,19 @@ def _composed_gradient(grad, grad_log_sum, inputs, output, log_sum):
     if grad_log_sum is not None:
         delta = delta - grad_log_sum
     slope = weights * (slope - delta.unsqueeze(-1))
-    by_key = _summed_over_group(slope.transpose(-1, -2) @ query * scale, key)
-    by_value = _summed_over_group(dropped.transpose(-1, -2) @ grad, value)
-    return slope @ keys * scale, by_key, by_value, slope
+    slopes, dropped = _by_key_head(slope, heads), _by_key_head(dropped, heads)
+    by_query = (slopes @ key).reshape(query.shape) * scale
+    return by_query, slopes.transpose(-1, -2) @ queries * scale, dropped.transpose(-1, -2) @ grads, slope
 
 
 def _counted(size, device):
     return TABLE["arange"].apply(0, 1, size, np.dtype(np.int64), device)
 
 
-def _repeated_tensor(shared, query):
-    """`_repeated` for Tensors."""
-    batch, heads, rows, width = shared.shape
-    if heads == query.shape[1]:
-        return shared
-    group = query.shape[1] // heads
-    return shared.unsqueeze(2).expand(batch, heads, group, rows, width).reshape(batch, heads * group, rows, width)
-
-
-def _summed_over_group(gradient, shared):
-    """The gradient of a head that several share."""
-    batch, heads, rows, width = shared.shape
-    if heads == gradient.shape[1]:
-        return gradient
-    return gradient.reshape(batch, heads, gradient.shape[1] // heads, rows, width).sum(2)
+def _by_key_head(each, heads):
+    """The rows of all heads that share a key, one after another."""
+    batch, own, rows, width = each.shape
+    return each if own == heads else each.reshape(batch, heads, own // heads * rows, width)
 
 
 class AttentionBackward(Op):
@@ -251,8 +244,14 @@ class AttentionBackward(Op):
         offset,
     ):  # fmt: skip
         """Two launches, the first of which leaves grad . output for the second."""
+        by_query, by_key, by_value = results = tuple(_like(each, each.shape[3]) for each in (query, key, value))
+        if flash_launch.takes(query, key, value, attn_mask, dropout_p, scale):
+            grad_log_sum = None if grad_log_sum is None else as_contiguous(grad_log_sum)
+            flash_launch.backward(
+                grad, grad_log_sum, query, key, value, is_causal, scale, output, as_contiguous(log_sum), results
+            )  # fmt: skip
+            return results
         grad, query, key, value, output = map(_near, (grad, query, key, value, output))
-        by_query, by_key, by_value = (_like(each, each.shape[3]) for each in (query, key, value))
         wide = _is_wide(query, key, value, attn_mask, grad, output)
         constants, sizes = settings_of(query, key, value, attn_mask, dropout_p, is_causal, wide)
         counts, strides, numbers = _shared_arguments(query, key, value, attn_mask, dropout_p, scale, seed, offset)
@@ -292,7 +291,7 @@ class AttentionBackward(Op):
             yield (draw(*output.shape), grad_log_sum, *sample[:4], output, log_sum, *sample[4:])
 
     @staticmethod
-    def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1):
-        sample = Attention.sized(draw, B, H, L, S, D, causal)
+    def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1, group=1):
+        sample = Attention.sized(draw, B, H, L, S, D, causal, group)
         log_sum = draw(B, H, L).astype(accumulator(draw.dtype))
         return draw(B, H, L, D), None, *sample[:4], draw(B, H, L, D), log_sum, *sample[4:]

@@ -39,7 +39,7 @@ def _tile(fits, sums, device, length, keys, width, value_width, itemsize, tensor
         most = (most[0] // 2, most[1] // 2) if widest <= 128 else (_LEAST_SIDE, _LEAST_SIDE)
     rows, columns = min(rows, most[0]), min(columns, most[1])
     warps = 8 if widest > 64 or (sums > 1 and max(rows, columns) > _LEAST_SIDE) else 4
-    depth = 2 if widest > 64 or itemsize == 4 else 3
+    depth = 2 if widest > 128 or itemsize == 4 else 3  # registers leave room for one program on a multiprocessor
     while depth > 1 and not fits(rows, columns, warps, depth, width, value_width, itemsize, tensor_cores, device):
         depth -= 1
     return {"ROWS": rows, "COLUMNS": columns, "DEPTH": widest, "num_warps": warps, "num_stages": depth}
@@ -63,6 +63,7 @@ def varlen_key_default(device, *, length, keys, width, value_width, itemsize=2, 
         return config | {"ROWS": rows, "COLUMNS": columns}
     if tensor_cores and (_widest(width, value_width) > 64 or device.capability != 90):
         rows = min(rows, 32)
+    if device.capability != 90:
         config["num_stages"] = min(config["num_stages"], 2)
     busy = _warps_have_work(rows, columns, config["num_warps"], width, value_width)
     return config | {"ROWS": rows, "COLUMNS": columns, "num_warps": config["num_warps"] if busy else 4}

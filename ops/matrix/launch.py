@@ -38,8 +38,8 @@ class Layout(NamedTuple):
     wide: bool  # whether an offset can pass 2^31
 
 
-def laid_out(a, b, residual, shape):
-    """The Layout of operands whose product has `shape`."""
+def laid_out(a, b, residual, bias_step, shape):
+    """The Layout of operands whose product has `shape`, and of what is added to it."""
     *batch, rows, columns = shape
     inner = a.shape[-1]
     (*a_batch, a_row, a_inner), (*b_batch, b_inner, b_column) = operand_strides(a, shape), operand_strides(b, shape)
@@ -55,7 +55,7 @@ def laid_out(a, b, residual, shape):
     wide = (
         needs_64_bits((rows, inner), [(a_row, a_inner)])
         or needs_64_bits((inner, columns), [(b_inner, b_column)])
-        or needs_64_bits((rows, columns), [(columns, 1), (residual_row, residual_column)])
+        or needs_64_bits((rows, columns), [(columns, 1), (residual_row, residual_column), (0, bias_step)])
     )
     return Layout(rows, columns, inner, flat, *steps, a_row, a_inner, b_inner, b_column, residual_row, residual_column,
                   wide)  # fmt: skip
@@ -143,15 +143,15 @@ def launch_matmul(a, b, shape, bias=None, activation=None, residual=None, alpha=
     out = empty_like(a, shape) if out is None else out
     if out.size == 0:
         return out
-    layout = laid_out(a, b, residual, shape)
     step = element_strides(bias)[0] if bias is not None and bias.shape == shape[-1:] else 0
+    layout = laid_out(a, b, residual, step, shape)
     ending = Ending(bias, step, residual, float(alpha), float(beta), activation)
     constants, sizes = dot_settings(a.dtype)
     if takes_descriptors(a, layout, sizes["tensor_cores"]):
         places = operands_described(a, b, layout)
-        if None in places and min(shape[-2:]) >= WORTH_REARRANGING:
+        if None in places and min(layout.rows, layout.columns) >= WORTH_REARRANGING:
             a, b = (array if place else rearranged(array) for array, place in zip((a, b), places, strict=True))
-            layout = laid_out(a, b, residual, shape)
+            layout = laid_out(a, b, residual, step, shape)
             places = operands_described(a, b, layout)
         if None not in places:
             _by_descriptors(a, b, out, layout, ending, constants, places)
@@ -223,13 +223,8 @@ def _sum_parts(work, out, layout, ending, parts):
     if parts == 1:
         return
     rank, count = len(layout.batch), math.prod(layout.batch)
-    facts = {
-        "ACTIVATION": ending.activation,
-        "SCALED": ending.scaled,
-        "RANK": rank,
-        "WIDE": layout.wide,
-        "PARTS": parts,
-    }
+    facts = {"ACTIVATION": ending.activation, "SCALED": ending.scaled, "RANK": rank, "WIDE": layout.wide}
+    facts["PARTS"] = parts
     config = sum_parts_kernel.config(
         (work, ending.bias, ending.residual, out), rows=layout.rows, columns=layout.columns, batch=count, **facts
     )

@@ -1,6 +1,6 @@
 """Matrix products: `matmul` over broadcast batches, and `linear` with its bias added in the same kernel.
 
-Both are one tiled kernel that reads its operands through element strides, so a transposed or expanded operand costs no
+Both are launched by launch.py, whose kernels read operands as they lie, so a transposed or expanded operand costs no
 copy. The gradient of a product is a product: the op takes a flag per operand that says "transposed".
 """
 
@@ -107,7 +107,7 @@ class Matmul(Op):
         return widened_host(cls, input, other, transpose_input, transpose_other)
 
     def forward(self, input, other, transpose_input, transpose_other):
-        """One launch of the tiled kernel."""
+        """One launch, or two where the sums are split into parts."""
         shape = product_shape(input, other, transpose_input, transpose_other)
         a = _turned(input) if transpose_input else input
         return launch_matmul(a, _turned(other) if transpose_other else other, shape)
@@ -252,7 +252,7 @@ class Linear(Op):
         return widened_host(cls, input, weight, bias)
 
     def forward(self, input, weight, bias):
-        """One launch of the tiled kernel, the bias added before the store."""
+        """As a product, the bias added before the store."""
         shape = linear_shape(input, weight, bias)
         a = input if input.ndim > 1 else input[None]
         return launch_matmul(a, _turned(weight), shape if input.ndim > 1 else (1, *shape), bias).reshape(shape)

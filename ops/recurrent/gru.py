@@ -91,6 +91,7 @@ class GruLayer(Op):
             bias = draw(3 * width) if number else None
             yield draw(rows, 3 * width), draw(batch, width), draw(3 * width, width), bias, places, batch_sizes, reverse
         yield draw(0, 9), draw(0, 3), draw(9, 3), None, None, (0, 0), False
+        yield draw(8, 96), draw(4, 32), draw.uniform(-0.3, 0.3, 96, 32), draw(96), None, (4, 4), False
         yield draw(51, 6).T, draw(2, 17), draw.uniform(-0.5, 0.5, 17, 51).T, draw(102)[::2], None, (2, 2, 2), True
 
     @staticmethod

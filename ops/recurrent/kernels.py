@@ -17,6 +17,7 @@ from tritorch.ops.recurrent.tiles import (
     load_units,
     meet,
     product,
+    rows_before,
     span,
     store_units,
     upright,
@@ -66,6 +67,7 @@ def rnn_kernel(
     ACCUMULATE: tl.constexpr,
     PRECISION: tl.constexpr,
     PACKED: tl.constexpr,  # steps differ in size
+    ALIGNED: tl.constexpr,  # rows begin at multiples of 16 bytes
     PARTS: tl.constexpr,  # tiles of weights that are kept from step to step
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
@@ -86,7 +88,7 @@ def rnn_kernel(
         tile, line = inside[:, None] & known[None, :], (start + row)[:, None] * hidden + unit[None, :]
         entering = load_units(x, line, tile, ACCUMULATE)
         meet(arrivals, step - first_step)
-        state = tl.where(row < other_size, output + (other + row) * hidden, first_hidden + row.to(tl.int64) * hidden)
+        state = rows_before(output, other, other_size, first_hidden, row, hidden, ALIGNED)
         total = product(
             state, inside, kept, weight, column, column_known, hidden, 1,
             ACCUMULATE, PRECISION, ROWS, UNITS, PARTS, DEPTH, FLIPPED, SPLIT,
@@ -116,6 +118,7 @@ def lstm_kernel(
     ACCUMULATE: tl.constexpr,
     PRECISION: tl.constexpr,
     PACKED: tl.constexpr,  # steps differ in size
+    ALIGNED: tl.constexpr,  # rows begin at multiples of 16 bytes
     PARTS: tl.constexpr,  # tiles of weights that are kept from step to step
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
@@ -146,7 +149,7 @@ def lstm_kernel(
         candidate = load_units(x, place + 2 * hidden, tile, ACCUMULATE)
         leaving = load_units(x, place + 3 * hidden, tile, ACCUMULATE)
         meet(arrivals, step - first_step)
-        state = tl.where(row < other_size, output + (other + row) * hidden, first_hidden + row.to(tl.int64) * hidden)
+        state = rows_before(output, other, other_size, first_hidden, row, hidden, ALIGNED)
         total = product(
             state, inside, kept, weight, column, column_known, hidden, 1,
             ACCUMULATE, PRECISION, ROWS, 4 * UNITS, PARTS, DEPTH, FLIPPED, SPLIT,
@@ -184,6 +187,7 @@ def gru_kernel(
     ACCUMULATE: tl.constexpr,
     PRECISION: tl.constexpr,
     PACKED: tl.constexpr,  # steps differ in size
+    ALIGNED: tl.constexpr,  # rows begin at multiples of 16 bytes
     PARTS: tl.constexpr,  # tiles of weights that are kept from step to step
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
@@ -217,7 +221,7 @@ def gru_kernel(
         update = load_units(x, place + hidden, tile, ACCUMULATE) + update_bias[None, :]
         candidate = load_units(x, place + 2 * hidden, tile, ACCUMULATE)
         meet(arrivals, step - first_step)
-        state = tl.where(row < other_size, output + (other + row) * hidden, first_hidden + row.to(tl.int64) * hidden)
+        state = rows_before(output, other, other_size, first_hidden, row, hidden, ALIGNED)
         total = product(
             state, inside, kept, weight, column, column_known, hidden, 1,
             ACCUMULATE, PRECISION, ROWS, 4 * UNITS, PARTS, DEPTH, FLIPPED, SPLIT,

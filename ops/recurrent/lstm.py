@@ -115,6 +115,7 @@ class LstmLayer(Op):
             states = draw(batch, width), draw(batch, width)
             yield draw(rows, 4 * width), *states, draw(4 * width, width), places, batch_sizes, reverse
         yield draw(0, 12), draw(0, 3), draw(0, 3), draw(12, 3), None, (0, 0), False
+        yield draw(8, 128), draw(4, 32), draw(4, 32), draw.uniform(-0.3, 0.3, 128, 32), None, (4, 4), False
         yield draw(68, 6).T, draw(2, 17), draw(4, 17)[::2], draw.uniform(-0.5, 0.5, 17, 68).T, None, (2, 2, 2), True
 
     @staticmethod

@@ -85,6 +85,7 @@ class RnnLayer(Op):
             places = places_of(batch_sizes, reverse)
             yield draw(rows, width), draw(batch, width), draw(width, width), places, batch_sizes, reverse, number == 2
         yield draw(0, 3), draw(0, 3), draw(3, 3), None, (0, 0), False, False
+        yield draw(8, 32), draw(4, 32), draw.uniform(-0.3, 0.3, 32, 32), None, (4, 4), False, False
         yield draw(17, 6).T, draw(2, 17), draw.uniform(-0.5, 0.5, 17, 17).T, None, (2, 2, 2), False, False
 
     @staticmethod

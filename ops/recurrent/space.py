@@ -85,8 +85,10 @@ def _kept_fit(ROWS, UNITS, DEPTH, SPLIT, KEPT, TOGETHER, hidden, itemsize, tenso
 
 def _kept_in_registers(ROWS, UNITS, DEPTH, KEPT, num_warps, hidden, itemsize, gated, back):
     """Tiles pass through registers on their way to shared memory: of weights; of rows, which are asked for early."""
-    inner = max(16, next_power_of_2(_inner(hidden, gated, back)))
-    return not KEPT or max(ROWS * inner, _columns(UNITS, gated, back) * DEPTH) * itemsize <= 512 * 32 * num_warps
+    width, inner = 512 * 32 * num_warps, max(16, next_power_of_2(_inner(hidden, gated, back)))
+    rows = ROWS * inner * itemsize
+    few = rows <= width or (rows <= 2 * width and 8 * ROWS * DEPTH * itemsize <= width)
+    return not KEPT or (few and _columns(UNITS, gated, back) * DEPTH * itemsize <= width)
 
 
 def _operands_in_registers(ROWS, UNITS, DEPTH, KEPT, num_warps, itemsize, gated, back, aligned):
@@ -106,9 +108,15 @@ def _stages_fit(ROWS, UNITS, DEPTH, SPLIT, KEPT, num_stages, itemsize, gated, ba
     return KEPT or tiles + _ROOM <= device.shared_memory
 
 
-def _sums_in_registers(ROWS, UNITS, SPLIT, num_warps, tensor_cores, gated, back):
-    """The sums, and what they are made of."""
-    return ROWS * _columns(UNITS, gated, back) * SPLIT <= (32 if tensor_cores else 16) * 32 * num_warps
+def _sums_in_registers(ROWS, UNITS, SPLIT, num_warps, tensor_cores, gated, back, aligned):
+    """The sums, and what they are multiplied from."""
+    most = 32 if tensor_cores and aligned and SPLIT == 1 else 16
+    return ROWS * _columns(UNITS, gated, back) * SPLIT <= most * 32 * num_warps
+
+
+def _units_in_registers(ROWS, UNITS, num_warps, tensor_cores, gated, back):
+    """On the way back, up to sixteen numbers for each unit."""
+    return not (gated and back) or ROWS * UNITS <= (8 if tensor_cores else 4) * 32 * num_warps
 
 
 def _warps_have_work(ROWS, UNITS, SPLIT, num_warps, gated, back):
@@ -119,9 +127,10 @@ def _stages_have_loops(DEPTH, KEPT, num_stages, hidden, gated, back):
     return num_stages == 1 or (not KEPT and num_stages * DEPTH <= next_power_of_2(_inner(hidden, gated, back)))
 
 
-def _flipped_helps(UNITS, DEPTH, FLIPPED, SPLIT, KEPT, num_warps, hidden, tensor_cores, gated, back):
+def _flipped_helps(UNITS, DEPTH, FLIPPED, SPLIT, KEPT, num_warps, hidden, tensor_cores, gated, back, device):
     """Enough columns for the instruction that takes 64 on its left; kept ones in one tile, else they spill."""
-    whole = not KEPT or max(16, next_power_of_2(_inner(hidden, gated, back))) <= DEPTH
+    inner = max(16, next_power_of_2(_inner(hidden, gated, back)))
+    whole = not KEPT or (inner <= DEPTH and device.capability < 100)
     return not FLIPPED or (
         tensor_cores and SPLIT == 1 and num_warps >= 4 and whole and _columns(UNITS, gated, back) >= 64
     )
@@ -137,6 +146,6 @@ STEPS_SPACE = Space(
     KEPT=choices(False, True), num_warps=warps(2, 8), num_stages=stages(1, 3, default=1),
     where=(
         _no_larger, _programs_fit, _kept_fit, _kept_in_registers, _operands_in_registers, _aligned_ways, _stages_fit,
-        _sums_in_registers, _warps_have_work, _stages_have_loops, _flipped_helps, _split_by_warps,
+        _sums_in_registers, _units_in_registers, _warps_have_work, _stages_have_loops, _flipped_helps, _split_by_warps,
     ),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from tritorch.autotune import cdiv, kernel
 from tritorch.ops.layout import as_contiguous, empty_like
 from tritorch.ops.matrix.kernel import dot_settings
 from tritorch.ops.recurrent.tiles import APART
-from tritorch.runtime import tl
+from tritorch.runtime import tl, transfer
 
 
 def walk(batch_sizes, reverse):
@@ -111,11 +111,12 @@ def launch_steps(kernel, arrays, starts, batch_sizes, hidden, reverse, dtype, in
     steps, batch = len(batch_sizes), batch_sizes[0]
     dots, sizes = dot_settings(dtype)
     arrays = [None if each is None else as_contiguous(each) for each in (*arrays, starts)]
+    aligned = hidden % 16 == 0 and not any(transfer.pointer(each) % 16 for each in arrays if each is not None)
     config = kernel.config(
         arrays, batch=batch, hidden=hidden, itemsize=dtype.itemsize, tensor_cores=sizes["tensor_cores"], gated=gated,
-        back=back, aligned=hidden % 16 == 0, PRECISION=dots["PRECISION"], **functions,
+        back=back, aligned=aligned, PRECISION=dots["PRECISION"], **functions,
     )  # fmt: skip
-    options = dict(config)
+    options = dict(config) if back else config | {"ALIGNED": aligned}
     together, kept = options.pop("TOGETHER"), options.pop("KEPT")
     parts = cdiv(inner, config["DEPTH"]) if kept else 0
     down, across = cdiv(batch, config["ROWS"]), cdiv(hidden, config["UNITS"])

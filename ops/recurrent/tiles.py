@@ -40,6 +40,15 @@ def store_units(out, line, inside, value):
 
 
 @kernel
+def rows_before(output, other, other_size, first_hidden, row, hidden, ALIGNED: tl.constexpr):
+    """Where the states lie that rows of a step start from."""
+    state = tl.where(row < other_size, output + (other + row) * hidden, first_hidden + row.to(tl.int64) * hidden)
+    if ALIGNED:  # which Triton 3.9 does not see
+        state = tl.multiple_of(state, 16)
+    return state
+
+
+@kernel
 def arrive(arrivals):
     """After a step: what a program wrote its own threads may read in the next, and so may those that `meet` it."""
     tl.debug_barrier()
@@ -130,6 +139,24 @@ def multiplied(
 
 
 @kernel
+def summed(total, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SPLIT: tl.constexpr):
+    """The sum of SPLIT parts (SPLIT, ROWS, COLUMNS), of which each thread has a few numbers.
+
+    Every warp would have all numbers of a reduction along the first axis, and would go on with all of them.
+    """
+    if SPLIT == 2:
+        parts = tl.permute(total, (1, 2, 0))
+    elif SPLIT == 4:
+        parts = tl.permute(tl.reshape(total, [2, 2, ROWS, COLUMNS]), (2, 3, 0, 1))
+    else:
+        parts = tl.permute(tl.reshape(total, [2, 2, 2, ROWS, COLUMNS]), (3, 4, 0, 1, 2))
+    for _ in tl.static_range(SPLIT.bit_length() - 1):
+        one, other = tl.split(parts)
+        parts = one + other
+    return parts
+
+
+@kernel
 def product(
     row, row_known, kept, weight, column, column_known, inner, inner_step,
     ACCUMULATE: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, PARTS: tl.constexpr,
@@ -154,7 +181,7 @@ def product(
             tile = load_weights(weight, column, column_known, first, inner, inner_step, DEPTH, FLIPPED, SPLIT)
             total = multiplied(row, tile, total, row_known, first, inner, PRECISION, DEPTH, FLIPPED, SPLIT)
     if SPLIT > 1:
-        total = tl.sum(total, axis=0)
+        total = summed(total, ROWS, COLUMNS, SPLIT)
     return total
 
 

@@ -160,6 +160,8 @@ def test_default_configs_build(name, dtype):
     kernel = TUNABLE[name]
     with pretending(H200), noting_configs() as asked:
         launch = launch_in_use(kernel, dtype)
+    if launch is None and dtype is np.float32:
+        return  # a kernel of half precision alone: the other dtype has a launch of it, or fails
     assert launch, f"no op launches {name}"
     known = next((each.known for each in asked if each.kernel is kernel), None)
     sizes = {name: known[name] for name in kernel.sizes} if known else {}

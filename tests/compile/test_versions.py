@@ -54,7 +54,7 @@ CASES = {
     "loss": (nn.Linear(WIDTH, 10), rows, to_labels),
     "dropout": (nn.Sequential(nn.Dropout(0.5), nn.GELU()), rows, torch.sum),
     "convolution": (nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.MaxPool2d(2)), images, torch.sum),
-    "attention": (nn.MultiheadAttention(WIDTH, 3, batch_first=True), words, torch.sum),
+    "attention": (nn.MultiheadAttention(WIDTH, 3, dropout=0.5, batch_first=True), words, torch.sum),
     "recurrent": (nn.LSTM(WIDTH, 32, batch_first=True), words, torch.sum),
 }
 
@@ -73,7 +73,7 @@ def launches_of(model, batch, loss):
     model.zero_grad()
     inputs = (batch.requires_grad_(),) * (3 if isinstance(model, nn.MultiheadAttention) else 1)
     with recording_launches(run=False) as launches:
-        found = model(*inputs)
+        found = model(*inputs, need_weights=False) if len(inputs) == 3 else model(*inputs)
         loss(found[0] if isinstance(found, tuple) else found).backward()
     return launches
 

@@ -162,11 +162,12 @@ def test_causal_biases_say_what_they_are_not():
         causal_lower_right(3, 2)
 
 
-@pytest.mark.parametrize("width", [8, 300])
-def test_shared_keys_are_never_repeated(width, device):
-    """Nothing as large as repeated keys is made, forward or backward; 300 elements are too wide for a tile."""
+@pytest.mark.parametrize(("width", "masked"), [(8, False), (8, True), (300, False)])
+def test_shared_keys_are_never_repeated(width, masked):
+    """Forward and backward, with the gradient of a mask too; 300 elements are too wide for a tile."""
     q, k = torch.randn(1, 8, 3, width, requires_grad=True), torch.randn(1, 2, 40, width, requires_grad=True)
+    mask = torch.randn(1, 8, 3, 40, requires_grad=True) if masked else None
     with torch.profiler.profile(record_shapes=True) as profile:
-        F.scaled_dot_product_attention(q, k, k, enable_gqa=True).sum().backward()
+        F.scaled_dot_product_attention(q, k, k, mask, enable_gqa=True).sum().backward()
     names = {event.name for event in profile.events()}
     assert not {name for name in names if "repeat" in name or "expand" in name}, names

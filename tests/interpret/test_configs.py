@@ -37,6 +37,7 @@ LIMITED = dict.fromkeys(("width", "value_width"), (16, 64, 256))  # sizes that h
 # Parameters, of any kernel or of one, that may differ though keys differ in sizes at most, and why.
 FREE = {
     "EVEN_K": "whether BLOCK_K divides the sum: follows from a size and a knob",
+    "EVEN": "whether a tile divides what is read by tiles: follows from a size and a knob",
     "WHOLE": "whether a row fits a block: follows from a size and a knob",
     "arrivals": "whether programs wait for one another: follows from a size and knobs",
     "PARTS": "tiles of weights that are kept: follows from a size and knobs",

@@ -19,6 +19,13 @@ def across(array):
     return array.copy(order="F")
 
 
+def innermost(array):
+    """The second dimension innermost, as channels_last has it."""
+    order = (0, *range(2, array.ndim), 1) if array.ndim > 1 else (0,)
+    back = sorted(range(array.ndim), key=order.__getitem__)
+    return array.transpose(order).copy().transpose(back)
+
+
 def backwards(array):
     """Every dimension with a negative step."""
     turned = (slice(None, None, -1),) * array.ndim
@@ -46,7 +53,7 @@ def usable(op):
 LAUNCHING = [name for name, op in TABLE.items() if not op.creates and not op.views and usable(op)]
 
 
-@pytest.mark.parametrize("layout", [across, backwards, apart], ids=lambda layout: layout.__name__)
+@pytest.mark.parametrize("layout", [across, innermost, backwards, apart], ids=lambda layout: layout.__name__)
 @pytest.mark.parametrize("name", sorted(LAUNCHING))
 def test_the_layout_of_inputs_changes_nothing(name, layout):
     op = TABLE[name]

@@ -216,6 +216,20 @@ def test_nothing_is_touched_beside_the_buffers(layout, knobs):
     check(found, wide(a) @ wide(b) + wide(bias) + wide(residual), np.float16)
 
 
+@pytest.mark.parametrize(("kernel", "device"), WAYS, ids=["descriptors", "pointers"])
+def test_a_bias_may_lie_far_apart(kernel, device, tmp_path):
+    a, b = operands("nn", columns=72)
+    step = 2**25 + 64
+    with open(tmp_path / "hole", "w+b") as file:
+        file.truncate(2 * 2 * 72 * step)
+        memory = mmap.mmap(file.fileno(), 2 * 2 * 72 * step)
+    bias = np.ndarray((72,), np.float16, memory, 2 * 72 * step, (2 * step,))
+    bias[...] = numbers(72)
+    found, kernels = launched(a, b, bias, device=device, knobs={"BLOCK_M": 64, "BLOCK_N": 64}, kernel=kernel)
+    assert kernels == [kernel]
+    check(found, wide(a) @ wide(b) + wide(bias), np.float16)
+
+
 @pytest.mark.parametrize("layout", ["n", "t"])
 def test_rows_may_lie_more_than_two_to_the_31_apart(layout, tmp_path):
     a, b = numbers(65, 64), numbers(64, 72)

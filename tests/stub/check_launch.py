@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import ml_dtypes
 import numpy as np
 import pytest
 
+from tritorch.autograd.planning import noted
+from tritorch.runtime import plans
 from tritorch.runtime.cuda import array as device
 from tritorch.runtime.cuda import driver, memory
 from tritorch.runtime.cuda import stream as streams
@@ -174,10 +178,31 @@ def test_a_graph_has_scratch_of_its_own(scratch):
     del graph
 
 
+def test_a_plan_finds_scratch_at_each_launch(interpreted):
+    host = np.arange(21 * 48, dtype=np.float32).reshape(21, 48)
+    x, scratch = device.from_host(host), memory.allocator(0).scratch
+
+    def forward(x):
+        out = device.empty(x.shape, x.dtype)
+        add_one[(3, 2)](x, out, *x.shape, ROWS=8, COLUMNS=32)
+        return out
+
+    forward(x)
+    noted(SimpleNamespace(passed=()), "a signature", (x,), forward)
+    plan = plans.ready.pop("a signature")
+    for stream in (streams.current_stream(0), streams.Stream()):
+        memory.empty_cache()
+        assert not scratch
+        with streams.stream(stream):
+            np.testing.assert_array_equal(device.to_host(plan(x)), host + 1)
+        assert [(each, block.nbytes) for each, block in scratch.items()] == [(stream, 3 * 2 * 256)]
+
+
 def test_the_driver_is_told_of_a_cooperative_launch(stub):
     x, before = device.from_host(np.ones(1000, np.float32)), stub.count("cooperative_launches")
     scale[(132,)](x, x, 2.0, 1000, 1, BLOCK=128, launch_cooperative_grid=True)
     scale[(5,)](x, x, 2.0, 1000, 1, BLOCK=128)
     assert stub.count("cooperative_launches") == before + 1
-    with pytest.raises(OutOfResources, match=r"kernel scale .* for 133 programs, of which 132 run at once"):
+    with pytest.raises(OutOfResources, match=r"kernel scale .* for 133 programs, of which 132 run at once") as raised:
         scale[(133,)](x, x, 2.0, 1000, 1, BLOCK=128, launch_cooperative_grid=True)
+    assert raised.value.code == 720  # CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, as from the driver

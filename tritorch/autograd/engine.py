@@ -17,10 +17,12 @@ import numpy as np
 from tritorch.autograd import anomaly_mode
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import run_backward
+from tritorch.autograd.parts import Parts
 from tritorch.autograd.variable import Variable, graphs
 from tritorch.ops.base import TABLE
 from tritorch.ops.layout import element_strides, strides_of_copy
 from tritorch.ops.promotion import KIND_NAMES
+from tritorch.ops.shape.views import BasicIndex
 from tritorch.runtime import dtypes, transfer
 from tritorch.runtime.memory_format import contiguous_format, is_dense, preserve_format
 
@@ -41,7 +43,7 @@ class Run:
 
     def __init__(self, roots, needed, targets):
         self.roots, self.needed, self.targets = roots, needed, targets
-        self.reached = None
+        self.reached, self.parts = None, Parts()
 
     def will_reach(self, node):
         """Whether the pass comes to a node."""
@@ -75,17 +77,20 @@ def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
         _deliver(pending, heap, node, slot, gradient)
     graphs.run += 1
     outer, current.run = current.run, Run(roots, needed, targets)
+    parts = current.run.parts
     before, state.recording = state.recording, create_graph
     try:
         while heap:
             node = heapq.heappop(heap)[1]
             received = pending.pop(node)
-            _run_node(node, received, pending, heap, targets, needed, retain_graph, create_graph)
+            _run_node(node, received, pending, parts, heap, targets, needed, retain_graph, create_graph)
     finally:
         state.recording, current.run = before, outer
 
 
-def _run_node(node, received, pending, heap, targets, needed, retain_graph, create_graph):
+def _run_node(node, received, pending, parts, heap, targets, needed, retain_graph, create_graph):
+    if parts.found:
+        parts.forget(node, received)
     if node.hooks and not isinstance(node, Variable):
         received = _run_pre_hooks(node, received)
     if targets is not None:
@@ -103,7 +108,12 @@ def _run_node(node, received, pending, heap, targets, needed, retain_graph, crea
         arguments = (received[0],)
     else:
         arguments = tuple([received.get(slot) for slot in range(max(received) + 1)])
-    if anomaly_mode.state.enabled:
+    part = isinstance(node, BasicIndex) and not (
+        create_graph or node.hooks or state.interceptors or anomaly_mode.state.enabled
+    )
+    if part and parts.join(node, arguments[0], pending):
+        gradients = ()
+    elif anomaly_mode.state.enabled:
         gradients = anomaly_mode.watched(_call, node, create_graph, arguments)
     else:
         gradients = _call(node, create_graph, *arguments)
@@ -117,6 +127,8 @@ def _run_node(node, received, pending, heap, targets, needed, retain_graph, crea
             if array.shape != edge[2] or array.dtype != edge[3]:
                 gradient = _fit(gradient, edge, node)
             _deliver(pending, heap, edge[0], edge[1], gradient)
+            if part:
+                parts.begin(node, gradient, pending)
     if not retain_graph:
         release(node)
     elif node.packed is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 
 from tritorch.runtime import launcher
 from tritorch.runtime.cuda import memory
 from tritorch.runtime.cuda.array import CudaArray, layout_of
 from tritorch.runtime.cuda.stream import current_stream
 from tritorch.runtime.device import CPU
-from tritorch.runtime.packing import packer_of
+from tritorch.runtime.packing import packer_of, scratch_bytes
 
 
 class NoPlan(Exception):
@@ -103,20 +104,15 @@ class _Writer:
             at = self._place_of(entry, config, placed, packed, parameter)
             pack = packer_of(entry.signature[parameter])
             texts[at] = parameter if pack is None else f"{self.constant(pack)}({parameter})"
-        if entry.metadata.global_scratch_size:
+        if scratch_bytes(entry.metadata):
             texts[-2] = self._scratch(entry, config)
         self.lines.append(f"deliver(core, {name}, {kernel}, {', '.join(texts)})")
 
     def _scratch(self, entry, config):
         """The expression of the pointer to memory that a launch keeps to itself, after the lines that find it."""
-        found, (x, y, z) = memory.allocator(entry.device_index), config.grid
-        nbytes = self.constant(entry.metadata.global_scratch_size * entry.metadata.num_ctas * x * y * z)
-        kept, grow = self.constant(found.scratch), self.constant(found.grow_scratch)
-        self.lines += [
-            f"scratch = {kept}.get(stream)",
-            f"if scratch is None or scratch.nbytes < {nbytes}:",
-            f"    scratch = {grow}({nbytes}, stream)",
-        ]
+        nbytes = scratch_bytes(entry.metadata) * math.prod(config.grid)
+        scratch_of = self.constant(memory.allocator(entry.device_index).scratch_of)
+        self.lines.append(f"scratch = {scratch_of}({self.constant(nbytes)}, stream)")
         return "scratch.pointer"
 
     def _passed_to(self, entry, values):

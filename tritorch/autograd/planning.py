@@ -70,7 +70,8 @@ def part_of(value):
     if kind is float:
         return kind, value or str(value)  # zeros of both signs are equal
     if kind is slice:
-        return part_of((kind.__name__, value.start, value.stop, value.step))
+        bounds = part_of((value.start, value.stop, value.step))
+        return bounds and (kind, bounds)
     if isinstance(value, tuple):
         kinds = tuple(map(type, value))
         if _PLAIN.issuperset(kinds):
@@ -80,7 +81,7 @@ def part_of(value):
     return (kind, value) if isinstance(value, _CONSTANT) else None
 
 
-_PLAIN = frozenset({int, bool, str, type(None)})
+_PLAIN = frozenset({int, bool, str, type(None), type(...)})
 _CONSTANT = (np.dtype, dtypes.dtype, Device, Kernel)
 
 

@@ -21,6 +21,7 @@ from tritorch.runtime.packing import check_packed, generate_call
 
 _LARGEST_CONFIGS = 4096  # grids remembered per entry
 _DEFAULT_SHARED_MEMORY = 48 * 1024  # more has to be asked for
+_COOPERATIVE_LAUNCH_TOO_LARGE = 720  # the driver's error
 _hooks: dict = {}  # "instead": what gets launches in the place of the driver; "around": see set_launch_watcher
 
 
@@ -271,7 +272,8 @@ class Entry:
         if programs * self.metadata.num_ctas > each * sms:
             raise OutOfResources(
                 f"kernel {self.kernel.__name__} with {self.options}: launch_cooperative_grid=True for {programs} "
-                f"programs, of which {each * sms // self.metadata.num_ctas} run at once on the device"
+                f"programs, of which {each * sms // self.metadata.num_ctas} run at once on the device",
+                _COOPERATIVE_LAUNCH_TOO_LARGE,
             )
 
     def hand_over(self, stream, config, grid, *values):
@@ -288,7 +290,14 @@ class Entry:
 
 
 class OutOfResources(RuntimeError):
-    """A compiled kernel needs more of something than the device has; another configuration may fit."""
+    """A compiled kernel needs more of something than the device has; another configuration may fit.
+
+    `code` is the number of the error that the driver would have answered with, where it has one for that.
+    """
+
+    def __init__(self, text, code=None):
+        super().__init__(text)
+        self.code = code
 
 
 def core_launch():

@@ -20,33 +20,26 @@ def generate_call(kernel, signature, metadata, core, device_index):
     values = ", ".join(each.name for each in kernel.params)
     lines = [f"def call(_launch, _stream, _config, {values}):"]
     names = {"_core": core, "_signed": _signed} | {f"_bits_{type}": pack for type, pack in _BITS.items()}
-    scratch = metadata.global_scratch_size * metadata.num_ctas  # of one program
+    scratch = scratch_bytes(metadata)
     if scratch:
+        from tritorch.runtime.cuda.memory import allocator
+
         if metadata.launch_pdl:
             raise ValueError(
                 f"kernel {kernel.__name__}: launch_pdl=True with tensor descriptors made in the kernel, which it would "
                 "write while the launch before it still reads its own in the same memory"
             )
-        lines += _scratch_lines(scratch, device_index, names)
+        names["_scratch_of"] = allocator(device_index).scratch_of
+        lines += ["    _x, _y, _z = _config.grid", f"    _scratch = _scratch_of({scratch} * _x * _y * _z, _stream)"]
     texts += ["_scratch.pointer" if scratch else "0", "0"]  # the second is the profiler's, which we do not use
     lines.append(f"    _launch(_stream.core, _config, _core, {', '.join(texts)})")
     exec("\n".join(lines), names)
     return names["call"]
 
 
-def _scratch_lines(nbytes, device_index, names):
-    """The lines that find memory for what all programs of a launch keep to themselves: their tensor descriptors."""
-    from tritorch.runtime.cuda.memory import allocator
-
-    found = allocator(device_index)
-    names |= {"_kept": found.scratch, "_grow": found.grow_scratch}
-    return [
-        "    _x, _y, _z = _config.grid",
-        f"    _bytes = {nbytes} * _x * _y * _z",
-        "    _scratch = _kept.get(_stream)",
-        "    if _scratch is None or _scratch.nbytes < _bytes:",
-        "        _scratch = _grow(_bytes, _stream)",
-    ]
+def scratch_bytes(metadata):
+    """What each program of a launch keeps to itself in device memory, such as its tensor descriptors."""
+    return metadata.global_scratch_size * metadata.num_ctas
 
 
 def packer_of(type):

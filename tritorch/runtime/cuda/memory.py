@@ -143,7 +143,7 @@ class Allocator:
         self.allocated = self.reserved = self.peak_allocated = self.peak_reserved = 0
         self.owners = self.allocations = self.driver_allocations = self.retries = self.failures = 0
         self._capture: tuple | None = None  # (stream that captures, stream to get memory from, blocks that are kept)
-        self.scratch: dict = {}  # stream -> the block that its launches share, see `grow_scratch`
+        self.scratch: dict = {}  # stream -> the block that its launches share, see `scratch_of`
 
     def allocate(self, nbytes, stream):
         """A block of at least `nbytes` for work on `stream`, from the free list or the driver."""
@@ -167,12 +167,14 @@ class Allocator:
             self._capture[2].append(block)
         return block
 
-    def grow_scratch(self, nbytes, stream):
-        """A block of at least `nbytes` in `scratch`, for what a launch keeps to itself while it runs.
+    def scratch_of(self, nbytes, stream):
+        """A block of at least `nbytes` for what a launch on `stream` keeps to itself while it runs.
 
         Launches of one stream run one after the other, so they share it. Whoever launches holds the block until then.
         """
-        block = self.scratch[stream] = self.allocate(nbytes, stream)
+        block = self.scratch.get(stream)
+        if block is None or block.chunk.nbytes < nbytes:
+            block = self.scratch[stream] = self.allocate(nbytes, stream)
         return block
 
     @contextmanager

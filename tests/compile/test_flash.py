@@ -1,0 +1,56 @@
+"""Attention at the sizes of the benchmark: its instructions on Hopper, that it fits and that nothing spills."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tritorch.autotune import generation
+from tritorch.autotune.tunable import pretending
+from tritorch.ops.base import TABLE
+from tritorch.runtime import transfer
+from tritorch.runtime.binding import binder_of
+from tritorch.runtime.compile import compile_values, resources, spilled
+from tritorch.runtime.device import INTERPRETER
+from tritorch.runtime.kernel import materialise, recording_launches
+from tritorch.runtime.language import triton_missing
+from tritorch.validation import call_on
+
+if triton_missing():
+    pytest.skip(triton_missing(), allow_module_level=True)
+
+HOPPER = generation(90)
+
+
+def launches(width, length, causal, group=1):
+    """What both directions would launch on a Hopper GPU for bfloat16."""
+
+    def zeros(heads):
+        return np.zeros((1, heads, length, width), ml_dtypes.bfloat16)
+
+    query, key, settings = zeros(2 * group), zeros(2), (0.0, causal, width**-0.5, 0, 0)
+    sums = np.zeros(query.shape[:3], np.float32)
+    with pretending(HOPPER), recording_launches(run=False) as found:
+        call_on(TABLE["attention"], (query, key, key, None, *settings), INTERPRETER)
+        call_on(TABLE["attention_backward"], (query, None, query, key, key, None, query, sums, *settings), INTERPRETER)
+    return found
+
+
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "full"])
+@pytest.mark.parametrize(("width", "length", "group"), [(64, 2048, 1), (128, 2048, 1), (128, 1000, 4)])
+def test_tensor_cores_and_bulk_copies_without_spills(width, length, group, causal, monkeypatch):
+    monkeypatch.setattr(transfer, "empty_on_host", np.zeros)
+    materialise()
+    found = launches(width, length, causal, group)
+    assert [each.kernel.__name__ for each in found] == ["flash_kernel", "flash_query_kernel", "flash_key_kernel"]
+    for launch in found:
+        values, options = binder_of(launch.kernel)(*launch.args, **launch.keywords)
+        compiled = compile_values(launch.kernel, values, options, HOPPER.capability)
+        used = resources(compiled)
+        what = f"{launch.kernel.__name__}: {used}"
+        assert used.shared_memory <= HOPPER.shared_memory, what
+        assert not spilled(used.registers, used.spills, used.num_warps), what
+        assert launch.keywords["maxnreg"] is None or not used.spills, what
+        text = compiled.asm["ptx"]
+        assert "wgmma.mma_async" in text and "cp.async.bulk.tensor" in text, what
