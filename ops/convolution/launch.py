@@ -36,7 +36,7 @@ _FEWEST_TO_COPY = 16  # of a group, both read and written, for a copy with chann
 
 def launch_forward(x, weight, bias, size, stride, padding, dilation, groups, activation=None):
     """The convolution of `x` with `weight`, plus `bias`, and what a formula makes of that before it is stored."""
-    last = _suggest_last(x, weight)
+    last = result_order(x, weight) is not None
     shape = (x.shape[0], weight.shape[0], *size)
     if _is_pointwise(weight, stride, padding, groups) and x.dtype.kind not in "iu" and 0 not in shape:
         out = _multiplied(x, weight.reshape(weight.shape[:2]), bias, shape, last, activation)
@@ -60,7 +60,7 @@ def launch_forward(x, weight, bias, size, stride, padding, dilation, groups, act
 
 def launch_input_gradient(grad, weight, size, stride, padding, dilation, groups):
     """The gradient of a convolution by its input of `size`."""
-    last = _suggest_last(grad, weight)
+    last = result_order(grad, weight) is not None
     shape = (grad.shape[0], weight.shape[1] * groups, *size)
     if _is_pointwise(weight, stride, padding, groups) and grad.dtype.kind not in "iu" and 0 not in shape + grad.shape:
         out = _multiplied(grad, weight.reshape(weight.shape[:2]).transpose(1, 0), None, shape, last)
@@ -81,7 +81,7 @@ def launch_input_gradient(grad, weight, size, stride, padding, dilation, groups)
 
 def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
     """The gradient of a convolution by its weight; the same bits at every call."""
-    last = _suggest_last(x, grad)
+    last = result_order(x, grad) is not None
     shape = (grad.shape[1], x.shape[1] // groups, *size)
     out = _empty(grad, shape, last)
     if not out.size:
@@ -105,9 +105,10 @@ def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
     return out
 
 
-def _suggest_last(*arrays):
-    """Whether the strides of an array suggest that results lie with channels innermost."""
-    return any(format_order(each) is not None for each in arrays)
+def result_order(images, other):
+    """The order of dimensions in which a result lies: with channels innermost where either operand suggests that."""
+    order = format_order(images)
+    return format_order(other) if order is None else order
 
 
 def _empty(like, shape, last):
