@@ -109,8 +109,14 @@ def _stages_fit(ROWS, UNITS, DEPTH, SPLIT, KEPT, num_stages, itemsize, gated, ba
 
 
 def _sums_in_registers(ROWS, UNITS, SPLIT, num_warps, tensor_cores, gated, back, aligned):
-    """The sums, and what they are made of."""
-    return ROWS * _columns(UNITS, gated, back) * SPLIT <= (32 if tensor_cores and aligned else 16) * 32 * num_warps
+    """The sums, and what they are multiplied from."""
+    most = 32 if tensor_cores and aligned and SPLIT == 1 else 16
+    return ROWS * _columns(UNITS, gated, back) * SPLIT <= most * 32 * num_warps
+
+
+def _units_in_registers(ROWS, UNITS, num_warps, tensor_cores, gated, back):
+    """On the way back, up to sixteen numbers for each unit."""
+    return not (gated and back) or ROWS * UNITS <= (8 if tensor_cores else 4) * 32 * num_warps
 
 
 def _warps_have_work(ROWS, UNITS, SPLIT, num_warps, gated, back):
@@ -140,6 +146,6 @@ STEPS_SPACE = Space(
     KEPT=choices(False, True), num_warps=warps(2, 8), num_stages=stages(1, 3, default=1),
     where=(
         _no_larger, _programs_fit, _kept_fit, _kept_in_registers, _operands_in_registers, _aligned_ways, _stages_fit,
-        _sums_in_registers, _warps_have_work, _stages_have_loops, _flipped_helps, _split_by_warps,
+        _sums_in_registers, _units_in_registers, _warps_have_work, _stages_have_loops, _flipped_helps, _split_by_warps,
     ),
 )  # fmt: skip
