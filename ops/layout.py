@@ -163,12 +163,14 @@ def empty_cast(array, dtype):
 def strides_of_copy(array, format):
     """The strides, in elements, of a copy of an array in a memory format; None for the order of its indices."""
     shape = tuple(array.shape)
-    memory_format.check_rank(format, len(shape))
     if format is memory_format.contiguous_format:
         return None
     if format is memory_format.preserve_format:
+        if _is_plain(array, shape):  # the usual case, without more arithmetic
+            return None
         found = memory_format.preserved(shape, element_strides(array))
     else:
+        memory_format.check_rank(format, len(shape))
         found = memory_format.strides_in(format, shape)
     return None if found == memory_format.strides_by(None, shape) else found
 

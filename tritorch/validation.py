@@ -17,8 +17,9 @@ from tritorch.autograd.variable import Variable
 from tritorch.ops.base import TABLE, Op
 from tritorch.ops.draw import Draw
 from tritorch.runtime import device as devices
-from tritorch.runtime import dtypes, transfer
+from tritorch.runtime import dtypes, plans, transfer
 from tritorch.runtime.quiet import restore, silence
+from tritorch.runtime.strides import may_overlap_itself
 
 # The one tolerance table: (relative, absolute) by dtype; gradients get ten times, long sums grow with the root of their
 # length.
@@ -38,6 +39,9 @@ def tolerance(dtype, gradient=False, length=1):
     relative, absolute = TOLERANCES[name]
     factor = (10 if gradient else 1) * max(1.0, length**0.5)
     return relative * factor, absolute * factor
+
+
+REPLAYED = 3  # samples of each op that plans are held against on a GPU
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ def check_op(op, device="cpu", dtype=np.float32, gradients=True):
         yield from _guarded(check_forward, op, sample, number, where, dtype)
         if gradients and is_differentiable(op) and has_floating_input(sample):
             yield from _guarded(check_gradient, op, sample, number, where, dtype)
+        if where.is_cuda and number < REPLAYED:
+            yield from _guarded(check_replay, op, sample, number, where, dtype)
 
 
 def _guarded(check, op, sample, number, device, dtype):
@@ -84,7 +90,7 @@ def _guarded(check, op, sample, number, device, dtype):
         yield check(op, sample, number, device, dtype)
     except Exception as error:  # a check that dies is a finding, with its cause
         text = f"{type(error).__name__}: {error}"
-        what = "forward" if check is check_forward else "gradient"
+        what = check.__name__.removeprefix("check_")
         yield Finding(op.op_name, number, str(device), np.dtype(dtype).name, what, False, float("inf"), text)
 
 
@@ -136,7 +142,7 @@ def reference_in_float64(op, sample):
 def call_on(op, sample, device):
     """The op through dispatch, on Tensors that have the sample's memory layout on `device`."""
     args = [on_device(each, device) for each in sample]
-    return op.apply(*args, device) if op.creates else op.apply(*args)
+    return op.apply(*args, *_device_of(op, device))
 
 
 def on_device(value, device, requires_grad=False):
@@ -179,6 +185,40 @@ def check_gradient(op, sample, number, device, dtype):
                 worse, text = difference(mine, true, gradient=True, length=length)
                 error, message = max((error, message), (worse, text))
     return Finding(name, number, where, np.dtype(dtype).name, "gradient", error <= 1, error, message)
+
+
+def check_replay(op, sample, number, device, dtype):
+    """The third call of a signature, which a plan answers where one is possible, against `forward`, bit by bit.
+
+    What the calls before were given is zeros by then: a plan must not look there.
+    """
+    plans.invalidate()  # so that the call that is noted is the second one here
+    earlier = []
+    for _ in range(2):
+        args = [on_device(each, device) for each in sample]
+        op.apply(*args, *_device_of(op, device))
+        earlier += [each.array for each in args if isinstance(each, Variable)]
+    for array in earlier:
+        if array.size and not may_overlap_itself(array.shape, array.strides, array.itemsize):
+            array.fill(0)
+    got = op.apply(*[on_device(each, device) for each in sample], *_device_of(op, device))
+    values = [getattr(on_device(each, device), "array", each) for each in sample]
+    true = (op.reference if op.views else op().forward)(*values, *_device_of(op, device))
+    mine, theirs = ([_bits(each) for each in _as_tuple(results)] for results in (got, true))
+    error, message = (0.0, "") if mine == theirs else (float("inf"), "a replayed call gives something else")
+    return Finding(op.op_name, number, str(device), np.dtype(dtype).name, "replay", not error, error, message)
+
+
+def _device_of(op, device):
+    return (device,) if op.creates else ()
+
+
+def _bits(result):
+    """What a result is, to the last bit."""
+    if result is None:
+        return None
+    array = transfer.to_host(getattr(result, "array", result))
+    return array.shape, array.dtype, array.tobytes()
 
 
 def _cotangents(results):

@@ -1,9 +1,9 @@
 """The forward kernel of attention that nothing masks but causality, in half precision.
 
-What is read tile after tile comes by bulk copies on Hopper and later (BULK, its TMA), where descriptors can be made of
-it, else by ordinary loads; what is read or written once does not pay for a descriptor. Outside of an array zeros are
-read and nothing is written. Scores are multiplied by log2(e) with their scale, so that one exp2() is all that a weight
-takes, and only tiles of keys that pass the diagonal or the last key are masked.
+All arrays lie at multiples of ALIGNED elements. What is read tile after tile comes by bulk copies on Hopper and later
+(BULK, its TMA), else by ordinary loads; what is read or written once does not pay for a descriptor. Outside of an array
+zeros are read and nothing is written. Scores are multiplied by log2(e) with their scale, so that one exp2() is all that
+a weight takes, and only tiles of keys that pass the diagonal or the last key are masked.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from tritorch.ops.attention.flash_tiles import FLASH_FACTS, FLASH_FORWARD_SPACE,
 from tritorch.runtime import tl
 
 LOG2_E = tl.constexpr(1.4426950408889634)
+ALIGNED = tl.constexpr(8)  # elements, 16 bytes: what divides the widths and all steps but that within a row
 
 
 @kernel
@@ -22,6 +23,12 @@ def turn_of(program, tiles, heads, together):
     count = tl.minimum(heads - first, together)
     within = program - first * tiles
     return within // count, first + within % count
+
+
+@kernel
+def head_of(array, strides, batch, head):
+    """Where a head of an array begins."""
+    return array + batch * tl.multiple_of(strides[0], ALIGNED) + head * tl.multiple_of(strides[1], ALIGNED)
 
 
 @kernel
@@ -37,6 +44,7 @@ def rows_of(array, strides, rows, width, BULK: tl.constexpr, ROWS: tl.constexpr,
 def places(start, step, rows, width, ROWS: tl.constexpr, WIDTH: tl.constexpr):
     """Offsets of a tile of rows, and which of them are inside."""
     row, column = start + tl.arange(0, ROWS), tl.arange(0, WIDTH)
+    step, width = tl.multiple_of(step, ALIGNED), tl.multiple_of(width, ALIGNED)
     return row[:, None] * step + column[None, :], (row < rows)[:, None] & (column < width)[None, :]
 
 
@@ -118,9 +126,9 @@ def flash_kernel(
     turn, place = turn_of(tl.program_id(0), tiles, all_heads, together)
     first = (tiles - 1 - turn) * ROWS  # under a causal mask the last have most to do
     batch, head = (place // heads).to(tl.int64), (place % heads).to(tl.int64)
-    q += batch * q_strides[0] + head * q_strides[1]
-    k += batch * k_strides[0] + (head // group) * k_strides[1]
-    v += batch * v_strides[0] + (head // group) * v_strides[1]
+    q = head_of(q, q_strides, batch, head)
+    k = head_of(k, k_strides, batch, head // group)
+    v = head_of(v, v_strides, batch, head // group)
     k_rows = rows_of(k, k_strides, keys, width, BULK, COLUMNS, WIDTH)
     v_rows = rows_of(v, v_strides, keys, value_width, BULK, COLUMNS, VALUE_WIDTH)
     tile = tile_of(q, q_strides, first, length, width, False, False, ROWS, WIDTH)
@@ -147,7 +155,7 @@ def flash_kernel(
                 highest, sums, total, tile, k_rows, v_rows, k_strides, v_strides, start, row, keys, width, value_width,
                 factor, CAUSAL, not EVEN, BULK, FILLED, WIDTH, VALUE_WIDTH, COLUMNS,
             )  # fmt: skip
-    out += batch * out_strides[0] + head * out_strides[1]
+    out = head_of(out, out_strides, batch, head)
     store_tile(out, out_strides, first, length, value_width, total / sums[:, None], ROWS, VALUE_WIDTH)
     line = place.to(tl.int64) * length + row
     tl.store(log_sum + line, (highest + tl.log2(sums)) / LOG2_E, mask=row < length)

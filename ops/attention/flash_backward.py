@@ -7,7 +7,7 @@ row, what its scores and the gradients of its weights begin with, 0 up to a `pad
 from __future__ import annotations
 
 from tritorch.autotune import kernel
-from tritorch.ops.attention.flash import LOG2_E, rows_of, store_tile, tile_of, turn_of
+from tritorch.ops.attention.flash import ALIGNED, LOG2_E, head_of, rows_of, store_tile, tile_of, turn_of
 from tritorch.ops.attention.flash_tiles import (
     FLASH_FACTS,
     FLASH_KEY_SPACE,
@@ -80,12 +80,12 @@ def flash_query_kernel(
     turn, place = turn_of(tl.program_id(0), tiles, all_heads, together)
     first = (tiles - 1 - turn) * ROWS  # under a causal mask the last have most to do
     batch, head = (place // heads).to(tl.int64), (place % heads).to(tl.int64)
-    q += batch * q_strides[0] + head * q_strides[1]
-    k += batch * k_strides[0] + (head // group) * k_strides[1]
-    v += batch * v_strides[0] + (head // group) * v_strides[1]
-    grad += batch * grad_strides[0] + head * grad_strides[1]
-    output += batch * output_strides[0] + head * output_strides[1]
-    out += batch * out_strides[0] + head * out_strides[1]
+    q = head_of(q, q_strides, batch, head)
+    k = head_of(k, k_strides, batch, head // group)
+    v = head_of(v, v_strides, batch, head // group)
+    grad = head_of(grad, grad_strides, batch, head)
+    output = head_of(output, output_strides, batch, head)
+    out = head_of(out, out_strides, batch, head)
     k_rows = rows_of(k, k_strides, keys, width, BULK, COLUMNS, WIDTH)
     v_rows = rows_of(v, v_strides, keys, value_width, BULK, COLUMNS, VALUE_WIDTH)
     tile = tile_of(q, q_strides, first, length, width, False, False, ROWS, WIDTH)
@@ -147,7 +147,7 @@ def tile_of_member(
     if BULK:
         tile = source.load([member, start, 0]).reshape([ROWS, WIDTH])
     else:
-        head = source + tl.cast(member, tl.int64) * strides[1]
+        head = source + tl.cast(member, tl.int64) * tl.multiple_of(strides[1], ALIGNED)
         tile = tile_of(head, strides, start, rows, width, False, WHOLE, ROWS, WIDTH)
     return tile
 
@@ -227,12 +227,12 @@ def flash_key_kernel(
     shared = heads // group
     batch, key_head = (place // shared).to(tl.int64), (place % shared).to(tl.int64)
     head = key_head * group
-    q += batch * q_strides[0] + head * q_strides[1]
-    grad += batch * grad_strides[0] + head * grad_strides[1]
-    k += batch * k_strides[0] + key_head * k_strides[1]
-    v += batch * v_strides[0] + key_head * v_strides[1]
-    k_out += batch * k_out_strides[0] + key_head * k_out_strides[1]
-    v_out += batch * v_out_strides[0] + key_head * v_out_strides[1]
+    q = head_of(q, q_strides, batch, head)
+    grad = head_of(grad, grad_strides, batch, head)
+    k = head_of(k, k_strides, batch, key_head)
+    v = head_of(v, v_strides, batch, key_head)
+    k_out = head_of(k_out, k_out_strides, batch, key_head)
+    v_out = head_of(v_out, v_out_strides, batch, key_head)
     begins += (batch * heads + head) * padded
     slopes_begin += (batch * heads + head) * padded
     q_rows = rows_of_group(q, q_strides, group, length, width, BULK, ROWS, WIDTH)

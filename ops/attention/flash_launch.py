@@ -19,40 +19,34 @@ _LEAST_SCALE = 2.0**-60  # sums of exponentials are divided by it
 _HALF = (dtypes.float16.numpy, dtypes.bfloat16.numpy)
 
 
-def is_described(array):
-    """Whether a descriptor can be made of the rows of each head: without gaps, all else at multiples of 16 bytes."""
-    _, heads, rows, unit = array.strides
-    return (
-        unit == array.itemsize
-        and min(heads, rows) > 0
-        and not any(step % ALIGNMENT for step in array.strides[:3])
-        and not address_of(array) % ALIGNMENT
-    )
-
-
 def takes(query, key, value, mask, dropout_p, scale):
-    """Whether the kernels take a call: half precision, rows without gaps, and nothing but causality masks."""
+    """Whether the kernels take a call: half precision, arrays at multiples of 16 bytes, nothing masks but causality."""
     return (
         mask is None
         and not dropout_p
         and _LEAST_SCALE < scale < math.inf
         and query.dtype in _HALF
         and min(query.size, key.size, value.size) > 0
-        and all(map(_is_near, (query, key, value)))
+        and all(map(_is_aligned, (query, key, value)))
         and device_of(query).capability >= _FIRST_CAPABILITY
     )
 
 
-def _is_near(array):
-    """Whether the rows of a head have no gaps within them, and 32 bits count its elements."""
-    *_, rows, unit = array.strides
-    return unit == array.itemsize and abs(rows) * array.shape[2] < 2**31
+def _is_aligned(array):
+    """Whether rows have no gaps, all else lies at multiples of 16 bytes, and 32 bits count the elements of a head."""
+    _, heads, rows, unit = array.strides
+    return (
+        unit == array.itemsize
+        and min(heads, rows) > 0
+        and not any(step % ALIGNMENT for step in (*array.strides[:3], array.shape[3] * unit, address_of(array)))
+        and rows * array.shape[2] < 2**31
+    )
 
 
 def forward(query, key, value, is_causal, scale, out, log_sum):
     """One launch; fills `out` and `log_sum`."""
     widths = widths_of(query, value)
-    sizes = _sizes((query, key, value), widths, is_causal)
+    sizes = _sizes(query, key, value, widths, is_causal)
     config = flash_kernel.config((query, key, value, out, log_sum), **sizes)
     flash_kernel[(tiles_of(query, config["ROWS"]),)](
         query, key, value, out, log_sum, *_counts(query, key, value, is_causal),
@@ -63,10 +57,10 @@ def forward(query, key, value, is_causal, scale, out, log_sum):
 
 def backward(grad, grad_log_sum, query, key, value, is_causal, scale, output, log_sum, results):
     """Two launches, the first of which leaves two numbers of each row for the second; fills the three results."""
-    grad, output = (each if _is_near(each) else each.copy() for each in (grad, output))
+    grad, output = (each if _is_aligned(each) else each.copy() for each in (grad, output))
     by_query, by_key, by_value = results
     widths = widths_of(query, value)
-    sizes = _sizes((query, key, value, grad), widths, is_causal)
+    sizes = _sizes(query, key, value, widths, is_causal)
     constants = {"CAUSAL": is_causal, "FILLED": sizes["FILLED"], **widths}
     padded = cdiv(query.shape[2], _LARGEST_TILE) * _LARGEST_TILE
     begins = [empty_like(log_sum, (*query.shape[:2], padded)) for _ in range(2)]
@@ -86,12 +80,11 @@ def backward(grad, grad_log_sum, query, key, value, is_causal, scale, output, lo
     )  # fmt: skip
 
 
-def _sizes(arrays, widths, is_causal):
+def _sizes(query, key, value, widths, is_causal):
     """The sizes and facts that decide the configs of all three kernels."""
-    query, key, value, *_ = arrays
     return {
         "length": query.shape[2], "keys": key.shape[2], "width": widths["WIDTH"], "value_width": widths["VALUE_WIDTH"],
-        "described": all(map(is_described, arrays)), "heads": query.shape[0] * query.shape[1], "CAUSAL": is_causal,
+        "heads": query.shape[0] * query.shape[1], "CAUSAL": is_causal,
         "GROUPED": query.shape[1] > key.shape[1],
         "FILLED": (query.shape[3], value.shape[3]) == (widths["WIDTH"], widths["VALUE_WIDTH"]),
     }  # fmt: skip

@@ -55,26 +55,26 @@ _KEY = {64: (64, 64, 4, 3, None), 128: (64, 64, 4, 2, None), 256: (32, 64, 8, 2,
 _KEY_ELSEWHERE = {64: (64, 64, 8, 2, None), 128: (32, 64, 8, 2, None), 256: (16, 64, 8, 1, None)}
 
 
-def _chosen(of_hopper, elsewhere, device, width, value_width, described):
+def _chosen(of_hopper, elsewhere, device, width, value_width):
     table = of_hopper if _is_hopper(device) else elsewhere
     found = table[min(max(64, next_power_of_2(max(width, value_width))), LARGEST_WIDTH)]
     config = dict(zip(("ROWS", "COLUMNS", "num_warps", "num_stages", "maxnreg"), found, strict=True))
-    return config | {"BULK": described and _is_hopper(device)}
+    return config | {"BULK": _is_hopper(device)}
 
 
-def flash_forward_default(device, *, length, keys, width, value_width, described):
+def flash_forward_default(device, *, length, keys, width, value_width):
     """Tiles for one sum beside one product."""
-    return _chosen(_FORWARD, _FORWARD_ELSEWHERE, device, width, value_width, described) | {"SPECIALIZED": False}
+    return _chosen(_FORWARD, _FORWARD_ELSEWHERE, device, width, value_width) | {"SPECIALIZED": False}
 
 
-def flash_query_default(device, *, length, keys, width, value_width, described):
+def flash_query_default(device, *, length, keys, width, value_width):
     """Tiles for one sum by query beside two products."""
-    return _chosen(_QUERY, _QUERY_ELSEWHERE, device, width, value_width, described)
+    return _chosen(_QUERY, _QUERY_ELSEWHERE, device, width, value_width)
 
 
-def flash_key_default(device, *, length, keys, width, value_width, described):
+def flash_key_default(device, *, length, keys, width, value_width):
     """Tiles for two sums by key beside two products."""
-    return _chosen(_KEY, _KEY_ELSEWHERE, device, width, value_width, described)
+    return _chosen(_KEY, _KEY_ELSEWHERE, device, width, value_width)
 
 
 def _warps_have_scores(ROWS, COLUMNS, num_warps):
@@ -82,9 +82,9 @@ def _warps_have_scores(ROWS, COLUMNS, num_warps):
     return ROWS * COLUMNS >= 16 * 8 * num_warps
 
 
-def _copies(BULK, described, device):
-    """Bulk copies need arrays that a descriptor can be made of, and the engine for them."""
-    return not BULK or (described and device.capability >= 90)
+def _copies(BULK, device):
+    """Bulk copies need the engine for them."""
+    return not BULK or device.capability >= 90
 
 
 def _specializes(SPECIALIZED, BULK, ROWS, num_warps, device):

@@ -160,8 +160,8 @@ class Attention(Op):
         yield from decode.samples(draw)
 
     @staticmethod
-    def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1):
-        query, key, value = draw(B, H, L, D), draw(B, H, S, D), draw(B, H, S, D)
+    def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1, group=1):
+        query, key, value = draw(B, H, L, D), draw(B, H // group, S, D), draw(B, H // group, S, D)
         return query, key, value, None, 0.0, bool(causal), D**-0.5, 0, 0
 
 
@@ -291,7 +291,7 @@ class AttentionBackward(Op):
             yield (draw(*output.shape), grad_log_sum, *sample[:4], output, log_sum, *sample[4:])
 
     @staticmethod
-    def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1):
-        sample = Attention.sized(draw, B, H, L, S, D, causal)
+    def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1, group=1):
+        sample = Attention.sized(draw, B, H, L, S, D, causal, group)
         log_sum = draw(B, H, L).astype(accumulator(draw.dtype))
         return draw(B, H, L, D), None, *sample[:4], draw(B, H, L, D), log_sum, *sample[4:]

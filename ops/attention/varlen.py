@@ -71,6 +71,11 @@ def written_out(query, key, value, cu_seq_q, cu_seq_k, left, right, scale, sequs
     return out, log_sum
 
 
+def shared_out(tokens, most, starts):
+    """Where sequences begin, as many as `starts` has, that share out the tokens and have `most` of them at most."""
+    return np.minimum(np.linspace(0, tokens, len(starts)), most * np.arange(len(starts))).astype(starts.dtype)
+
+
 def attend(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, left, right, scale, seqused_k=None, block_table=None):
     """The result and the logarithms of the rows' sums, by one launch."""
     tokens, heads, width = query.shape
@@ -145,10 +150,8 @@ class VarlenAttention(Op):
     @classmethod
     def fitted(cls, query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *rest):
         """Sequences that share out the tokens."""
-        starts = []
-        for tokens, found in ((query.shape[0], cu_seq_q), (key.shape[0], cu_seq_k)):
-            starts.append(np.linspace(0, tokens, len(found)).astype(found.dtype))
-        return query, key, value, *starts, *(int(np.diff(each).max(initial=0)) for each in starts), *rest
+        starts = shared_out(query.shape[0], max_q, cu_seq_q), shared_out(key.shape[0], max_k, cu_seq_k)
+        return query, key, value, *starts, max_q, max_k, *rest
 
     @staticmethod
     def samples(draw):

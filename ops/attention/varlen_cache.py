@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.attention import varlen_host
-from tritorch.ops.attention.varlen import attend, written_out
+from tritorch.ops.attention.varlen import attend, shared_out, written_out
 from tritorch.ops.base import Op
 
 
@@ -43,13 +43,12 @@ class CachedAttention(Op):
     @classmethod
     def fitted(cls, query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, left, right, scale, seqused_k, block_table):
         """Sequences that share out the queries, caches that are full, and pages that exist."""
-        cu_seq_q = np.linspace(0, query.shape[0], len(cu_seq_q)).astype(cu_seq_q.dtype)
-        longest = int(np.diff(cu_seq_q).max(initial=0))
+        cu_seq_q = shared_out(query.shape[0], max_q, cu_seq_q)
         if block_table is None:
-            cu_seq_k = np.linspace(0, key.shape[0], len(cu_seq_k)).astype(cu_seq_k.dtype)
-            most = np.diff(cu_seq_k)
+            cu_seq_k = shared_out(key.shape[0], max_k, cu_seq_k)
+            used = np.diff(cu_seq_k)
         else:
             block_table = block_table % max(key.shape[0], 1)
-            most = np.full(len(seqused_k), block_table.shape[1] * key.shape[1])
-        used, sizes = most.astype(seqused_k.dtype), (longest, int(most.max(initial=0)))
-        return query, key, value, cu_seq_q, cu_seq_k, *sizes, left, right, scale, used, block_table
+            used = np.full(len(seqused_k), block_table.shape[1] * key.shape[1])
+        used = used.astype(seqused_k.dtype)
+        return query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, left, right, scale, used, block_table

@@ -6,15 +6,21 @@ Several places, or taps, of a program share an operand, as larger tiles would.
 
 from __future__ import annotations
 
+import itertools
+
 from tritorch.autotune import Space, cdiv, choices, next_power_of_2, powers, stages
 from tritorch.ops.convolution.tiles import MOST_PARTS
 
 LEAST = 64  # rows that a warp group multiplies
 _SPARE = 2048  # bytes of shared memory for barriers
 _SUMS = 128  # that a thread keeps at most
-# Of a multiprocessor in a nanosecond: bytes that it gets from the second-level cache, multiplications and additions.
-_BYTES, _MULTIPLIED = 56, 2800
-_STARTED = 2500  # nanoseconds that a tile takes beside its loop, in multiplications as above
+# Of a multiprocessor in a nanosecond: bytes that it gets from the second-level cache, products that it adds up.
+_BYTES, _PRODUCTS = 56, 2800
+# Nanoseconds of a tile beside its loop: alone on its multiprocessor, or while another one multiplies.
+_ALONE, _BESIDE = 1500, 500
+_SUMMED = 1500  # bytes of parts that the GPU writes and adds up in a nanosecond
+_SUMMING = 3000  # nanoseconds that adding up takes at least
+_PARTS = (1, 2, 3, 4, 5, 6, 8, 11, 12, 16, 22, 24, 32, 44, 48, 64, 88, 128, MOST_PARTS)
 
 
 def _stage(one, other, BLOCK_K, itemsize):
@@ -34,54 +40,49 @@ def _weight_memory(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize):
 
 def lane_default(device, *, images, columns, inner, lines, width, taps, itemsize=2):
     """The tile by which the last program is done first, of those that fit; stages as shared memory allows."""
-    k = min(max(next_power_of_2(inner), 16), 128 // itemsize)
-    m = 128 if images > LEAST else LEAST
-    steps = taps * cdiv(inner, k)
-    best = None
-    for n in (64, 128, 256):
-        for places in (1, 2, 4):
-            needed = _forward_memory(places, m, n, k, 2, itemsize)
-            if n > max(64, next_power_of_2(columns)) or places > next_power_of_2(width):
-                continue
-            if places * m * n > _SUMS * 256 or needed > device.shared_memory:
-                continue
-            tiles = lines * cdiv(width, places) * cdiv(columns, n) * cdiv(images, m)
-            step = max(_stage(places * m, n, k, itemsize) / _BYTES, places * m * n * k / _MULTIPLIED)
-            cost = cdiv(tiles, device.sms) * (steps * step + _STARTED / 2)
-            if best is None or cost < best[0]:
-                best = cost, n, places
-    _, n, places = best
-    n = min(n, max(next_power_of_2(columns), 16))
-    config = {"PLACES": places, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k}
-    warps = 8 if places * m * n > _SUMS * 128 else 4
-    depth, programs = 4, 1 if warps == 8 else 2
-    while (
-        depth > 2 and programs * _forward_memory(**config, num_stages=depth, itemsize=itemsize) > device.shared_memory
-    ):
+    m, k = 128 if images > LEAST else LEAST, min(max(next_power_of_2(inner), 16), 128 // itemsize)
+    widest = min(max(next_power_of_2(columns), 16), 256)
+    steps, best = taps * cdiv(inner, k), None
+    for n, places in itertools.product({min(64, widest), min(128, widest), widest}, (1, 2, 4)):
+        sizes = places, m, n, k
+        if places > next_power_of_2(width) or places * m * n > _SUMS * 256:
+            continue
+        if _forward_memory(*sizes, 3, itemsize) > device.shared_memory:
+            continue
+        tiles = lines * cdiv(width, places) * cdiv(columns, n) * cdiv(images, m)
+        beside = places * m * n <= _SUMS * 128 and tiles > device.sms
+        beside = beside and 2 * _forward_memory(*sizes, 3, itemsize) <= device.shared_memory
+        step = max(_stage(places * m, n, k, itemsize) / _BYTES, places * m * n * k / _PRODUCTS)
+        cost = cdiv(tiles, device.sms) * (steps * step + (_BESIDE if beside else _ALONE))
+        if best is None or (cost, n, places) < best[:3]:
+            best = cost, n, places, beside
+    _, n, places, beside = best
+    programs, depth = 2 if beside else 1, 4 if beside else 5
+    while depth > 2 and programs * _forward_memory(places, m, n, k, depth, itemsize) > device.shared_memory:
         depth -= 1
-    while (
-        programs > 1
-        and programs * _forward_memory(**config, num_stages=depth, itemsize=itemsize) > device.shared_memory
-    ):
-        programs -= 1
-    return config | {"PROGRAMS": programs, "num_warps": warps, "num_stages": depth}
+    return {"PLACES": places, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "PROGRAMS": programs,
+            "num_warps": 8 if places * m * n > _SUMS * 128 else 4, "num_stages": depth}  # fmt: skip
 
 
 def lane_weight_default(device, *, images, rows, columns, places=1, taps=1, itemsize=2):
-    """Tiles of up to 128 by 128, taps that share what they read, and parts that give every multiprocessor work."""
+    """Tiles of up to 128 by 128, taps that share what they read, and as many parts as are done first."""
     m = min(max(next_power_of_2(rows), LEAST), 128)
     n = min(max(next_power_of_2(columns), 16), 128 if taps == 1 else 64)
     shared = min(taps, 3)
     k = 64 if images > 32 and itemsize == 2 else 32
-    warps = 8 if shared * m * n > _SUMS * 128 else 4
     depth = 4
     while depth > 2 and _weight_memory(shared, m, n, k, depth, itemsize) > device.shared_memory:
         depth -= 1
-    tiles, parts = cdiv(rows, m) * cdiv(columns, n) * cdiv(taps, shared), 1
-    while 2 * parts <= min(MOST_PARTS, cdiv(2 * device.sms, tiles), places * cdiv(images, k) // 8):
-        parts *= 2
-    return {"SHARED": shared, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "PARTS": parts, "num_warps": warps,
-            "num_stages": depth}  # fmt: skip
+    tiles, steps = cdiv(rows, m) * cdiv(columns, n) * cdiv(taps, shared), places * cdiv(images, k)
+    step = max(_stage(m, shared * n, k, itemsize) / _BYTES, shared * m * n * k / _PRODUCTS)
+
+    def cost(parts):
+        added = _SUMMING + parts * rows * columns * taps * 4 / _SUMMED if parts > 1 else 0
+        return cdiv(tiles * parts, device.sms) * (cdiv(steps, parts) * step + _ALONE) + added
+
+    allowed = [each for each in _PARTS if _parts_have_work(each, k, images, places)]
+    return {"SHARED": shared, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "PARTS": min(allowed, key=cost),
+            "num_warps": 8 if shared * m * n > _SUMS * 128 else 4, "num_stages": depth}  # fmt: skip
 
 
 def _sums_of_a_thread(PLACES, BLOCK_M, BLOCK_N, num_warps):
@@ -153,7 +154,7 @@ LANE_SPACE = Space(
 )  # fmt: skip
 LANE_WEIGHT_SPACE = Space(
     SHARED=choices(1, 2, 3, default=3), BLOCK_M=powers(64, 128, default=128), BLOCK_N=powers(16, 256, default=64),
-    BLOCK_K=powers(32, 128, default=64), PARTS=powers(1, MOST_PARTS, default=1), num_warps=choices(4, 8),
+    BLOCK_K=powers(32, 128, default=64), PARTS=choices(*_PARTS, default=1), num_warps=choices(4, 8),
     num_stages=stages(2, 5, default=4),
     where=(
         _weight_sums, _columns_needed, _rows_needed, _taps_needed, _lanes_needed, _parts_have_work, _weight_stages_fit,

@@ -199,8 +199,9 @@ def _lies_in(tensor, format):
 
 def _copied(op, tensor, format):
     check_format(op, format)
-    known = tensor.level is None  # a batch of examples shows nothing of how they lie
-    return Clone.apply(tensor, strides_of_copy(tensor.array, format) if known else None)
+    if tensor.level is not None:  # a batch of examples shows nothing of how they lie
+        return Clone.apply(tensor)
+    return Clone.apply(tensor, strides_of_copy(tensor.array, format))
 
 
 class OverwrittenBy(Op):

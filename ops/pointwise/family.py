@@ -112,9 +112,9 @@ class Pointwise(Op, abstract=True):
     def by_memory(cls, *arrays):
         """What `quick` gives, walked over as the elements lie in memory, so that the result lies as PyTorch's does."""
         for each in arrays:
-            if type(each) is np.ndarray and not each.flags.c_contiguous:
+            if type(each) is np.ndarray and not each.flags.c_contiguous and any(each.strides):
                 break
-        else:
+        else:  # in order, or one element for all
             return cls.quick(*arrays)
         present = [each for each in arrays if type(each) is np.ndarray]
         shape = broadcast_shape(cls.op_name, *[each.shape for each in present])

@@ -12,6 +12,7 @@ from tritorch.autotune import generation
 from tritorch.autotune.tunable import noting_configs, pretending
 from tritorch.ops.formula import tanh
 from tritorch.ops.matrix.descriptor_kernel import descriptor_kernel
+from tritorch.ops.matrix.kernel import matmul_kernel
 from tritorch.ops.matrix.launch import launch_matmul
 from tritorch.runtime import precision, transfer
 from tritorch.runtime.binding import binder_of
@@ -117,8 +118,21 @@ def test_other_generations(device, wanted, shape, layout):
     assert (COPIES in text) == (device is B200)
 
 
-@pytest.mark.parametrize("shape", [(4096, 4096, 4097), (4097, 4096, 4096)])
-def test_odd_sizes_take_the_tensor_cores_too(shape):
-    for layout in ("nn", "tt"):
-        (_, text), *_ = compiled(shape, layout)
-        assert PRODUCTS in text
+ODD = [((4096, 4096, 4097), "nn", 1), ((4096, 4097, 4097), "nn", 2), ((4097, 4096, 4096), "nn", 0),
+       ((4097, 4096, 4096), "tt", 1)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "layout", "count"), ODD)
+def test_large_operands_without_aligned_rows_are_copied_for_descriptors(shape, layout, count):
+    *copies, (launch, text) = compiled(shape, layout)
+    assert len(copies) == count
+    assert launch.kernel is descriptor_kernel
+    assert PRODUCTS in text
+
+
+@pytest.mark.parametrize("device", [A100, H200], ids=lambda device: device.name)
+@pytest.mark.parametrize("layout", ["nn", "tt"])
+def test_small_odd_sizes_are_read_by_pointers(layout, device):
+    (launch, text), *_ = compiled((1001, 1003, 1005), layout, device)
+    assert launch.kernel is matmul_kernel
+    assert (PRODUCTS if device is H200 else "mma.sync") in text

@@ -45,8 +45,8 @@ def apply(cls, *args):
             restore(before)
     elif device is None:
         return _create(cls, args)
-    elif device.is_cuda:
-        signature = signature_of(cls, arrays)
+    else:
+        signature = signature_of(cls, arrays) if device.is_cuda else None
         plan = plans.get(signature)
         try:
             results = _run_kernels(cls, args, arrays, device, signature) if plan is None else plan(*arrays)
@@ -55,8 +55,6 @@ def apply(cls, *args):
                 raise
             drop(signature, error)
             results = _run_kernels(cls, args, arrays, device)
-    else:
-        results = _run_kernels(cls, args, arrays, device)
     kind = type(results)
     if kind is _ndarray or kind is CudaArray:  # the usual case, without calls
         outputs = _new(Variable.made_as)
