@@ -1,7 +1,7 @@
 """Programs of a cooperative launch: they may wait for one another, so each has a thread, and they take turns.
 
-One runs at a time. It gives its turn away when it waits: when a volatile load or an atomic was the one before again, and
-found the same. Until then it runs ahead of the others, so what a program forgets to wait for is not there.
+One runs at a time. It gives its turn away when it waits: when a volatile load or an atomic was the one before again,
+and found the same. Until then it runs ahead of the others, so what a program forgets to wait for is not there.
 """
 
 from __future__ import annotations
