@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from tritorch.ops.normalization.group_places import group_sums_by_place
+from tritorch.ops.normalization.layout import written_order
 from tritorch.ops.normalization.places import (
     batch_inference_by_place,
     batch_norm_by_place,
@@ -213,6 +215,8 @@ def channel_sums_on_host(grad, input, mean, variance, layout, eps):
         return _sums_by_place(grad, input, mean, variance, layout, eps)
     if layout.axes == layout.summed and lies_by_place(input):
         return channel_sums_by_place(grad, input, mean, variance, eps)
+    if written_order(input, layout) is not None:
+        return group_sums_by_place(grad, input, mean, variance, layout, eps)
     grad, x, mean = _planes(grad, layout), _planes(input, layout), _by_plane(mean, layout)
     sums, products = np.empty(grad.shape[:2], grad.dtype), np.empty(grad.shape[:2], grad.dtype)
     same = layout.axes == layout.summed  # each channel has one mean

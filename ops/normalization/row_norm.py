@@ -6,8 +6,8 @@ import numpy as np
 
 from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op
-from tritorch.ops.layout import lying_by
 from tritorch.ops.normalization import batched
+from tritorch.ops.normalization.group_places import group_norm_by_place, group_slope_by_place
 from tritorch.ops.normalization.host import norm_backward_on_host, norm_on_host
 from tritorch.ops.normalization.layout import over_groups, over_last, written_order
 from tritorch.ops.normalization.norm import Norm, mean_of, normalised, wide
@@ -22,8 +22,9 @@ class RowNorm(Norm, abstract=True):
     @classmethod
     def fast(cls, input, weight, bias, layout, eps):
         """A few passes over rows that stay in the cache."""
-        out, *statistics = norm_on_host(input, weight, bias, layout, eps, cls.centred)
-        return lying_by(out, written_order(input, layout)), *statistics
+        if written_order(input, layout) is not None:
+            return group_norm_by_place(input, weight, bias, layout, eps)
+        return norm_on_host(input, weight, bias, layout, eps, cls.centred)
 
     def forward(self, input, weight, bias, layout, eps):
         """One launch."""
@@ -52,8 +53,9 @@ class RowNormBackward(Op, abstract=True):
     @classmethod
     def host(cls, grad, input, weight, mean, variance, layout, eps):
         """In float32 at least, narrowed once."""
-        found = norm_backward_on_host(*wide(grad, input, weight), mean, variance, layout, eps)
-        return lying_by(found.astype(input.dtype, copy=False), written_order(input, layout))
+        compute = norm_backward_on_host if written_order(input, layout) is None else group_slope_by_place
+        found = compute(*wide(grad, input, weight), mean, variance, layout, eps)
+        return found.astype(input.dtype, copy=False)
 
     @classmethod
     def samples(cls, draw):

@@ -29,15 +29,31 @@ def _statistics_in_registers(ROWS, num_warps):
 
 
 NORM_SPACE = rows_space(16, _statistics_in_registers)  # of up to three tensors
-NORM_FACTS = ("ROW_RANK", "COLUMN_RANK", "INNERMOST", "WIDE")
+NORM_FACTS = ("ROW_RANK", "COLUMN_RANK", "SPAN", "APART", "WIDE")
 
 
 @kernel
-def _of_channels(array, row, column, inside, groups, span, inner, INNERMOST: tl.constexpr, COMPUTE: tl.constexpr):
+def _of_channels(array, row, column, inside, groups, span, inner, SPAN: tl.constexpr, COMPUTE: tl.constexpr):
     """The weight or bias of each element of a tile: that of its channel."""
-    own = column % span if INNERMOST else column // inner
+    own = column % SPAN if SPAN else column // inner
     channel = (row % groups)[:, None] * span + own[None, :]
     return tl.load(array + channel, mask=inside, other=0).to(COMPUTE)
+
+
+@kernel
+def _starts(row, shape, strides, FIRST: tl.constexpr, RANK: tl.constexpr, SPAN: tl.constexpr, APART: tl.constexpr):
+    """The offset of each row."""
+    start = offsets_of(row, shape, strides, FIRST, RANK)
+    return tl.multiple_of(start, SPAN & -SPAN) if APART else start
+
+
+@kernel
+def _places(column, shape, strides, FIRST: tl.constexpr, RANK: tl.constexpr, SPAN: tl.constexpr, APART: tl.constexpr):
+    """The offset of each column, SPAN channels being a dimension of a constant size where they lie APART."""
+    if APART:
+        place = tl.multiple_of(offsets_of(column // SPAN, shape, strides, FIRST, RANK - 1), SPAN & -SPAN)
+        return place + (column % SPAN) * strides[FIRST + RANK - 1]
+    return offsets_of(column, shape, strides, FIRST, RANK)
 
 
 @kernel(space=NORM_SPACE, default=norm_default, key=NORM_FACTS)
@@ -51,7 +67,7 @@ def norm_rows_kernel(
     rows,
     columns,
     groups,  # row r is of group r % groups, of `span` channels of `inner` elements each
-    span,  # which come one after the other, or, INNERMOST, an element of each in turn
+    span,  # one after the other; or, where that is SPAN, an element of each in turn
     inner,
     eps: tl.float64,
     row_shape,
@@ -60,7 +76,8 @@ def norm_rows_kernel(
     column_strides,
     ROW_RANK: tl.constexpr,
     COLUMN_RANK: tl.constexpr,
-    INNERMOST: tl.constexpr,
+    SPAN: tl.constexpr,
+    APART: tl.constexpr,  # these channels are the last dimension of columns, and all other strides multiples of SPAN
     COMPUTE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit indices
     WHOLE: tl.constexpr,  # a row fits a block
@@ -73,10 +90,10 @@ def norm_rows_kernel(
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         column = column.to(tl.int64)
     valid = row < rows
-    line = x + offsets_of(row, row_shape, row_strides, 0, ROW_RANK)[:, None]
-    target = out + offsets_of(row, row_shape, row_strides, ROW_RANK, ROW_RANK)[:, None]
+    line = x + _starts(row, row_shape, row_strides, 0, ROW_RANK, SPAN, APART)[:, None]
+    target = out + _starts(row, row_shape, row_strides, ROW_RANK, ROW_RANK, SPAN, APART)[:, None]
     inside = valid[:, None] & (column < columns)[None, :]
-    places = offsets_of(column, column_shape, column_strides, 0, COLUMN_RANK)
+    places = _places(column, column_shape, column_strides, 0, COLUMN_RANK, SPAN, APART)
     value = tl.load(line + places[None, :], mask=inside, other=0).to(COMPUTE)
     average = tl.zeros([ROWS], COMPUTE)
     if WHOLE:
@@ -92,7 +109,7 @@ def norm_rows_kernel(
         for start in range(COLUMNS, columns, COLUMNS):
             at = start + column
             inside = valid[:, None] & (at < columns)[None, :]
-            places = offsets_of(at, column_shape, column_strides, 0, COLUMN_RANK)
+            places = _places(at, column_shape, column_strides, 0, COLUMN_RANK, SPAN, APART)
             value = tl.load(line + places[None, :], mask=inside, other=0).to(COMPUTE)
             apart = tl.where(inside, value - average[:, None], 0).to(COMPUTE)
             sums += apart
@@ -110,26 +127,28 @@ def norm_rows_kernel(
         at = start + column
         inside = valid[:, None] & (at < columns)[None, :]
         if not WHOLE:
-            places = offsets_of(at, column_shape, column_strides, 0, COLUMN_RANK)
+            places = _places(at, column_shape, column_strides, 0, COLUMN_RANK, SPAN, APART)
             value = tl.load(line + places[None, :], mask=inside, other=0).to(COMPUTE)
-        places = offsets_of(at, column_shape, column_strides, COLUMN_RANK, COLUMN_RANK)
+        places = _places(at, column_shape, column_strides, COLUMN_RANK, COLUMN_RANK, SPAN, APART)
         result = (value - average[:, None]) * scale
         if weight is not None:
-            result = result * _of_channels(weight, row, at, inside, groups, span, inner, INNERMOST, COMPUTE)
+            result = result * _of_channels(weight, row, at, inside, groups, span, inner, SPAN, COMPUTE)
         if bias is not None:
-            result = result + _of_channels(bias, row, at, inside, groups, span, inner, INNERMOST, COMPUTE)
+            result = result + _of_channels(bias, row, at, inside, groups, span, inner, SPAN, COMPUTE)
         tl.store(target + places[None, :], result.to(out.dtype.element_ty), mask=inside)
 
 
 @kernel
-def _slopes(grad, x, weight, line, other, row, at, inside, average, scale, groups, span, inner,
-            shape, strides, RANK: tl.constexpr, INNERMOST: tl.constexpr, COMPUTE: tl.constexpr):  # fmt: skip
+def _slopes(
+    grad, x, weight, line, other, row, at, inside, average, scale, groups, span, inner, shape, strides,
+    RANK: tl.constexpr, SPAN: tl.constexpr, APART: tl.constexpr, COMPUTE: tl.constexpr,
+):  # fmt: skip
     """The gradient of a tile times the weight, and what the tile was normalised to."""
-    places = offsets_of(at, shape, strides, 0, RANK)
+    places = _places(at, shape, strides, 0, RANK, SPAN, APART)
     g = tl.load(grad + line[:, None] + places[None, :], mask=inside, other=0).to(COMPUTE)
     if weight is not None:
-        g = g * _of_channels(weight, row, at, inside, groups, span, inner, INNERMOST, COMPUTE)
-    places = offsets_of(at, shape, strides, RANK, RANK)
+        g = g * _of_channels(weight, row, at, inside, groups, span, inner, SPAN, COMPUTE)
+    places = _places(at, shape, strides, RANK, RANK, SPAN, APART)
     value = tl.load(x + other[:, None] + places[None, :], mask=inside, other=0).to(COMPUTE)
     return g, (value - average[:, None]) * scale[:, None]
 
@@ -154,7 +173,8 @@ def norm_rows_backward_kernel(
     column_strides,
     ROW_RANK: tl.constexpr,
     COLUMN_RANK: tl.constexpr,
-    INNERMOST: tl.constexpr,
+    SPAN: tl.constexpr,
+    APART: tl.constexpr,  # these channels are the last dimension of columns, and all other strides multiples of SPAN
     COMPUTE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit indices
     WHOLE: tl.constexpr,  # a row fits a block
@@ -167,23 +187,23 @@ def norm_rows_backward_kernel(
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         column = column.to(tl.int64)
     valid = row < rows
-    line = offsets_of(row, row_shape, row_strides, 0, ROW_RANK)
-    other = offsets_of(row, row_shape, row_strides, ROW_RANK, ROW_RANK)
-    target = out + offsets_of(row, row_shape, row_strides, 2 * ROW_RANK, ROW_RANK)[:, None]
+    line = _starts(row, row_shape, row_strides, 0, ROW_RANK, SPAN, APART)
+    other = _starts(row, row_shape, row_strides, ROW_RANK, ROW_RANK, SPAN, APART)
+    target = out + _starts(row, row_shape, row_strides, 2 * ROW_RANK, ROW_RANK, SPAN, APART)[:, None]
     average = tl.zeros([ROWS], COMPUTE)
     if mean is not None:
         average = tl.load(mean + row, mask=valid, other=0).to(COMPUTE)
     scale = 1 / tl.sqrt(tl.load(variance + row, mask=valid, other=1).to(COMPUTE) + eps.to(COMPUTE))
     inside = valid[:, None] & (column < columns)[None, :]
     g, hat = _slopes(grad, x, weight, line, other, row, column, inside, average, scale, groups, span, inner,
-                     column_shape, column_strides, COLUMN_RANK, INNERMOST, COMPUTE)  # fmt: skip
+                     column_shape, column_strides, COLUMN_RANK, SPAN, APART, COMPUTE)  # fmt: skip
     sums, products = g, g * hat
     if not WHOLE:
         for start in range(COLUMNS, columns, COLUMNS):
             at = start + column
             inside = valid[:, None] & (at < columns)[None, :]
             g, hat = _slopes(grad, x, weight, line, other, row, at, inside, average, scale, groups, span, inner,
-                             column_shape, column_strides, COLUMN_RANK, INNERMOST, COMPUTE)  # fmt: skip
+                             column_shape, column_strides, COLUMN_RANK, SPAN, APART, COMPUTE)  # fmt: skip
             sums += g
             products += g * hat
     along = (tl.sum(products, 1) / columns)[:, None]
@@ -195,9 +215,9 @@ def norm_rows_backward_kernel(
         inside = valid[:, None] & (at < columns)[None, :]
         if not WHOLE:
             g, hat = _slopes(grad, x, weight, line, other, row, at, inside, average, scale, groups, span, inner,
-                             column_shape, column_strides, COLUMN_RANK, INNERMOST, COMPUTE)  # fmt: skip
+                             column_shape, column_strides, COLUMN_RANK, SPAN, APART, COMPUTE)  # fmt: skip
         result = scale[:, None] * (g - level - hat * along)
-        places = offsets_of(at, column_shape, column_strides, 2 * COLUMN_RANK, COLUMN_RANK)
+        places = _places(at, column_shape, column_strides, 2 * COLUMN_RANK, COLUMN_RANK, SPAN, APART)
         tl.store(target + places[None, :], result.to(out.dtype.element_ty), mask=inside)
 
 
@@ -214,7 +234,8 @@ def _launch(kernel, arrays, tensors, layout, eps, compute):
     rows, columns, (groups, span) = layout.rows, layout.count, layout.groups
     along = lies_along(*[(shape, each[-1]) for shape, each in parts])
     facts = {
-        "ROW_RANK": len(parts[0][0]), "COLUMN_RANK": len(parts[1][0]), "INNERMOST": innermost,
+        "ROW_RANK": len(parts[0][0]), "COLUMN_RANK": len(parts[1][0]), "SPAN": span if innermost else 0,
+        "APART": innermost and _are_apart(parts, span),
         "WIDE": needs_64_bits(layout.shape, steps),
     }  # fmt: skip
     config = kernel.config(arrays, rows=rows, columns=columns, along=along, **facts)
@@ -224,6 +245,13 @@ def _launch(kernel, arrays, tensors, layout, eps, compute):
         row_shape, sum(row_strides, ()), column_shape, sum(column_strides, ()),
         COMPUTE=triton_dtype(compute), WHOLE=config["COLUMNS"] >= columns, **facts, **config,
     )  # fmt: skip
+
+
+def _are_apart(parts, span):
+    """Whether `span` channels are the last dimension of columns, and all others lie at multiples of that."""
+    (_, rows), (shape, columns) = parts
+    others = [step for own in rows for step in own] + [step for own in columns for step in own[:-1]]
+    return len(shape) > 1 and shape[-1] == span and all(step % span == 0 for step in others)
 
 
 def launch_norm(input, weight, bias, layout, eps, centred):

@@ -10,6 +10,7 @@ from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op, export
 from tritorch.ops.batching import shifted
 from tritorch.ops.dimensions import wrap_dim
+from tritorch.ops.layout import as_contiguous
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.reduction.family import PLAIN
 from tritorch.ops.rowwise.host import (
@@ -73,7 +74,7 @@ class RowWise(Op, abstract=True):
     @classmethod
     def host(cls, input, dim, dtype=None):
         """In float32 at least, narrowed once."""
-        kind = input.dtype
+        kind, input = input.dtype, as_contiguous(input)  # results lie in the order of indices, whatever input does
         if dtype is None and kind in PLAIN and input.ndim and input.size:
             return cls.compute(input, dim)
         if input.size == 0:

@@ -10,7 +10,7 @@ from tritorch.ops.base import Op, device_of
 from tritorch.ops.batching import shifted
 from tritorch.ops.creation import Full
 from tritorch.ops.dimensions import wrap_dim
-from tritorch.ops.layout import empty_by, empty_like, format_order, in_order, out_of_order
+from tritorch.ops.layout import empty_by, format_order, in_order, out_of_order
 from tritorch.ops.outputs import takes_out
 from tritorch.ops.pointwise.cast import copy_elements
 from tritorch.ops.shape.views import Select, Slice
@@ -150,6 +150,21 @@ def _common_order(arrays):
     return order if order is not None and all(format_order(each) is not None for each in arrays) else None
 
 
+def _stacked_shape(arrays, dim):
+    shape = arrays[0].shape
+    return (*shape[:dim], len(arrays), *shape[dim:])
+
+
+def _stacked_order(arrays, dim):
+    """The order for arrays stacked along a new dimension: theirs, that one around the dimension it stands before."""
+    order = _common_order(arrays)
+    if order is None or dim == len(order):
+        return None
+    order = [each + (each >= dim) for each in order]
+    order.insert(order.index(dim + 1), dim)
+    return tuple(order)
+
+
 class Stack(Op):
     """The tensors, all of one size, along a new dimension `dim`."""
 
@@ -162,7 +177,8 @@ class Stack(Op):
         if any(each.dtype != kind for each in tensors):
             tensors = [each.astype(kind) for each in tensors]
         key = (slice(None),) * dim + (None, ...)
-        return np.concatenate([each[key] for each in tensors], dim)
+        out = empty_by(np.asarray(tensors[0]), _stacked_shape(tensors, dim), _stacked_order(tensors, dim))
+        return np.concatenate([each[key] for each in tensors], dim, out)
 
     @classmethod
     def function(cls):
@@ -185,8 +201,8 @@ class Stack(Op):
 
     def forward(self, dim, *tensors):
         """One launch for each tensor, which copies it to its place."""
-        shape = tensors[0].shape
-        out = empty_like(tensors[0], (*shape[:dim], len(tensors), *shape[dim:]), joint_dtype(tensors))
+        kind = joint_dtype(tensors)
+        out = empty_by(tensors[0], _stacked_shape(tensors, dim), _stacked_order(tensors, dim), kind)
         for position, each in enumerate(tensors):
             copy_elements(each, out[(*(slice(None),) * dim, position, ...)])
         return out
@@ -206,6 +222,8 @@ class Stack(Op):
         yield 2, draw(3, 2).T, draw(2, 3), draw(2, 3)
         yield 0, draw(), draw.integers(0, 5)
         yield 1, draw(700, 2), draw(700, 2)
+        for dim in (0, 1, 4):
+            yield dim, *[draw(2, 3, 4, 5).transpose(0, 3, 1, 2) for _ in range(2)]
 
     @staticmethod
     def sized(draw, M=4096, N=4096):

@@ -81,6 +81,20 @@ STRIDES = [
         ((4, 1, 4, 4), (4, 1, 4, 4), (4, 1, 4, 4), (4, 1, 4, 4)),
     ),
     (
+        {
+            "clone": lambda t: t.clone(memory_format=ROWS), "contiguous": lambda t: t.contiguous(),
+            "zeros_like": lambda t: torch.zeros_like(t, memory_format=ROWS),
+            "new_zeros": lambda t: t.new_zeros(t.shape),
+            "softmax": lambda t: F.softmax(t, 1), "log_softmax": lambda t: F.log_softmax(t, 3),
+            "layer_norm": lambda t: F.layer_norm(t, t.shape[3:]),
+        },
+        ((120, 30, 5, 1), (120, 30, 5, 1), (120, 30, 5, 1), (120, 30, 5, 1)),
+        ((144, 36, 6, 1), (144, 36, 6, 1), (144, 36, 6, 1), (144, 36, 6, 1)),
+        ((30, 30, 5, 1), (30, 30, 5, 1), (30, 30, 5, 1), (30, 30, 5, 1)),
+        ((24, 6, 6, 1), (24, 6, 6, 1), (24, 6, 6, 1), (24, 6, 6, 1)),
+        ((4, 1, 1, 1), (4, 1, 1, 1), (4, 1, 1, 1), (4, 1, 1, 1)),
+    ),
+    (
         {"contiguous": channels_last},
         ((120, 1, 20, 4), (120, 1, 20, 4), (120, 1, 20, 4), (120, 1, 20, 4)),
         ((144, 1, 24, 4), (144, 1, 24, 4), (144, 1, 24, 4), (144, 1, 24, 4)),

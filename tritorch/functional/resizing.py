@@ -8,7 +8,9 @@ import warnings
 from tritorch import creation
 from tritorch.autograd.inplace import bump, write
 from tritorch.ops.base import export
-from tritorch.runtime import transfer
+from tritorch.ops.layout import element_strides
+from tritorch.runtime import transfer, views
+from tritorch.runtime.memory_format import check_format, check_rank, preserve_format, strides_in, suggested
 
 
 @export("Tensor.resize_")
@@ -18,6 +20,8 @@ def resize_(self, *sizes, memory_format=None):
         raise RuntimeError("cannot resize variables that require grad")
     shape = creation.size_of("resize_", sizes)
     array = self.array
+    if memory_format is not None:
+        return _restrided(self, shape, memory_format)
     if shape == array.shape:
         return self
     count = math.prod(shape)
@@ -31,10 +35,25 @@ def resize_(self, *sizes, memory_format=None):
     return self
 
 
+def _restrided(self, shape, format):
+    """The tensor with another size and the strides of a memory format, elements where they lie in memory."""
+    check_format("resize_", format)
+    check_rank(format, len(shape))
+    if format is preserve_format:
+        raise RuntimeError("Unsupported memory formatPreserve")
+    resize_(self, shape)
+    steps = [step * self.array.itemsize for step in strides_in(format, shape)]
+    self.array = views.as_strided(self.array, shape, tuple(steps))
+    return self
+
+
 @export("resize_as_", "Tensor.resize_as_")
 def resize_as_(self, other, *, memory_format=None):
-    """Make the tensor of the size of `other`."""
-    return resize_(self, other.array.shape)
+    """Make the tensor of the size of `other`, and with preserve_format of the format that its strides suggest."""
+    shape = tuple(other.array.shape)
+    if memory_format is preserve_format:
+        memory_format = suggested(shape, element_strides(other.array))
+    return resize_(self, shape, memory_format=memory_format)
 
 
 @export("Tensor.set_")
