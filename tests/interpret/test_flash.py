@@ -127,6 +127,17 @@ def test_every_tile(causal):
             check(HOPPER, *arrays, causal=causal)
 
 
+def test_rows_that_no_tile_of_the_kernel_by_queries_covers():
+    arrays = drawn(length=130, keys=90)
+    with pretending(HOPPER), noting_configs() as noted:
+        attended(*arrays)
+    asked = {each.kernel: each for each in noted}
+    with ExitStack() as stack:
+        for kernel, rows in ((flash_query_kernel, 64), (flash_key_kernel, 128)):
+            stack.enter_context(using(kernel, asked[kernel].key, asked[kernel].config | {"ROWS": rows}))
+        check(HOPPER, *arrays)
+
+
 def test_calls_that_other_kernels_take():
     general = ["attention_kernel", "query_gradient_kernel", "key_gradient_kernel"]
     q, k, v, grad = drawn(length=9, keys=12)
