@@ -33,8 +33,8 @@ def attend(query, key, value, mask, out, log_sum, scale, wide):
         **{name: constants[name] for name in ("BOOLEAN", "WIDE", "PRECISION")},
     )  # fmt: skip
     columns, wanted = config["COLUMNS"], config["PARTS"]
-    chunk = cdiv(cdiv(keys, wanted), columns) * columns
-    parts = cdiv(keys, chunk)
+    tiles = cdiv(cdiv(keys, wanted), columns)
+    parts = cdiv(keys, tiles * columns)
     found, sums, strides = out, log_sum, (*element_strides(out), 0)
     if parts > 1:
         found = empty_like(log_sum, (parts, batch, heads, length, value_width))
@@ -44,7 +44,7 @@ def attend(query, key, value, mask, out, log_sum, scale, wide):
     split_kernel[(batch * shared * parts,)](
         query, key, value, mask, found, sums, heads, heads // shared, length, keys, width, value_width,
         *map(element_strides, (query, key, value)), (0, 0, 0, 0) if mask is None else element_strides(mask), strides,
-        parts, chunk, scale, 0.0 if parts == 1 else -np.inf,
+        parts, tiles, scale, 0.0 if parts == 1 else -np.inf,
         **{name: value for name, value in constants.items() if name not in ("CAUSAL", "DROPOUT")},
         **{name: value for name, value in config.items() if name != "PARTS"},
     )  # fmt: skip

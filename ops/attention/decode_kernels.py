@@ -104,7 +104,12 @@ SPLIT_SPACE = Space(
 )  # fmt: skip
 
 
-@kernel(space=SPLIT_SPACE, default=split_default, key=("BOOLEAN", "WIDE", "PRECISION"))
+@kernel(
+    space=SPLIT_SPACE,
+    default=split_default,
+    key=("BOOLEAN", "WIDE", "PRECISION"),
+    do_not_specialize=("keys", "parts", "tiles"),  # which grow from token to token
+)
 def split_kernel(
     q,  # queries: (batch, heads, length, width) by its strides
     k,  # keys: (batch, heads / group, keys, width) by its strides
@@ -124,7 +129,7 @@ def split_kernel(
     mask_strides,
     out_strides,
     parts,
-    chunk,  # keys of a part
+    tiles,  # of keys, of a part
     scale: tl.float64,
     empty: tl.float64,  # the logarithm of a sum of nothing
     BOOLEAN: tl.constexpr,  # the mask says what may be attended
@@ -153,7 +158,7 @@ def split_kernel(
     highest = tl.full([ROWS], float("-inf"), ACCUMULATE)
     sums = tl.zeros([ROWS], ACCUMULATE)
     total = tl.zeros([ROWS, VALUE_WIDTH], ACCUMULATE)
-    for start in range(part * chunk, tl.minimum(keys, (part + 1) * chunk), COLUMNS):
+    for start in range(part * tiles * COLUMNS, tl.minimum(keys, (part + 1) * tiles * COLUMNS), COLUMNS):
         column = start + tl.arange(0, COLUMNS)
         if WIDE:
             column = column.to(tl.int64)
@@ -196,7 +201,7 @@ def split_kernel(
     )  # fmt: skip
 
 
-@kernel
+@kernel(do_not_specialize=("parts",))
 def join_kernel(
     part_out,  # what each part attended: (parts, rows of all heads, value width)
     part_log_sum,  # logarithms of the parts' sums, -inf where there was nothing: (parts, rows of all heads)

@@ -1,7 +1,7 @@
 """The forward kernel of attention that nothing masks but causality, in half precision.
 
 All arrays lie at multiples of ALIGNED elements. What is read tile after tile comes by bulk copies on Hopper and later
-(BULK, its TMA), else by ordinary loads; what is read or written once does not pay for a descriptor. Outside of an array
+(BULK, its TMA), else by ordinary loads; a descriptor for one tile alone pays where rows are padded. Outside of an array
 zeros are read and nothing is written. Scores are multiplied by log2(e) with their scale, so that one exp2() is all that
 a weight takes, and only tiles of keys that pass the diagonal or the last key are masked.
 """
@@ -63,10 +63,27 @@ def tile_of(
 
 
 @kernel
-def store_tile(out, strides, start, rows, width, value, ROWS: tl.constexpr, WIDTH: tl.constexpr):
+def only_tile_of(
+    array, strides, start, rows, width,
+    BULK: tl.constexpr, FILLED: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    """`tile_of` for a program that reads but one; where rows are narrower than a tile, a descriptor is worth it."""
+    source = rows_of(array, strides, rows, width, BULK and not FILLED, ROWS, WIDTH)
+    return tile_of(source, strides, start, rows, width, BULK and not FILLED, False, ROWS, WIDTH)
+
+
+@kernel
+def store_tile(
+    out, strides, start, rows, width, value,
+    BULK: tl.constexpr, FILLED: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     """Write ROWS rows from `start` on, those that exist, of a head that `out` points to, narrowed to its dtype."""
-    at, inside = places(start, strides[2], rows, width, ROWS, WIDTH)
-    tl.store(out + at, value.to(out.dtype.element_ty), mask=inside)
+    narrow = value.to(out.dtype.element_ty)
+    if BULK and not FILLED:
+        rows_of(out, strides, rows, width, True, ROWS, WIDTH).store([start, 0], narrow)
+    else:
+        at, inside = places(start, strides[2], rows, width, ROWS, WIDTH)
+        tl.store(out + at, narrow, mask=inside)
 
 
 @kernel
@@ -118,7 +135,7 @@ def flash_kernel(
     WIDTH: tl.constexpr,
     VALUE_WIDTH: tl.constexpr,
     BULK: tl.constexpr,
-    SPECIALIZED: tl.constexpr,  # warps of their own do the copying; Triton 3.6 takes that for one loop of a kernel
+    SPECIALIZED: tl.constexpr,  # warps of their own do all copying in bulk; Triton 3.6 does that for one loop alone
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -131,7 +148,7 @@ def flash_kernel(
     v = head_of(v, v_strides, batch, head // group)
     k_rows = rows_of(k, k_strides, keys, width, BULK, COLUMNS, WIDTH)
     v_rows = rows_of(v, v_strides, keys, value_width, BULK, COLUMNS, VALUE_WIDTH)
-    tile = tile_of(q, q_strides, first, length, width, False, False, ROWS, WIDTH)
+    tile = only_tile_of(q, q_strides, first, length, width, BULK, FILLED and not SPECIALIZED, ROWS, WIDTH)
     row = first + tl.arange(0, ROWS)
     factor = (scale * LOG2_E).to(tl.float32)
     highest = tl.full([ROWS], float("-inf"), tl.float32)
@@ -156,6 +173,6 @@ def flash_kernel(
                 factor, CAUSAL, not EVEN, BULK, FILLED, WIDTH, VALUE_WIDTH, COLUMNS,
             )  # fmt: skip
     out = head_of(out, out_strides, batch, head)
-    store_tile(out, out_strides, first, length, value_width, total / sums[:, None], ROWS, VALUE_WIDTH)
+    store_tile(out, out_strides, first, length, value_width, total / sums[:, None], BULK, FILLED, ROWS, VALUE_WIDTH)
     line = place.to(tl.int64) * length + row
     tl.store(log_sum + line, (highest + tl.log2(sums)) / LOG2_E, mask=row < length)

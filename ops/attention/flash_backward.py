@@ -7,7 +7,7 @@ row, what its scores and the gradients of its weights begin with, 0 up to a `pad
 from __future__ import annotations
 
 from tritorch.autotune import kernel
-from tritorch.ops.attention.flash import ALIGNED, LOG2_E, head_of, rows_of, store_tile, tile_of, turn_of
+from tritorch.ops.attention.flash import ALIGNED, LOG2_E, head_of, only_tile_of, rows_of, store_tile, tile_of, turn_of
 from tritorch.ops.attention.flash_tiles import (
     FLASH_FACTS,
     FLASH_KEY_SPACE,
@@ -88,9 +88,9 @@ def flash_query_kernel(
     out = head_of(out, out_strides, batch, head)
     k_rows = rows_of(k, k_strides, keys, width, BULK, COLUMNS, WIDTH)
     v_rows = rows_of(v, v_strides, keys, value_width, BULK, COLUMNS, VALUE_WIDTH)
-    tile = tile_of(q, q_strides, first, length, width, False, False, ROWS, WIDTH)
-    grads = tile_of(grad, grad_strides, first, length, value_width, False, False, ROWS, VALUE_WIDTH)
-    result = tile_of(output, output_strides, first, length, value_width, False, False, ROWS, VALUE_WIDTH)
+    tile = only_tile_of(q, q_strides, first, length, width, BULK, FILLED, ROWS, WIDTH)
+    grads = only_tile_of(grad, grad_strides, first, length, value_width, BULK, FILLED, ROWS, VALUE_WIDTH)
+    result = only_tile_of(output, output_strides, first, length, value_width, BULK, FILLED, ROWS, VALUE_WIDTH)
     row = first + tl.arange(0, ROWS)
     line = place.to(tl.int64) * length + row
     own_delta = tl.sum(grads.to(tl.float32) * result.to(tl.float32), 1)
@@ -121,7 +121,7 @@ def flash_query_kernel(
                 total, tile, grads, sums, own_delta, k_rows, v_rows, k_strides, v_strides, start, row, keys, width,
                 value_width, factor, CAUSAL, not EVEN, BULK, FILLED, WIDTH, VALUE_WIDTH, COLUMNS,
             )  # fmt: skip
-    store_tile(out, out_strides, first, length, width, total * scale.to(tl.float32), ROWS, WIDTH)
+    store_tile(out, out_strides, first, length, width, total * scale.to(tl.float32), BULK, FILLED, ROWS, WIDTH)
 
 
 @kernel
@@ -237,8 +237,8 @@ def flash_key_kernel(
     slopes_begin += (batch * heads + head) * padded
     q_rows = rows_of_group(q, q_strides, group, length, width, BULK, ROWS, WIDTH)
     grad_rows = rows_of_group(grad, grad_strides, group, length, value_width, BULK, ROWS, VALUE_WIDTH)
-    tile = tile_of(k, k_strides, first, keys, width, False, False, COLUMNS, WIDTH)
-    values = tile_of(v, v_strides, first, keys, value_width, False, False, COLUMNS, VALUE_WIDTH)
+    tile = only_tile_of(k, k_strides, first, keys, width, BULK, FILLED, COLUMNS, WIDTH)
+    values = only_tile_of(v, v_strides, first, keys, value_width, BULK, FILLED, COLUMNS, VALUE_WIDTH)
     factor = (scale * LOG2_E).to(tl.float32)
     k_total = tl.zeros([COLUMNS, WIDTH], tl.float32)
     v_total = tl.zeros([COLUMNS, VALUE_WIDTH], tl.float32)
@@ -250,5 +250,5 @@ def flash_key_kernel(
             count, lowest, first, length, width, value_width, padded, factor, CAUSAL, EVEN, GROUPED, BULK, FILLED,
             WIDTH, VALUE_WIDTH, ROWS, COLUMNS,
         )  # fmt: skip
-    store_tile(k_out, k_out_strides, first, keys, width, k_total * scale.to(tl.float32), COLUMNS, WIDTH)
-    store_tile(v_out, v_out_strides, first, keys, value_width, v_total, COLUMNS, VALUE_WIDTH)
+    store_tile(k_out, k_out_strides, first, keys, width, k_total * scale.to(tl.float32), BULK, FILLED, COLUMNS, WIDTH)
+    store_tile(v_out, v_out_strides, first, keys, value_width, v_total, BULK, FILLED, COLUMNS, VALUE_WIDTH)

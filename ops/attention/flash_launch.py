@@ -13,7 +13,7 @@ from tritorch.runtime import dtypes
 from tritorch.runtime.specialise import ALIGNMENT, address_of
 
 _CACHED = 32 << 20  # bytes of keys and values, of heads whose programs take turns: most of the cache of a Hopper GPU
-_FIRST_CAPABILITY = 80
+_FIRST, _FIRST_PADDING = 80, 90  # capabilities: the latter pads narrow rows as it copies them
 _LARGEST_TILE = 128  # rows, in all spaces
 _LEAST_SCALE = 2.0**-60  # sums of exponentials are divided by it
 _HALF = (dtypes.float16.numpy, dtypes.bfloat16.numpy)
@@ -28,8 +28,12 @@ def takes(query, key, value, mask, dropout_p, scale):
         and query.dtype in _HALF
         and min(query.size, key.size, value.size) > 0
         and all(map(_is_aligned, (query, key, value)))
-        and device_of(query).capability >= _FIRST_CAPABILITY
+        and device_of(query).capability >= _least_capability(query, value)
     )
+
+
+def _least_capability(query, value):
+    return _FIRST if _is_filled(query, value, widths_of(query, value)) else _FIRST_PADDING
 
 
 def _is_aligned(array):
@@ -41,6 +45,11 @@ def _is_aligned(array):
         and not any(step % ALIGNMENT for step in (*array.strides[:3], array.shape[3] * unit, address_of(array)))
         and rows * array.shape[2] < 2**31
     )
+
+
+def _is_filled(query, value, widths):
+    """Whether no tile is wider than the rows."""
+    return (query.shape[3], value.shape[3]) == (widths["WIDTH"], widths["VALUE_WIDTH"])
 
 
 def forward(query, key, value, is_causal, scale, out, log_sum):
@@ -86,7 +95,7 @@ def _sizes(query, key, value, widths, is_causal):
         "length": query.shape[2], "keys": key.shape[2], "width": widths["WIDTH"], "value_width": widths["VALUE_WIDTH"],
         "heads": query.shape[0] * query.shape[1], "CAUSAL": is_causal,
         "GROUPED": query.shape[1] > key.shape[1],
-        "FILLED": (query.shape[3], value.shape[3]) == (widths["WIDTH"], widths["VALUE_WIDTH"]),
+        "FILLED": _is_filled(query, value, widths),
     }  # fmt: skip
 
 

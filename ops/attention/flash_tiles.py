@@ -59,7 +59,7 @@ def _chosen(of_hopper, elsewhere, device, width, value_width):
     table = of_hopper if _is_hopper(device) else elsewhere
     found = table[min(max(64, next_power_of_2(max(width, value_width))), LARGEST_WIDTH)]
     config = dict(zip(("ROWS", "COLUMNS", "num_warps", "num_stages", "maxnreg"), found, strict=True))
-    return config | {"BULK": _is_hopper(device)}
+    return config | {"BULK": device.capability >= 90}
 
 
 def flash_forward_default(device, *, length, keys, width, value_width):
@@ -87,9 +87,10 @@ def _copies(BULK, device):
     return not BULK or device.capability >= 90
 
 
-def _specializes(SPECIALIZED, BULK, ROWS, num_warps, device):
+def _specializes(SPECIALIZED, BULK, ROWS, num_warps, maxnreg, device):
     """Warps of their own for copies: what Triton makes of it on Hopper, two groups of warps that share the rows."""
-    return not SPECIALIZED or (BULK and ROWS == 128 and num_warps == 4 and _is_hopper(device))
+    fits = BULK and ROWS == 128 and num_warps == 4 and maxnreg is None
+    return not SPECIALIZED or (fits and _is_hopper(device))
 
 
 def _space(fits, rows, columns, *where, **more):

@@ -44,7 +44,12 @@ def write_rows(rows, step, inside, width, value, WIDTH: tl.constexpr):
     tl.store(at, value.to(rows.dtype.element_ty), mask=inside[:, None] & (column < width)[None, :])
 
 
-@kernel(space=VARLEN_QUERY_SPACE, default=varlen_query_default, key=VARLEN_FACTS)
+@kernel(
+    space=VARLEN_QUERY_SPACE,
+    default=varlen_query_default,
+    key=VARLEN_FACTS,
+    do_not_specialize=("tokens", "key_tokens", "longest"),
+)
 def varlen_query_gradient_kernel(
     grad,  # of the result: (tokens, heads, value width) by its strides
     grad_log_sum,  # None, or of the logarithms of the sums, contiguous: (heads, tokens)
@@ -142,7 +147,12 @@ def varlen_query_gradient_kernel(
     write_rows(out_rows, out_strides[2], row_inside, width, total * scale.to(ACCUMULATE), WIDTH)
 
 
-@kernel(space=VARLEN_KEY_SPACE, default=varlen_key_default, key=VARLEN_FACTS)
+@kernel(
+    space=VARLEN_KEY_SPACE,
+    default=varlen_key_default,
+    key=VARLEN_FACTS,
+    do_not_specialize=("tokens", "key_tokens", "longest"),
+)
 def varlen_key_gradient_kernel(
     grad,  # of the result: (tokens, heads, value width) by its strides
     q,  # queries: (tokens, heads, width) by its strides

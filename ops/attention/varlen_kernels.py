@@ -82,7 +82,12 @@ def attend_window(
     return higher, sums, total
 
 
-@kernel(space=VARLEN_SPACE, default=varlen_default, key=VARLEN_FACTS)
+@kernel(
+    space=VARLEN_SPACE,
+    default=varlen_default,
+    key=VARLEN_FACTS,
+    do_not_specialize=("tokens", "key_tokens", "longest", "page_count", "table_step"),
+)
 def varlen_kernel(
     q,  # queries: (tokens, heads, width) by its strides
     k,  # keys: (pages, tokens of a page, heads / group, width) by its strides; without `table` one page

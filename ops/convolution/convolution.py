@@ -16,8 +16,14 @@ from tritorch.ops.base import Op
 from tritorch.ops.convolution import batched
 from tritorch.ops.convolution import host as on_host
 from tritorch.ops.convolution.arguments import out_size
-from tritorch.ops.convolution.launch import launch_forward, launch_input_gradient, launch_weight_gradient
+from tritorch.ops.convolution.launch import (
+    launch_forward,
+    launch_input_gradient,
+    launch_weight_gradient,
+    result_order,
+)
 from tritorch.ops.convolution.windows import padded, taps_of
+from tritorch.ops.layout import lying_by
 
 
 def _grouped(x, groups):
@@ -50,7 +56,8 @@ class Convolution(Op):
     @staticmethod
     def fast(input, weight, bias, stride, padding, dilation, groups):
         size = out_size(input.shape[2:], weight.shape[2:], stride, padding, dilation)
-        return on_host.forward(input, weight, bias, size, stride, padding, dilation, groups)
+        found = on_host.forward(input, weight, bias, size, stride, padding, dilation, groups)
+        return lying_by(found, result_order(input, weight))
 
     def forward(self, input, weight, bias, stride, padding, dilation, groups):
         """One launch: an implicit matrix product over (channels x taps), the bias added before the store."""
@@ -176,7 +183,8 @@ class ConvolutionInputGradient(Op):
 
     @staticmethod
     def fast(grad, weight, size, stride, padding, dilation, groups):
-        return on_host.input_gradient(grad, weight, tuple(size), stride, padding, dilation, groups)
+        found = on_host.input_gradient(grad, weight, tuple(size), stride, padding, dilation, groups)
+        return lying_by(found, result_order(grad, weight))
 
     def forward(self, grad, weight, size, stride, padding, dilation, groups):
         """One implicit matrix product for each phase of the stride: each is a convolution of stride 1."""
@@ -231,7 +239,8 @@ class ConvolutionWeightGradient(Op):
 
     @staticmethod
     def fast(grad, input, size, stride, padding, dilation, groups):
-        return on_host.weight_gradient(grad, input, tuple(size), stride, padding, dilation, groups)
+        found = on_host.weight_gradient(grad, input, tuple(size), stride, padding, dilation, groups)
+        return lying_by(found, result_order(grad, input))
 
     def forward(self, grad, input, size, stride, padding, dilation, groups):
         """An implicit matrix product over (images x places), in parts that a second launch adds up in order."""

@@ -31,7 +31,9 @@ def coordinates(index, size, RANK: tl.constexpr):
     return place
 
 
-@kernel(space=GATHER_SPACE, default=gather_default, key=("PRECISION", "RANK", "x_packed", "weight_packed"))
+@kernel(
+    space=GATHER_SPACE, default=gather_default, key=("ACTIVATION", "PRECISION", "RANK", "x_packed", "weight_packed")
+)
 def gather_kernel(
     x,  # images: (images, groups * channels, *size) by x_strides
     weight,  # (group, column, channel, *taps) by weight_strides
@@ -50,6 +52,7 @@ def gather_kernel(
     weight_strides,
     out_strides,
     bias_step,
+    ACTIVATION: tl.constexpr,  # None, or a formula
     ACCUMULATE: tl.constexpr,
     DOTS: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -93,6 +96,8 @@ def gather_kernel(
     if bias is not None:
         added = tl.load(bias + (group * columns + column) * bias_step, mask=column < columns, other=0)
         total += added.to(ACCUMULATE)[None, :]
+    if ACTIVATION is not None:
+        total = ACTIVATION(total)
     to = far(image, WIDE) * out_strides[0]
     for d in tl.static_range(RANK):
         to += far(place[d], WIDE) * out_strides[2 + d]
@@ -100,7 +105,7 @@ def gather_kernel(
     tl.store(place_out, total.to(out.dtype.element_ty), mask=(row < rows)[:, None] & (column < columns)[None, :])
 
 
-def launch_gather(x, weight, bias, out, groups, weight_strides, columns, scale, base, step):
+def launch_gather(x, weight, bias, out, groups, weight_strides, columns, scale, base, step, activation=None):
     """One launch of gather_kernel; `weight_strides` are those of (group, column, channel, *taps) of `weight`."""
     if out.size == 0:
         return
@@ -111,14 +116,14 @@ def launch_gather(x, weight, bias, out, groups, weight_strides, columns, scale, 
     wide, steps, out_steps = any(map(_is_wide, (x, weight, out))), element_strides(x), element_strides(out)
     config = gather_kernel.config(
         (x, weight, bias, out), rows=rows, columns=columns, inner=max(inner, 1), batch=groups, wide=wide, **sizes,
-        PRECISION=constants["PRECISION"], RANK=rank,
+        ACTIVATION=activation, PRECISION=constants["PRECISION"], RANK=rank,
         x_packed=_is_packed(channels, steps[1]), weight_packed=_is_packed(channels, weight_strides[2]),
     )  # fmt: skip
     grid = (cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * groups,)
     gather_kernel[grid](
         x, weight, bias, out, rows, columns, channels, tuple(x.shape[2:]), out_size, taps, scale, base, step, steps,
         weight_strides, out_steps, 0 if bias is None else element_strides(bias)[0],
-        RANK=rank, WIDE=wide, **constants, **config,
+        RANK=rank, ACTIVATION=activation, WIDE=wide, **constants, **config,
     )  # fmt: skip
 
 
@@ -131,14 +136,14 @@ def _is_wide(array):
     return needs_64_bits(array.shape, [element_strides(array)])
 
 
-def launch_gather_forward(x, weight, bias, out, stride, padding, dilation, groups):
-    """The convolution of `x` with `weight`, plus `bias`."""
+def launch_gather_forward(x, weight, bias, out, stride, padding, dilation, groups, activation):
+    """The convolution of `x` with `weight`, plus `bias`, and what a formula makes of that."""
     w_feature, *rest = element_strides(weight)
     columns = weight.shape[0] // groups
     base = tuple([-before for before, _ in padding])
     launch_gather(
         x, weight, bias, out, groups, (columns * w_feature, w_feature, *rest), columns, tuple(stride), base,
-        tuple(dilation),
+        tuple(dilation), activation,
     )  # fmt: skip
 
 

@@ -34,12 +34,12 @@ _FEWEST_CHANNELS = 8  # of a group, for a loop over blocks of channels
 _FEWEST_TO_COPY = 16  # of a group, both read and written, for a copy with channels innermost to pay
 
 
-def launch_forward(x, weight, bias, size, stride, padding, dilation, groups):
-    """The convolution of `x` with `weight`, plus `bias`."""
-    last = _suggest_last(x, weight)
+def launch_forward(x, weight, bias, size, stride, padding, dilation, groups, activation=None):
+    """The convolution of `x` with `weight`, plus `bias`, and what a formula makes of that before it is stored."""
+    last = result_order(x, weight) is not None
     shape = (x.shape[0], weight.shape[0], *size)
     if _is_pointwise(weight, stride, padding, groups) and x.dtype.kind not in "iu" and 0 not in shape:
-        out = _multiplied(x, weight.reshape(weight.shape[:2]), bias, shape, last)
+        out = _multiplied(x, weight.reshape(weight.shape[:2]), bias, shape, last, activation)
         if out is not None:
             return out
     out = _empty(x, shape, last)
@@ -47,20 +47,20 @@ def launch_forward(x, weight, bias, size, stride, padding, dilation, groups):
         return out
     spaces = windows(x.shape[2:], size, weight.shape[2:], stride, padding, dilation)
     if _is_depthwise(x.shape[1], weight, groups):
-        launch_depthwise(x, as_contiguous(weight), bias, out, spaces, back=False)
+        launch_depthwise(x, as_contiguous(weight), bias, out, spaces, back=False, activation=activation)
     elif _by_channels(x, weight, out, groups, spaces):
-        out = _tiled(x, weight, bias, out, spaces, groups, back=False)
+        out = _tiled(x, weight, bias, out, spaces, groups, activation=activation)
     elif rows := _rows(x, out, groups, spaces):
         seen, left = seen_by_rows(x, spaces, rows)
-        out = _tiled(seen, filters_by_rows(weight, rows), bias, out, left, 1, back=False)
+        out = _tiled(seen, filters_by_rows(weight, rows), bias, out, left, 1, activation=activation)
     else:
-        launch_gather_forward(x, weight, bias, out, stride, padding, dilation, groups)
+        launch_gather_forward(x, weight, bias, out, stride, padding, dilation, groups, activation)
     return out
 
 
 def launch_input_gradient(grad, weight, size, stride, padding, dilation, groups):
     """The gradient of a convolution by its input of `size`."""
-    last = _suggest_last(grad, weight)
+    last = result_order(grad, weight) is not None
     shape = (grad.shape[0], weight.shape[1] * groups, *size)
     if _is_pointwise(weight, stride, padding, groups) and grad.dtype.kind not in "iu" and 0 not in shape + grad.shape:
         out = _multiplied(grad, weight.reshape(weight.shape[:2]).transpose(1, 0), None, shape, last)
@@ -81,7 +81,7 @@ def launch_input_gradient(grad, weight, size, stride, padding, dilation, groups)
 
 def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
     """The gradient of a convolution by its weight; the same bits at every call."""
-    last = _suggest_last(x, grad)
+    last = result_order(x, grad) is not None
     shape = (grad.shape[1], x.shape[1] // groups, *size)
     out = _empty(grad, shape, last)
     if not out.size:
@@ -105,9 +105,10 @@ def launch_weight_gradient(grad, x, size, stride, padding, dilation, groups):
     return out
 
 
-def _suggest_last(*arrays):
-    """Whether the strides of an array suggest that results lie with channels innermost."""
-    return any(format_order(each) is not None for each in arrays)
+def result_order(images, other):
+    """The order of dimensions in which a result lies: with channels innermost where either operand suggests that."""
+    order = format_order(images)
+    return format_order(other) if order is None else order
 
 
 def _empty(like, shape, last):
@@ -142,14 +143,14 @@ def _packed(x):
     return x if channels_packed(x) else channels_last(x)
 
 
-def _tiled(x, weight, bias, out, spaces, groups, back):
+def _tiled(x, weight, bias, out, spaces, groups, back=False, activation=None):
     """A convolution or an input gradient into `out`, or, what is given then, into an array in its place."""
     x, weight = _packed(x), channels_last(weight)
     target = out if is_contiguous(innermost(out)) else _empty(out, out.shape, True)
     if groups == 1 and lanes_fit(x.shape[0], x, weight, target):
-        launch_lanes(x, weight, bias, target, spaces, back)
+        launch_lanes(x, weight, bias, target, spaces, back, activation)
     else:
-        launch_taps(x, weight, bias, target, spaces, groups, back)
+        launch_taps(x, weight, bias, target, spaces, groups, back, activation)
     return out if target is out else channels_first(target)
 
 
@@ -179,17 +180,18 @@ def _few_enough(x, out, spaces):
 
 def _rows_of(x):
     """(images * places, channels) of images with channels innermost."""
-    return innermost(x).reshape(-1, x.shape[1])
+    return innermost(x).reshape((x.shape[0] * math.prod(x.shape[2:]), x.shape[1]))
 
 
-def _multiplied(x, weight, bias, shape, last):
+def _multiplied(x, weight, bias, shape, last, activation=None):
     """Images with the channels of each place multiplied by `weight`, (features, channels); None where that is slow."""
     places = math.prod(shape[2:])
     if last or places == 1:
         rows = _rows_of(channels_last(x)) if places > 1 else x.reshape(x.shape[:2])
-        out = launch_matmul(rows, weight.transpose(1, 0), (shape[0] * places, shape[1]), bias)
+        out = launch_matmul(rows, weight.transpose(1, 0), (shape[0] * places, shape[1]), bias, activation)
         return outermost(out.reshape((shape[0], *shape[2:], shape[1]))) if last else out.reshape(shape)
-    if is_contiguous(x):
+    if is_contiguous(x) and (bias is None or activation is None):
         columns, residual = x.reshape((*x.shape[:2], places)), None if bias is None else bias.reshape((-1, 1))
-        return launch_matmul(weight, columns, (*shape[:2], places), residual=residual).reshape(shape)
+        out = launch_matmul(weight, columns, (*shape[:2], places), activation=activation, residual=residual)
+        return out.reshape(shape)
     return None

@@ -12,39 +12,56 @@ from tritorch.ops.matrix.defaults import descriptor_default
 from tritorch.ops.matrix.epilogue import ended
 from tritorch.ops.matrix.kernel import multiply_add, tile_of
 from tritorch.ops.matrix.tiles import DESCRIPTOR_SPACE
+from tritorch.ops.pointwise.kernel import offsets_of
 from tritorch.runtime import tl
 
 
 @kernel
 def described(
-    pointer, outer, inner, step, batch, batch_step,
-    BATCHED: tl.constexpr, BLOCK_OUTER: tl.constexpr, BLOCK_INNER: tl.constexpr,
+    pointer, outer, inner, step, batch_shape, batch_steps,
+    RANK: tl.constexpr, BLOCK_OUTER: tl.constexpr, BLOCK_INNER: tl.constexpr,
 ):  # fmt: skip
-    """The descriptor of a matrix whose rows are `step` apart, or of a stack of such matrices."""
-    if BATCHED:
+    """The descriptor of a matrix whose rows are `step` apart, or of a stack of such matrices along RANK dimensions."""
+    if RANK == 0:
+        result = tl.make_tensor_descriptor(pointer, [outer, inner], [step, 1], [BLOCK_OUTER, BLOCK_INNER])
+    elif RANK == 1:
         result = tl.make_tensor_descriptor(
-            pointer, [batch, outer, inner], [batch_step, step, 1], [1, BLOCK_OUTER, BLOCK_INNER]
+            pointer, [batch_shape[0], outer, inner], [batch_steps[0], step, 1], [1, BLOCK_OUTER, BLOCK_INNER]
         )
     else:
-        result = tl.make_tensor_descriptor(pointer, [outer, inner], [step, 1], [BLOCK_OUTER, BLOCK_INNER])
+        result = tl.make_tensor_descriptor(
+            pointer, [batch_shape[0], batch_shape[1], outer, inner], [batch_steps[0], batch_steps[1], step, 1],
+            [1, 1, BLOCK_OUTER, BLOCK_INNER],
+        )  # fmt: skip
     return result
 
 
 @kernel
-def tile_from(
-    descriptor, index, outer, inner,
-    TURNED: tl.constexpr, BATCHED: tl.constexpr, BLOCK_OUTER: tl.constexpr, BLOCK_INNER: tl.constexpr,
+def block_from(
+    descriptor, index, batch_shape, outer, inner,
+    RANK: tl.constexpr, BLOCK_OUTER: tl.constexpr, BLOCK_INNER: tl.constexpr,
 ):  # fmt: skip
-    """A tile (outer, inner) of a matrix of a stack that lies so, or TURNED."""
-    if TURNED:
-        if BATCHED:
-            tile = descriptor.load([index, inner, outer]).reshape([BLOCK_INNER, BLOCK_OUTER]).T
-        else:
-            tile = descriptor.load([inner, outer]).T
-    elif BATCHED:
-        tile = descriptor.load([index, outer, inner]).reshape([BLOCK_OUTER, BLOCK_INNER])
+    """A tile of matrix number `index` of what `described` describes."""
+    if RANK == 0:
+        block = descriptor.load([outer, inner])
+    elif RANK == 1:
+        block = descriptor.load([index, outer, inner]).reshape([BLOCK_OUTER, BLOCK_INNER])
     else:
-        tile = descriptor.load([outer, inner])
+        place = [index // batch_shape[1], index % batch_shape[1], outer, inner]
+        block = descriptor.load(place).reshape([BLOCK_OUTER, BLOCK_INNER])
+    return block
+
+
+@kernel
+def tile_from(
+    descriptor, index, batch_shape, outer, inner,
+    TURNED: tl.constexpr, RANK: tl.constexpr, BLOCK_OUTER: tl.constexpr, BLOCK_INNER: tl.constexpr,
+):  # fmt: skip
+    """A tile (outer, inner) of a matrix that lies so, or TURNED."""
+    if TURNED:
+        tile = block_from(descriptor, index, batch_shape, inner, outer, RANK, BLOCK_INNER, BLOCK_OUTER).T
+    else:
+        tile = block_from(descriptor, index, batch_shape, outer, inner, RANK, BLOCK_OUTER, BLOCK_INNER)
     return tile
 
 
@@ -61,7 +78,7 @@ def pieces_of(tile, PIECES: tl.constexpr):
 
 @kernel(
     space=DESCRIPTOR_SPACE, default=descriptor_default,
-    key=("ACTIVATION", "SCALED", "PRECISION", "WIDE", "A_TURNED", "B_TURNED", "A_BATCHED", "B_BATCHED", "BATCHED",
+    key=("ACTIVATION", "SCALED", "PRECISION", "WIDE", "A_TURNED", "B_TURNED", "A_RANK", "B_RANK", "RANK",
          "OUT_DESCRIBED"),
 )  # fmt: skip
 def descriptor_kernel(
@@ -76,6 +93,7 @@ def descriptor_kernel(
     batch,
     a_step,
     b_step,
+    batch_shape,
     a_batch,
     b_batch,
     bias_step,
@@ -86,9 +104,9 @@ def descriptor_kernel(
     beta: tl.float64,
     A_TURNED: tl.constexpr,
     B_TURNED: tl.constexpr,
-    A_BATCHED: tl.constexpr,
-    B_BATCHED: tl.constexpr,
-    BATCHED: tl.constexpr,
+    A_RANK: tl.constexpr,  # that of the batch, or 0 for one and the same matrix
+    B_RANK: tl.constexpr,
+    RANK: tl.constexpr,  # of the batch
     OUT_DESCRIBED: tl.constexpr,  # whether a descriptor can be made of the result as well
     ACTIVATION: tl.constexpr,  # None, or a formula
     SCALED: tl.constexpr,  # whether alpha or beta is not one
@@ -102,19 +120,20 @@ def descriptor_kernel(
     PIECES: tl.constexpr,  # how many pieces of a tile's columns are stored one after the other
 ):
     if A_TURNED:
-        a_tiles = described(a, inner, rows, a_step, batch, a_batch, A_BATCHED, BLOCK_K, BLOCK_M)
+        a_tiles = described(a, inner, rows, a_step, batch_shape, a_batch, A_RANK, BLOCK_K, BLOCK_M)
     else:
-        a_tiles = described(a, rows, inner, a_step, batch, a_batch, A_BATCHED, BLOCK_M, BLOCK_K)
+        a_tiles = described(a, rows, inner, a_step, batch_shape, a_batch, A_RANK, BLOCK_M, BLOCK_K)
     if B_TURNED:
-        b_tiles = described(b, columns, inner, b_step, batch, b_batch, B_BATCHED, BLOCK_N, BLOCK_K)
+        b_tiles = described(b, columns, inner, b_step, batch_shape, b_batch, B_RANK, BLOCK_N, BLOCK_K)
     else:
-        b_tiles = described(b, inner, columns, b_step, batch, b_batch, B_BATCHED, BLOCK_K, BLOCK_N)
+        b_tiles = described(b, inner, columns, b_step, batch_shape, b_batch, B_RANK, BLOCK_K, BLOCK_N)
     STORED: tl.constexpr = OUT_DESCRIBED and SPLIT_K == 1
     WIDTH: tl.constexpr = BLOCK_N // PIECES
+    STACKED: tl.constexpr = min(RANK, 1)  # of the result, whose batch has no gaps
     out_tiles = None
     if STORED:
         size = tl.full([], rows, tl.int64) * columns
-        out_tiles = described(out, rows, columns, columns, batch, size, BATCHED, BLOCK_M, WIDTH)
+        out_tiles = described(out, rows, columns, columns, (batch,), (size,), STACKED, BLOCK_M, WIDTH)
     tiles = tl.cdiv(rows, BLOCK_M) * tl.cdiv(columns, BLOCK_N)
     share = tl.cdiv(tl.cdiv(inner, BLOCK_K), SPLIT_K)  # past the end tiles are zeros
     ended_item = tl.program_id(0) - tl.num_programs(0)  # counted again, for the next tile's loads not to wait for it
@@ -125,8 +144,8 @@ def descriptor_kernel(
         total = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
         for step in range(share):
             k = (first + step) * BLOCK_K
-            x = tile_from(a_tiles, index, m * BLOCK_M, k, A_TURNED, A_BATCHED, BLOCK_M, BLOCK_K)
-            y = tile_from(b_tiles, index, k, n * BLOCK_N, B_TURNED, B_BATCHED, BLOCK_K, BLOCK_N)
+            x = tile_from(a_tiles, index, batch_shape, m * BLOCK_M, k, A_TURNED, A_RANK, BLOCK_M, BLOCK_K)
+            y = tile_from(b_tiles, index, batch_shape, k, n * BLOCK_N, B_TURNED, B_RANK, BLOCK_K, BLOCK_N)
             total = multiply_add(x, y, total, True, PRECISION)
         ended_item += tl.num_programs(0)
         m, n = tile_of(ended_item % tiles, rows, columns, BLOCK_M, BLOCK_N, GROUP_M)
@@ -142,13 +161,13 @@ def descriptor_kernel(
             value = pieces[piece]
             if SPLIT_K == 1:
                 more = residual
-                if BATCHED and residual is not None:
-                    more += index.to(tl.int64) * residual_batch
+                if RANK > 0 and residual is not None:
+                    more += offsets_of(index.to(tl.int64), batch_shape, residual_batch, 0, RANK)
                 value = ended(value, bias, more, alpha, beta, row, column, rows, columns, bias_step, residual_row,
                               residual_column, ACTIVATION, SCALED)  # fmt: skip
             value = value.to(out.dtype.element_ty)
             if STORED:
-                if BATCHED:
+                if STACKED:
                     value = value.reshape([1, BLOCK_M, WIDTH])
                     out_tiles.store([index, m * BLOCK_M, left], value)
                 else:

@@ -66,8 +66,7 @@ class Described(NamedTuple):
 
     turned: bool
     step: int
-    batched: bool
-    batch_step: int
+    batch_steps: tuple  # none for one and the same matrix
 
 
 def described(array, sizes, steps, batch_steps):
@@ -81,9 +80,10 @@ def described(array, sizes, steps, batch_steps):
             continue
         if outer == 1:  # no step is ever made
             step = cdiv(length, whole) * whole
-        each = batch_steps[0] if batch_steps else 0
-        if all(size % whole == 0 and size * itemsize < _LONGEST_STEP for size in (step, each)) and step > 0 <= each:
-            return Described(turned, step, each > 0, each)
+        if not any(batch_steps):
+            batch_steps = ()
+        if all(0 < each < _LONGEST_STEP // itemsize and each % whole == 0 for each in (step, *batch_steps)):
+            return Described(turned, step, batch_steps)
     return None
 
 
@@ -93,7 +93,7 @@ def takes_descriptors(a, layout, tensor_cores):
     if not (tensor_cores and descriptors.enabled and device.capability >= descriptors.CAPABILITY and layout.inner):
         return False
     size = layout.rows * layout.columns * math.prod(layout.batch)
-    return len(layout.batch) < 2 and min(layout.rows, layout.columns) >= 64 and size >= WORTH_DESCRIBING * device.sms
+    return len(layout.batch) < 3 and min(layout.rows, layout.columns) >= 64 and size >= WORTH_DESCRIBING * device.sms
 
 
 def operands_described(a, b, layout):
@@ -149,7 +149,7 @@ def launch_matmul(a, b, shape, bias=None, activation=None, residual=None, alpha=
     constants, sizes = dot_settings(a.dtype)
     if takes_descriptors(a, layout, sizes["tensor_cores"]):
         places = operands_described(a, b, layout)
-        if None in places and min(layout.rows, layout.columns) >= WORTH_REARRANGING:
+        if None in places and len(layout.batch) < 2 and min(layout.rows, layout.columns) >= WORTH_REARRANGING:
             a, b = (array if place else rearranged(array) for array, place in zip((a, b), places, strict=True))
             layout = laid_out(a, b, residual, step, shape)
             places = operands_described(a, b, layout)
@@ -189,7 +189,7 @@ def _by_descriptors(a, b, out, layout, ending, constants, places):
     itemsizes = [each.dtype.itemsize for each in (out, residual) if each is not None]
     facts = {
         "PRECISION": constants["PRECISION"], "WIDE": layout.wide, "A_TURNED": first.turned, "B_TURNED": other.turned,
-        "A_BATCHED": first.batched, "B_BATCHED": other.batched, "BATCHED": count > 1,
+        "A_RANK": len(first.batch_steps), "B_RANK": len(other.batch_steps), "RANK": len(layout.batch),
         "OUT_DESCRIBED": layout.columns % whole == 0 and not address_of(out) % ALIGNMENT,
     }  # fmt: skip
     config = descriptor_kernel.config(
@@ -203,8 +203,8 @@ def _by_descriptors(a, b, out, layout, ending, constants, places):
     programs = min(tiles * count * config["SPLIT_K"], device_of(a).sms)
     descriptor_kernel[(programs,)](
         a, b, end.bias, end.residual, target, layout.rows, layout.columns, layout.inner, count, first.step, other.step,
-        first.batch_step, other.batch_step, end.bias_step, layout.residual_row, layout.residual_column,
-        (*layout.residual_batch, 0)[0], end.alpha, end.beta, ACTIVATION=end.activation, SCALED=end.scaled, **facts,
+        layout.batch, first.batch_steps, other.batch_steps, end.bias_step, layout.residual_row, layout.residual_column,
+        layout.residual_batch, end.alpha, end.beta, ACTIVATION=end.activation, SCALED=end.scaled, **facts,
         **config,
     )  # fmt: skip
     _sum_parts(target, out, layout, ending, config["SPLIT_K"])

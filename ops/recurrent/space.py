@@ -51,7 +51,8 @@ def _ways(inner, tensor_cores, four, aligned):
     for depth, split in ((256 if tensor_cores or inner <= 256 else 128, 8), (64, 4), (64, 1), (32, 1)):
         for deep in (3, 2, 1) if aligned else (1,):
             yield {"depth": depth, "num_warps": 8, "num_stages": deep, "split": split}
-    yield {"depth": 16, "num_warps": 4}
+    for depth in (64, 32, 16):
+        yield {"depth": depth, "num_warps": 4}
 
 
 def _columns(UNITS, gated, back):

@@ -106,7 +106,7 @@ def launch_steps(kernel, arrays, starts, batch_sizes, hidden, reverse, dtype, in
     """Run a kernel over all steps in time, or back where `reverse`: in one launch, or one for each step.
 
     In one launch, each program goes through all steps with its rows of the batch: with all hidden units, or beside
-    others with the rest of them, which it meets after each step. The sums have `inner` terms.
+    others with the rest of them, which it meets between steps. The sums have `inner` terms.
     """
     steps, batch = len(batch_sizes), batch_sizes[0]
     dots, sizes = dot_settings(dtype)
@@ -129,7 +129,7 @@ def launch_steps(kernel, arrays, starts, batch_sizes, hidden, reverse, dtype, in
             PARTS=parts, **functions, **options, **more,
         )  # fmt: skip
 
-    if across == 1:
+    if across == 1 or steps == 1:
         launch(0, steps, parts)
     elif not (together and _launched_together(launch, arrays[0], steps, parts, down)):
         for step in range(steps):

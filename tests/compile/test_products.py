@@ -56,9 +56,12 @@ def operands(shape, layout, dtype):
 
 def compiled(shape, layout, device=H200, dtype=BFLOAT16, **end):
     """The launches of a product and what they compile to, held against what the device has."""
-    a, b = operands(shape, layout, dtype)
+    return compiled_product(*operands(shape, layout, dtype), shape[:-1], device, **end)
+
+
+def compiled_product(a, b, shape, device=H200, **end):
     with pretending(device), noting_configs(), recording_launches(run=False) as launches:
-        launch_matmul(a, b, shape[:-1], **end)
+        launch_matmul(a, b, shape, **end)
     found = []
     for launch in launches:
         values, options = binder_of(launch.kernel)(*launch.args, **launch.keywords)
@@ -116,6 +119,18 @@ def test_other_generations(device, wanted, shape, layout):
     (_, text), *_ = compiled(shape, layout, device)
     assert wanted in text
     assert (COPIES in text) == (device is B200)
+
+
+@pytest.mark.parametrize("layout", ["nn", "nt"])
+def test_heads_of_a_sequence(layout):
+    """Two dimensions of a batch that lie apart, as attention has them where its products are written out."""
+    a, b = (vast((8, 1024, 16, 128), BFLOAT16).swapaxes(1, 2) for _ in range(2))
+    b = b.swapaxes(-1, -2) if layout == "nt" else b[..., :1024, :]
+    a = a if layout == "nt" else vast((8, 16, 1024, 1024), BFLOAT16)
+    (launch, text), *_ = compiled_product(a, b, (8, 16, 1024, 1024 if layout == "nt" else 128))
+    assert launch.kernel is descriptor_kernel
+    assert launch.keywords["B_RANK"] == 2
+    assert PRODUCTS in text
 
 
 ODD = [((4096, 4096, 4097), "nn", 1), ((4096, 4097, 4097), "nn", 2), ((4097, 4096, 4096), "nn", 0),

@@ -39,7 +39,7 @@ FREE = {
     "EVEN_K": "whether BLOCK_K divides the sum: follows from a size and a knob",
     "EVEN": "whether a tile divides what is read by tiles: follows from a size and a knob",
     "WHOLE": "whether a row fits a block: follows from a size and a knob",
-    "arrivals": "whether programs wait for one another: follows from a size and knobs",
+    "arrivals": "whether programs wait for one another: follows from sizes and knobs",
     "PARTS": "tiles of weights that are kept: follows from a size and knobs",
     "WIDTH": "a size of the key, padded",
     "VALUE_WIDTH": "a size of the key, padded",

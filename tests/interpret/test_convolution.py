@@ -16,6 +16,7 @@ from tritorch.ops.convolution.convolution import (
 )
 from tritorch.ops.convolution.lane_kernels import lane_kernel, lane_weight_kernel
 from tritorch.ops.convolution.launch import launch_forward, launch_input_gradient, launch_weight_gradient
+from tritorch.ops.formula import tanh
 from tritorch.runtime.guarded import guarded_memory
 from tritorch.runtime.kernel import recording_launches
 from tritorch.runtime.language import triton_missing
@@ -115,6 +116,32 @@ def test_few_channels(channels, taps, stride, padding, innermost):
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
     expected = ConvolutionWeightGradient.reference(grad.astype(np.float64), x.astype(np.float64), (taps, taps), *rest)
     np.testing.assert_allclose(filters, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
+
+
+# Images, filters, groups, whether channels lie innermost, and what computes them.
+ENDED = [
+    ((45, 16, 3, 4), (8, 16, 3, 3), 1, True, "lane_kernel"),
+    ((2, 16, 3, 4), (8, 16, 3, 3), 1, True, "tap_kernel"),
+    ((2, 16, 3, 4), (32, 8, 3, 3), 2, True, "tap_kernel"),
+    ((2, 16, 3, 4), (16, 1, 3, 3), 16, True, "depthwise_kernel"),
+    ((2, 3, 3, 4), (16, 3, 3, 3), 1, False, "tap_kernel"),
+    ((2, 3, 3, 4), (4, 3, 3, 3), 1, False, "gather_kernel"),
+    ((2, 16, 3, 4), (8, 16, 1, 1), 1, True, "matmul_kernel"),
+    ((2, 16, 3, 4), (24, 16, 1, 1), 1, False, "tap_kernel"),
+]
+
+
+@pytest.mark.parametrize(("shape", "filters", "groups", "innermost", "name"), ENDED, ids=str)
+def test_what_a_formula_makes_of_results(shape, filters, groups, innermost, name):
+    draw = np.random.default_rng(8)
+    x, weight, bias = (draw.standard_normal(each).astype(np.float16) / 4 for each in (shape, filters, filters[:1]))
+    rest = (1, 1), ((filters[2] // 2,) * 2,) * 2, (1, 1), groups
+    expected = np.tanh(Convolution.reference(*[each.astype(np.float64) for each in (x, weight, bias)], *rest))
+    x = with_channels_innermost(x) if innermost else x
+    with pretending(generation(90)), recording_launches(run=True) as launches:
+        found = launch_forward(x, weight, bias, expected.shape[2:], *rest, activation=tanh)
+    assert name in [each.kernel.__name__ for each in launches]
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3)
 
 
 def kernels_of(x, weight, device):

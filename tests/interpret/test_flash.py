@@ -74,9 +74,8 @@ def test_any_length(device, length, keys, causal):
 
 
 @pytest.mark.parametrize(("width", "value_width"), [(16, 32), (24, 8), (64, 40)])
-@pytest.mark.parametrize("device", [HOPPER, AMPERE], ids=lambda device: device.name)
-def test_any_width(device, width, value_width):
-    check(device, *drawn(length=40, keys=70, width=width, value_width=value_width), causal=True)
+def test_any_width(width, value_width):
+    check(HOPPER, *drawn(length=40, keys=70, width=width, value_width=value_width), causal=True)
 
 
 @pytest.mark.parametrize("device", [HOPPER, AMPERE], ids=lambda device: device.name)
@@ -135,8 +134,8 @@ def test_calls_that_other_kernels_take():
     check(HOPPER, q, k, v, grad, kernels=general, scale=-0.5)
     check(HOPPER, q, k, v, grad, kernels=general, scale=0.0)
     check(HOPPER, q[..., ::2], k[..., ::2], v, grad, kernels=general)
-    check(HOPPER, q[..., 1:9], k[..., :8], v, grad, kernels=general)  # not at a multiple of 16 bytes
     check(HOPPER, *drawn(length=9, keys=12, width=12), kernels=general)
+    check(AMPERE, *drawn(length=9, keys=12, width=24), kernels=general)
     check(HOPPER, *(each.astype(np.float32) for each in (q, k, v, grad)), kernels=general)
 
 

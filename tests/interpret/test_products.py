@@ -162,11 +162,24 @@ def test_batches_broadcast(kernel, device):
     for a, b in ((batch, numbers(48, 64)), (single, numbers(3, 48, 64)), (batch, numbers(1, 48, 64)),
                  (turned(numbers(3, 48, 72)), numbers(48, 64)), (numbers(2, 1, 72, 48), numbers(3, 48, 64)),
                  (np.broadcast_to(single, (3, 72, 48)), numbers(3, 48, 64))):  # fmt: skip
-        two = len(a.shape) > 3  # which only pointers take
-        chosen = matmul_kernel if two else kernel
-        found, kernels = launched(a, b, device=A100 if two else device, knobs=tiles, kernel=chosen)
+        crossed = len(a.shape) > 3  # each is repeated along another dimension, which only pointers take
+        chosen = matmul_kernel if crossed else kernel
+        found, kernels = launched(a, b, device=A100 if crossed else device, knobs=tiles, kernel=chosen)
         assert kernels[0] is chosen
         check(found, wide(a) @ wide(b), np.float16)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("layout", ["nn", "tt"])
+def test_heads_of_a_sequence_are_read_as_they_lie(layout, parts):
+    a, b = numbers(2, 72, 3, 64).swapaxes(1, 2), numbers(2, 64, 3, 88).swapaxes(1, 2)
+    if layout == "tt":
+        a, b = turned(b), turned(a)
+    residual = numbers(2, 1, *(72, 88) if layout == "nn" else (88, 72))
+    knobs = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 32, "SPLIT_K": parts}
+    found, kernels = launched(a, b, residual=residual, knobs=knobs)
+    assert kernels[0] is descriptor_kernel
+    check(found, wide(a) @ wide(b) + wide(residual), np.float16)
 
 
 def refused():
@@ -177,7 +190,7 @@ def refused():
     yield "backwards", a[::-1], b
     yield "one row for all", np.broadcast_to(a[:1], a.shape), b
     yield "a base that is no multiple of 16 bytes", numbers(ROWS, INNER + 8)[:, 4 : INNER + 4], b
-    yield "two batches that are not one", numbers(2, 3, 40, 48), turned(numbers(3, 2, 24, 48).swapaxes(0, 1))
+    yield "three batches that are not one", numbers(2, 3, 2, 72, 48), turned(numbers(2, 3, 2, 64, 48).swapaxes(0, 2))
     yield "float64", wide(a), wide(b)
     yield "rows of float8 that are no multiples of 16", a.astype(FLOAT8[0]), b.astype(FLOAT8[0])
 

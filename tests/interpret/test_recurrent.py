@@ -90,12 +90,18 @@ def test_halves_that_meet(name, going):
     assert finding.ok, str(finding)
 
 
-def test_launches_of_a_layer(going):
-    for changes, expected in (({}, 1), ({"TOGETHER": False}, 2), ({"UNITS": 64}, 1)):
-        going(**changes)
-        with recording_launches() as launches:
-            call_on(TABLE["gru_layer"], samples("gru_layer", *ORDERS[2]), INTERPRETER)
-        assert sum(each.kernel is gru_kernel for each in launches) == expected
+@pytest.mark.parametrize(
+    ("changes", "steps", "launches", "meet"),
+    [({}, 2, 1, True), ({"TOGETHER": False}, 2, 2, False), ({"UNITS": 64}, 2, 1, False), ({"KEPT": True}, 1, 1, False)],
+)
+def test_launches_of_a_layer(changes, steps, launches, meet, going):
+    going(**changes)
+    with recording_launches() as found:
+        call_on(TABLE["gru_layer"], samples("gru_layer", (BATCH,) * steps, False), INTERPRETER)
+    own = [each for each in found if each.kernel is gru_kernel]
+    assert len(own) == launches
+    assert ("launch_cooperative_grid" in own[0].keywords) is meet
+    assert len(found) == launches + meet  # and what clears the counts
 
 
 def test_a_device_that_runs_no_programs_together(going, monkeypatch):

@@ -45,6 +45,22 @@ def failing_kernel(counter, NUMBER: tl.constexpr):
         pass
 
 
+@Kernel
+def hasty_kernel(values, counter):
+    """Each program looks once, and takes what is there."""
+    here, count = tl.program_id(0), tl.num_programs(0)
+    tl.store(values + here, here + 1)
+    tl.atomic_add(counter, 1, sem="release")
+    if tl.atomic_add(counter, 0, sem="acquire") <= count:
+        tl.store(values + count + here, tl.load(values + neighbours(here)))
+
+
+def test_what_a_program_does_not_wait_for_is_not_there():
+    values = np.zeros((2, 3), np.int32)
+    hasty_kernel[(3,)](values, np.zeros(1, np.int32), launch_cooperative_grid=True)
+    assert values.tolist() == [[1, 2, 3], [0, 0, 1]]
+
+
 @pytest.mark.parametrize("volatile", [True, False])
 def test_programs_wait_for_each_other(volatile):
     count, rounds = 5, 7

@@ -6,6 +6,9 @@ Launches are interpreted, also those of plans: with the very pointers and number
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 from importlib import import_module
 
@@ -239,6 +242,23 @@ def test_tools_see_every_call(replayed):
     assert (len(launches), len(asked), len(replayed)) == (4, 4, count)
     assert np.array_equal(results_of(lambda: x * 2.0), transfer.to_host(x.array) * 2)
     assert len(replayed) > count
+
+
+def test_a_process_without_plans(stub):
+    """An environment variable, for who does not trust them."""
+    text = (
+        "import tritorch\n"
+        "from tritorch.runtime import plans\n"
+        "x = tritorch.ones(3, device='cuda')\n"
+        "for _ in range(4): x + x\n"
+        "print(len(plans.ready))\n"
+    )
+    for value, count in (("0", "0\n"), ("1", "1\n")):
+        environment = os.environ | {"TRITORCH_PLANS": value}
+        found = subprocess.run(
+            [sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=True
+        )
+        assert found.stdout == count
 
 
 def test_seeds_and_steps_are_passed_on(replayed):

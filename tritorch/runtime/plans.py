@@ -10,11 +10,13 @@ plans out:
 - `invalidate()`: what `forward` looks at besides its arguments has changed, so that every plan is void;
 - `forbidden()`: somebody wants to see each call run, as long as the block is open.
 
-Looking at `ready` is all that a replay costs, so whatever forbids plans empties it.
+Looking at `ready` is all that a replay costs, so whatever forbids plans empties it. With TRITORCH_PLANS=0 there are
+none.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import contextmanager
 
@@ -39,7 +41,7 @@ class _State:
     """How often plans became void, and how many blocks forbid them."""
 
     generation = 0
-    forbidding = 0
+    forbidding = int(os.environ.get("TRITORCH_PLANS") == "0")
 
 
 state = _State()

@@ -6,12 +6,12 @@ import threading
 
 
 class _State(threading.local):
-    """Whether this thread is inside an interpreted kernel, and how it lets other programs of its launch go on."""
+    """Whether this thread is inside an interpreted kernel, and what it does where it sees what other programs did."""
 
     depth = 0
 
     @staticmethod
-    def give_away():
+    def looked(*handles):
         """Nothing where programs run one after the other."""
 
 

@@ -78,17 +78,17 @@ class Builder(type(stock.interpreter_builder)):  # type: ignore[misc]  # its cla
     def create_masked_load(self, ptrs, mask, other, *policy, **keywords):
         found = self._load(ptrs, mask, other, *policy, **keywords)
         if keywords.get("is_volatile", policy and policy[-1]):
-            state.give_away()  # it is looked at again and again until another program changes it
+            state.looked(ptrs, found)
         return found
 
-    def create_atomic_rmw(self, *args):
-        found = super().create_atomic_rmw(*args)
-        state.give_away()
+    def create_atomic_rmw(self, operation, ptr, value, *rest):
+        found = super().create_atomic_rmw(operation, ptr, value, *rest)
+        state.looked(ptr, value, found)
         return found
 
-    def create_atomic_cas(self, *args):
-        found = super().create_atomic_cas(*args)
-        state.give_away()
+    def create_atomic_cas(self, ptr, expected, value, *rest):
+        found = super().create_atomic_cas(ptr, expected, value, *rest)
+        state.looked(ptr, expected, value, found)
         return found
 
     def _load(self, ptrs, mask, other, *policy, **keywords):

@@ -1,6 +1,7 @@
 """Programs of a cooperative launch: they may wait for one another, so each has a thread, and they take turns.
 
-One runs at a time. It gives its turn away where a program can see what others did: at atomics and volatile loads.
+One runs at a time. It gives its turn away when it waits: when a volatile load or an atomic was the one before again,
+and found the same. Until then it runs ahead of the others, so what a program forgets to wait for is not there.
 """
 
 from __future__ import annotations
@@ -59,11 +60,16 @@ def run_together(indices, run):
     depth, handling = state.depth, np.geterr()
 
     def work(program, index):
-        def give_away():
-            turns.give_away(program)
-            stock.interpreter_builder.grid_idx = index
+        seen = None
 
-        state.depth, state.give_away = depth, give_away
+        def looked(*handles):
+            nonlocal seen
+            before, seen = seen, [each.data.tobytes() for each in handles]
+            if seen == before:
+                turns.give_away(program)
+                stock.interpreter_builder.grid_idx = index
+
+        state.depth, state.looked = depth, looked
         triton_lock.lend()
         try:
             turns.wait(program)
