@@ -107,6 +107,20 @@ def test_the_mask_of_dropout_is_that_of_the_gradient():
     assert torch.equal(t.grad != 0, found != 0)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: nn.functional.pixel_shuffle(t, 2), lambda t: nn.functional.pixel_unshuffle(t, 2),
+        lambda t: nn.functional.channel_shuffle(t, 4),
+    ],
+)  # fmt: skip
+def test_shuffled_channels_stay_innermost(call):
+    t = last(2, 8, 4, 6)
+    assert call(t).is_contiguous(memory_format=LAST)
+    assert torch.equal(call(t), call(t.contiguous()))
+    assert call(t.contiguous()).is_contiguous()
+
+
 def test_states_of_optimizers_lie_as_their_parameters():
     weight = last(4, 3, 2, 2).requires_grad_()
     plain = weight.detach().contiguous().requires_grad_()
@@ -117,3 +131,7 @@ def test_states_of_optimizers_lie_as_their_parameters():
             optimizer.step()
         assert optimizer.state[each]["exp_avg"].stride() == each.stride()
     assert torch.allclose(weight, plain)
+    again = torch.optim.Adam([weight], lr=0.1)
+    again.load_state_dict(optimizer.state_dict())  # that of the contiguous one
+    assert again.state[weight]["exp_avg"].stride() == weight.stride()
+    assert torch.equal(again.state[weight]["exp_avg"], optimizer.state[plain]["exp_avg"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tritorch.functional.pooling import channels_innermost
 from tritorch.ops.base import export
 from tritorch.ops.shape.views import permute, reshape
 
@@ -24,7 +25,7 @@ def pixel_shuffle(input, upscale_factor):
     parts = reshape(input, (*batch, kept, factor, factor, height, width))
     first = len(batch)
     order = (*range(first), first, first + 3, first + 1, first + 4, first + 2)
-    return reshape(permute(parts, order), (*batch, kept, height * factor, width * factor))
+    return _put_together(input, permute(parts, order), (*batch, kept, height * factor, width * factor), 1)
 
 
 @export("nn.functional.pixel_unshuffle", "pixel_unshuffle")
@@ -42,7 +43,8 @@ def pixel_unshuffle(input, downscale_factor):
     parts = reshape(input, (*batch, channels, height // factor, factor, width // factor, factor))
     first = len(batch)
     order = (*range(first), first, first + 2, first + 4, first + 1, first + 3)
-    return reshape(permute(parts, order), (*batch, channels * factor**2, height // factor, width // factor))
+    smaller = (*batch, channels * factor**2, height // factor, width // factor)
+    return _put_together(input, permute(parts, order), smaller, 3)
 
 
 def _check(op, shape, what, factor):
@@ -67,4 +69,13 @@ def channel_shuffle(input, groups):
             f"Number of channels must be divisible by groups. Got {shape[1]} channels and {groups} groups."
         )
     parts = reshape(input, (shape[0], groups, shape[1] // groups, *shape[2:]))
-    return reshape(parts.transpose(1, 2), shape)
+    return _put_together(input, parts.transpose(1, 2), shape, 2)
+
+
+def _put_together(input, parts, shape, made):
+    """`parts` under `shape`; where the input's channels lie innermost, so do those of the result, of `made` parts."""
+    if input.array.ndim != 4 or not channels_innermost(input):
+        return reshape(parts, shape)
+    rank = parts.array.ndim
+    turned = permute(parts, (0, *range(1 + made, rank), *range(1, 1 + made)))
+    return permute(reshape(turned, (shape[0], *shape[2:], shape[1])), (0, len(shape) - 1, *range(1, len(shape) - 1)))

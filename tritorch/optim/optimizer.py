@@ -8,6 +8,7 @@ from collections import defaultdict
 from copy import deepcopy
 
 from tritorch.autograd.grad_mode import enable_grad, set_grad_enabled
+from tritorch.creation import zeros_like
 from tritorch.optim.hooks import Hooked
 from tritorch.optim.hooks import register_optimizer_step_post_hook as register_optimizer_step_post_hook
 from tritorch.optim.hooks import register_optimizer_step_pre_hook as register_optimizer_step_pre_hook
@@ -170,7 +171,9 @@ class Optimizer(Hooked):
             if name in self.scalars:
                 return value.detach().to(device=CPU, copy=True)
             dtype = parameter.dtype if parameter.is_floating_point() else None
-            return value.detach().to(device=parameter.device, dtype=dtype, copy=True)
+            found = value.detach().to(device=parameter.device, dtype=dtype, copy=True)
+            lies_alike = found.shape != parameter.shape or found.stride() == parameter.stride()
+            return found if lies_alike else zeros_like(parameter, dtype=found.dtype).copy_(found)
         if isinstance(value, dict):
             return {key: self._adopted(each, parameter, key) for key, each in value.items()}
         if isinstance(value, (list, tuple)):
