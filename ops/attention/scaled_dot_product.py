@@ -8,9 +8,10 @@ import numpy as np
 
 from tritorch.ops.attention import decode, flash_launch, host
 from tritorch.ops.attention.backward_kernels import key_gradient_kernel, query_gradient_kernel
+from tritorch.ops.attention.composed import composed_gradient
 from tritorch.ops.attention.kernels import attention_kernel, settings_of, tiles_of
 from tritorch.ops.autocast import LOWER
-from tritorch.ops.base import TABLE, Op
+from tritorch.ops.base import Op
 from tritorch.ops.batching import folded
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
@@ -131,7 +132,7 @@ class Attention(Op):
         if grad is None:
             grad = output.detach() * 0
         if self.recording or self.edges[3] is not None:
-            return _composed_gradient(grad, grad_log_sum, self.inputs, output, log_sum)
+            return composed_gradient(grad, grad_log_sum, self.inputs, output, log_sum)
         return AttentionBackward.apply(
             grad, grad_log_sum, query, key, value, attn_mask, output, log_sum, dropout_p, is_causal, scale, seed, offset
         )  # fmt: skip
@@ -166,44 +167,6 @@ class Attention(Op):
     def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1, group=1):
         query, key, value = draw(B, H, L, D), draw(B, H // group, S, D), draw(B, H // group, S, D)
         return query, key, value, None, 0.0, bool(causal), D**-0.5, 0, 0
-
-
-def _composed_gradient(grad, grad_log_sum, inputs, output, log_sum):
-    """The gradients by query, key, value and an additive mask, from ops on all weights."""
-    query, key, value, attn_mask, dropout_p, is_causal, scale, seed, offset = inputs
-    grad, query, key, value, output = (each.to(log_sum.dtype) for each in (grad, query, key, value, output))
-    heads, shape = key.shape[1], (*query.shape[:3], key.shape[2])
-    queries, grads = _by_key_head(query, heads), _by_key_head(grad, heads)
-    scores = (queries @ key.transpose(-1, -2)).reshape(shape) * scale
-    if attn_mask is not None:
-        boolean = attn_mask.array.dtype == np.bool_
-        scores = TABLE["where"].apply(attn_mask, scores, -np.inf) if boolean else scores + attn_mask
-    if is_causal:
-        row, column = (_counted(size, query.device) for size in scores.shape[-2:])
-        scores = TABLE["where"].apply(row.unsqueeze(-1) >= column, scores, -np.inf)
-    weights = (scores - log_sum.unsqueeze(-1)).exp()
-    slope, dropped = (grads @ value.transpose(-1, -2)).reshape(shape), weights
-    if dropout_p:
-        padded = grad.detach().new_ones((*scores.shape[:3], -(-scores.shape[3] // 4) * 4))
-        kept = TABLE["dropout"].apply(padded, dropout_p, seed, offset)[..., : scores.shape[3]]
-        dropped, slope = weights * kept, slope * kept
-    delta = (grad * output).sum(-1)
-    if grad_log_sum is not None:
-        delta = delta - grad_log_sum
-    slope = weights * (slope - delta.unsqueeze(-1))
-    slopes, dropped = _by_key_head(slope, heads), _by_key_head(dropped, heads)
-    by_query = (slopes @ key).reshape(query.shape) * scale
-    return by_query, slopes.transpose(-1, -2) @ queries * scale, dropped.transpose(-1, -2) @ grads, slope
-
-
-def _counted(size, device):
-    return TABLE["arange"].apply(0, 1, size, np.dtype(np.int64), device)
-
-
-def _by_key_head(each, heads):
-    """The rows of all heads that share a key, one after another."""
-    batch, own, rows, width = each.shape
-    return each if own == heads else each.reshape(batch, heads, own // heads * rows, width)
 
 
 class AttentionBackward(Op):

@@ -6,6 +6,7 @@ import numpy as np
 
 from tritorch.autotune import cdiv, next_power_of_2
 from tritorch.ops.attention import varlen_host
+from tritorch.ops.attention.composed import composed_packed_gradient
 from tritorch.ops.attention.kernels import widths_of
 from tritorch.ops.attention.varlen_backward_kernels import varlen_key_gradient_kernel, varlen_query_gradient_kernel
 from tritorch.ops.attention.varlen_kernels import varlen_kernel
@@ -128,11 +129,13 @@ class VarlenAttention(Op):
         return attend(*arguments)
 
     def backward(self, grad, grad_log_sum=None):
-        """Two fused kernels."""
+        """Two fused kernels; ops on whole matrices of weights while recording."""
         query, key, value, cu_seq_q, cu_seq_k, *rest = self.inputs
         output, log_sum = self.outputs
         if grad is None:
             grad = output.detach() * 0
+        if self.recording:
+            return *composed_packed_gradient(grad, grad_log_sum, self.inputs, output, log_sum), *(None,) * 7
         found = VarlenAttentionBackward.apply(
             grad, grad_log_sum, query, key, value, cu_seq_q, cu_seq_k, output, log_sum, *rest
         )
@@ -229,7 +232,7 @@ class VarlenAttentionBackward(Op):
         """Two launches, the first of which leaves grad . output for the second."""
         by_query, by_key, by_value = (_zeros(each) for each in (query, key, value))
         sequences, heads = len(cu_seq_q) - 1, query.shape[1]
-        if not (sequences and heads and max_q and max_k):
+        if not (sequences and heads and max_k):
             return by_query, by_key, by_value
         grad, query, key, value, output = map(_near, (grad, query, key, value, output))
         cu_seq_q, cu_seq_k, log_sum = map(as_contiguous, (cu_seq_q, cu_seq_k, log_sum))
