@@ -74,6 +74,11 @@ def _tiles_of_threads(COLUMNS, num_stages, tensor_cores):
     return tensor_cores or (COLUMNS <= 32 and num_stages == 1)
 
 
+def _columns_under_masks(COLUMNS, plain, tensor_cores):
+    """Rows of weights that depend on a mask of bytes have 32 elements at least, see tiles.py."""
+    return plain or not tensor_cores or COLUMNS >= 32
+
+
 def _sums_in_registers(ROWS, COLUMNS, num_warps, value_width, itemsize):
     """Scores, weights and sums of a tile."""
     return ROWS * (2 * COLUMNS + value_width) * max(itemsize, 4) <= 4 * _SUMS * 32 * num_warps
@@ -99,8 +104,8 @@ SPLIT_SPACE = Space(
     ROWS=powers(_LEAST_ROWS, _MOST_ROWS, default=_LEAST_ROWS), COLUMNS=powers(16, 128, default=64),
     DEPTH=powers(16, 256, default=128), PARTS=powers(1, MOST_PARTS, default=16),
     num_warps=choices(4, 8), num_stages=stages(1, 4, default=3),
-    where=(_rows_as_needed, _whole_or_few, _tiles_of_threads, _sums_in_registers, _warps_have_work, _fits,
-           _parts_have_keys),
+    where=(_rows_as_needed, _whole_or_few, _tiles_of_threads, _columns_under_masks, _sums_in_registers,
+           _warps_have_work, _fits, _parts_have_keys),
 )  # fmt: skip
 
 
