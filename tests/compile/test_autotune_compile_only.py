@@ -18,8 +18,8 @@ SWEEP = ["autotune", "sweep", "matmul", "--compile-only", "--arch", "sm_90", "--
 
 def test_candidates_are_compiled_and_what_they_take_is_said(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TRITORCH_CACHE_DIR", str(tmp_path))
-    fits = {"BLOCK_M": 64, "BLOCK_N": 64, "BLOCK_K": 64, "GROUP_M": 8, "num_warps": 4, "num_stages": 3}
-    large = fits | {"BLOCK_M": 256, "BLOCK_N": 256, "BLOCK_K": 128, "num_warps": 8}
+    large = {"BLOCK_M": 256, "BLOCK_N": 256, "BLOCK_K": 128, "GROUP_M": 8, "SPLIT_K": 1, "PIECES": 1, "num_warps": 8,
+             "num_stages": 3}  # fmt: skip
     first = Search.first_configs
     monkeypatch.setattr(Search, "first_configs", lambda search: [first(search)[0], large])
     file = tmp_path / "compiled.json"

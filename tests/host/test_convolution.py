@@ -90,9 +90,10 @@ def test_pieces_of_images_add_up():
         np.testing.assert_allclose(op.host(*arguments), expected, bounds[0], bounds[1] * np.abs(expected).max())
 
 
-def test_result_is_contiguous_whatever_the_input():
-    x = torch.tensor(numbers(2, 5, 6, 3)).permute(0, 3, 1, 2)
-    assert conv2d(x, torch.tensor(numbers(4, 3, 3, 3))).is_contiguous()
+def test_result_lies_as_the_input():
+    x, weight = torch.tensor(numbers(2, 5, 6, 3)).permute(0, 3, 1, 2), torch.tensor(numbers(4, 3, 3, 3))
+    assert conv2d(x, weight).is_contiguous(memory_format=torch.channels_last)
+    assert conv2d(x.contiguous(), weight).is_contiguous()
 
 
 @pytest.mark.parametrize("device", DEVICES)
