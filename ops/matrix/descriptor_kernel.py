@@ -169,9 +169,9 @@ def descriptor_kernel(
             if STORED:
                 if STACKED:
                     value = value.reshape([1, BLOCK_M, WIDTH])
-                    out_tiles.store([index, m * BLOCK_M, left], value)
+                    out_tiles.store([index, m * BLOCK_M, left], value)  # type: ignore[union-attr]
                 else:
-                    out_tiles.store([m * BLOCK_M, left], value)
+                    out_tiles.store([m * BLOCK_M, left], value)  # type: ignore[union-attr]
             else:
                 place = out + index.to(tl.int64) * rows * columns + row[:, None] * columns + column[None, :]
                 tl.store(place, value, mask=(row < rows)[:, None] & (column < columns)[None, :])

@@ -120,7 +120,7 @@ def keep_weights(
     kept = ()
     for part in tl.static_range(PARTS):
         tile = load_weights(weight, column, known, part * DEPTH, inner, inner_step, DEPTH, FLIPPED, SPLIT)
-        kept = kept + (tile,)  # noqa: RUF005 - Triton has no other way to write it
+        kept = kept + (tile,)  # type: ignore[assignment]  # noqa: RUF005 - Triton has no other way
     return kept
 
 

@@ -19,7 +19,7 @@ export("get_float32_matmul_precision")(precision.get_float32_matmul_precision)
 export("set_float32_matmul_precision")(precision.set_float32_matmul_precision)
 
 
-_product = TABLE["matmul"].call
+_product = TABLE["matmul"].call  # type: ignore[attr-defined]  # which each class has of its own
 
 
 def _operands(tensor, other):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,8 @@ class Flags(NamedTuple):
     c_contiguous: bool
 
 
-class Layout(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)  # told apart, and hashed, as objects
+class Layout:
     """What an op's call may depend on of an array besides its elements; one object for all arrays that agree in it."""
 
     shape: tuple
@@ -38,10 +40,6 @@ class Layout(NamedTuple):
     dtype: np.dtype
     device: Device
     misalignment: int  # of the pointer: bytes past a multiple of 16
-
-    # One object each, so that they are told apart, and hashed, as objects.
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
 
 
 _MOST_LAYOUTS = 16384
