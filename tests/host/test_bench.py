@@ -171,7 +171,7 @@ def test_calls_take_turns_and_who_begins_changes(monkeypatch):
     monkeypatch.setattr(stopwatch, "MOST_CALLS", 1)
     order = []
     timings = stopwatch.HostStopwatch(CPU).turns([lambda: order.append("a"), lambda: order.append("b")])
-    assert "".join(order) == "aabb" + "ab" + "ba"  # each warmed and tried, then two turns
+    assert "".join(order) == "aaaabbbb" + "ab" + "ba"  # each warmed three times and tried, then two turns
     assert all(each.p50 > 0 and each.repeats == 2 for each in timings)
 
 

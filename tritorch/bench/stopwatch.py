@@ -14,6 +14,7 @@ from tritorch.runtime.kernel import recording_launches
 
 ROUNDS = 11
 ROUND_SECONDS, MOST_CALLS = 0.005, 500  # of a round, and calls in it: fewer than a GPU's queue holds
+WARM_CALLS = 3  # the first compiles, the second is noted for a plan, the third is the first to follow it
 LONG_SECONDS, FEW_ROUNDS = 0.2, 3  # of what takes longer than this
 
 
@@ -32,7 +33,11 @@ class HostStopwatch:
 
     def turns(self, functions):
         """The Timing of a call of each."""
-        once = [self._round(function, 1) for function in functions for _ in range(2)][1::2]  # the first has warmed it
+        once = []
+        for function in functions:
+            for _ in range(WARM_CALLS):
+                self._round(function, 1)
+            once.append(self._round(function, 1))
         counts = [min(max(int(ROUND_SECONDS / seconds), 1), MOST_CALLS) for seconds in once]
         samples = [[] for _ in functions]
         for turn in range(ROUNDS if max(once) < LONG_SECONDS else FEW_ROUNDS):
