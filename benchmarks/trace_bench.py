@@ -10,6 +10,7 @@ the least time that an H200 takes for it, so a sweep's budget goes where time is
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,7 @@ def calls_of(case):
     """The op calls of a case's step, without what makes it ready."""
     tensors = []
     for each in case.inputs:
-        order = each.order or tuple(range(len(each.shape)))
-        memory = np.zeros([each.shape[dim] for dim in order], case.stored.numpy)
-        tensor = creation.wrap(memory.transpose(sorted(range(len(order)), key=order.__getitem__)), INTERPRETER)
+        tensor = creation.wrap(each.laid_out(partial(np.zeros, dtype=case.stored.numpy)), INTERPRETER)
         tensors.append(tensor.requires_grad_() if each.requires_grad else tensor)
     step, calls = case.step(tritorch, *tensors), Calls(values=False)
     with calls:

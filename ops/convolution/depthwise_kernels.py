@@ -19,6 +19,7 @@ from tritorch.ops.convolution.parts import parts_for, sum_parts
 from tritorch.ops.convolution.reach import far, split_in_three, steps_of
 from tritorch.ops.convolution.turn import channels_packed
 from tritorch.ops.layout import element_strides, needs_64_bits
+from tritorch.ops.matrix.epilogue import activated
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.pointwise.kernel import triton_dtype
 from tritorch.runtime import tl
@@ -81,10 +82,7 @@ def depthwise_kernel(
                         other=0,
                     )
                     total += value.to(ACCUMULATE) * factor.to(ACCUMULATE)[None, :]
-    if bias is not None:
-        total += tl.load(bias + channel * bias_step, mask=channel < channels, other=0).to(ACCUMULATE)[None, :]
-    if ACTIVATION is not None:
-        total = ACTIVATION(total)
+    total = activated(total, bias, channel * bias_step, channel < channels, ACTIVATION)
     to = far(place0, WIDE) * out_strides[2] + far(place1, WIDE) * out_strides[3] + far(place2, WIDE) * out_strides[4]
     to = to[:, None] + (far(channel, WIDE) * out_strides[1])[None, :]
     tl.store(out + image * out_strides[0] + to, total.to(out.dtype.element_ty), mask=here)

@@ -14,6 +14,7 @@ from tritorch.ops.convolution.phases import phases
 from tritorch.ops.convolution.reach import far
 from tritorch.ops.convolution.tiles import GATHER_SPACE, WEIGHT_SPACE, gather_default, weight_default
 from tritorch.ops.layout import element_strides, needs_64_bits
+from tritorch.ops.matrix.epilogue import activated
 from tritorch.ops.matrix.kernel import dot_settings, multiply_add, tile_of
 from tritorch.runtime import tl
 
@@ -93,11 +94,7 @@ def gather_kernel(
             mask=(k < inner)[:, None] & (column < columns)[None, :], other=0,
         )  # fmt: skip
         total = multiply_add(left, right, total, DOTS, PRECISION)
-    if bias is not None:
-        added = tl.load(bias + (group * columns + column) * bias_step, mask=column < columns, other=0)
-        total += added.to(ACCUMULATE)[None, :]
-    if ACTIVATION is not None:
-        total = ACTIVATION(total)
+    total = activated(total, bias, (group * columns + column) * bias_step, column < columns, ACTIVATION)
     to = far(image, WIDE) * out_strides[0]
     for d in tl.static_range(RANK):
         to += far(place[d], WIDE) * out_strides[2 + d]

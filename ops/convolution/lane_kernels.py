@@ -16,6 +16,7 @@ from tritorch.ops.convolution.lane_tiles import LANE_SPACE, LANE_WEIGHT_SPACE, l
 from tritorch.ops.convolution.parts import parts_for, sum_parts
 from tritorch.ops.convolution.reach import periods, places_reached, reached, stepped, steps_of
 from tritorch.ops.layout import element_strides
+from tritorch.ops.matrix.epilogue import activated
 from tritorch.runtime import descriptors, precision, tl
 from tritorch.runtime.specialise import ALIGNMENT, address_of
 
@@ -33,16 +34,6 @@ def lanes_of(pointer, size, images, channels, strides, BLOCK_LANES: tl.constexpr
         [strides[1], strides[2], strides[3], strides[0], 1],
         [1, 1, 1, BLOCK_LANES, BLOCK_CHANNELS],
     )
-
-
-@kernel
-def ended(total, bias, bias_step, column, columns, ACTIVATION: tl.constexpr):
-    """Sums with what is added to and made of them."""
-    if bias is not None:
-        total += tl.load(bias + column * bias_step, mask=column < columns, other=0).to(tl.float32)[None, :]
-    if ACTIVATION is not None:
-        total = ACTIVATION(total)
-    return total
 
 
 @kernel(space=LANE_SPACE, default=lane_default, key=("ACTIVATION", "BACK"))
@@ -136,7 +127,8 @@ def lane_kernel(
             c, j2, j1, j0 = stepped(c, j2, j1, j0, BLOCK_K, inner, low2, high2, low1, high1)
         totals = (total0, total1, total2, total3)
         for each in tl.static_range(PLACES):
-            total = ended(totals[each], bias, bias_step, column + tl.arange(0, BLOCK_N), columns, ACTIVATION)
+            known = column + tl.arange(0, BLOCK_N)
+            total = activated(totals[each], bias, known * bias_step, known < columns, ACTIVATION)
             out_tiles.store(
                 [place0, place1, place2 + each * apart, image, column],
                 total.to(out.dtype.element_ty).reshape([1, 1, 1, BLOCK_M, BLOCK_N]),

@@ -14,6 +14,7 @@ from tritorch.ops.convolution.parts import parts_for, sum_parts
 from tritorch.ops.convolution.reach import far, periods, places_reached, reached, split_in_three, stepped, steps_of
 from tritorch.ops.convolution.tap_tiles import TAP_SPACE, TAP_WEIGHT_SPACE, tap_default, tap_weight_default
 from tritorch.ops.layout import element_strides, needs_64_bits
+from tritorch.ops.matrix.epilogue import activated
 from tritorch.ops.matrix.kernel import dot_settings, multiply_add, tile_of
 from tritorch.runtime import tl
 
@@ -126,11 +127,7 @@ def tap_kernel(
             )
         total = multiply_add(left, right, total, True, PRECISION)
         c, j2, j1, j0 = stepped(c, j2, j1, j0, BLOCK_K, inner, 0, count2, 0, count1)
-    if bias is not None:
-        added = tl.load(bias + (group * columns + column) * bias_step, mask=column < columns, other=0)
-        total += added.to(ACCUMULATE)[None, :]
-    if ACTIVATION is not None:
-        total = ACTIVATION(total)
+    total = activated(total, bias, (group * columns + column) * bias_step, column < columns, ACTIVATION)
     to = far(image, WIDE) * (out_strides[0] * OUT_UNIT)
     to += far(phase0 + place0 * phases[0], WIDE) * (out_strides[1] * OUT_UNIT)
     to += far(phase1 + place1 * phases[1], WIDE) * (out_strides[2] * OUT_UNIT)

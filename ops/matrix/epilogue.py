@@ -8,6 +8,16 @@ from tritorch.runtime import tl
 
 
 @kernel
+def activated(total, bias, place, inside, ACTIVATION: tl.constexpr):
+    """ACTIVATION(total + bias); the columns of a tile have their biases at `place`, where they are `inside`."""
+    if bias is not None:
+        total += tl.load(bias + place, mask=inside, other=0).to(total.dtype)[None, :]
+    if ACTIVATION is not None:
+        total = ACTIVATION(total)
+    return total
+
+
+@kernel
 def ended(
     total, bias, residual, alpha, beta, row, column, rows, columns, bias_step, residual_row, residual_column,
     ACTIVATION: tl.constexpr, SCALED: tl.constexpr,
@@ -15,10 +25,7 @@ def ended(
     """ACTIVATION(alpha * total + bias) + beta * residual, for the elements of a tile at `row` and `column`."""
     if SCALED:
         total = total * alpha.to(total.dtype)
-    if bias is not None:
-        total += tl.load(bias + column * bias_step, mask=column < columns, other=0).to(total.dtype)[None, :]
-    if ACTIVATION is not None:
-        total = ACTIVATION(total)
+    total = activated(total, bias, column * bias_step, column < columns, ACTIVATION)
     if residual is not None:
         inside = (row < rows)[:, None] & (column < columns)[None, :]
         place = residual + row[:, None] * residual_row + column[None, :] * residual_column

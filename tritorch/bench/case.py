@@ -20,11 +20,14 @@ class Input(NamedTuple):
     requires_grad: bool = False
     order: tuple | None = None
 
-    def numbers(self, random):
-        """Its elements in float32 on the host, in the memory order it asks for."""
+    def laid_out(self, make):
+        """An array of its shape in the memory order it asks for; `make(shape)` gives the memory."""
         order = self.order or tuple(range(len(self.shape)))
-        laid_out = random.standard_normal([self.shape[dim] for dim in order], np.float32) * self.scale
-        return laid_out.transpose(sorted(range(len(order)), key=order.__getitem__))
+        return make([self.shape[dim] for dim in order]).transpose(sorted(range(len(order)), key=order.__getitem__))
+
+    def numbers(self, random):
+        """Its elements in float32 on the host."""
+        return self.laid_out(lambda shape: random.standard_normal(shape, np.float32) * self.scale)
 
 
 @dataclass(frozen=True)
