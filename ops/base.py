@@ -79,8 +79,8 @@ class Op(Node):
     creates   True where no argument is a tensor: the device comes last.
     widens    True where half-precision arrays are computed in float32 on the host and narrowed once at the end.
     passed    names of kernels' parameters that take numbers which change from call to call, such as a seed, and which
-              nothing else depends on: `numbers` says which, by default the arguments of these names. They are not
-              specialised.
+              nothing else depends on: `numbers` says which, by default the arguments of these names, and gives
+              none for a call that takes none. They are not specialised.
     autocast  what becomes of floating-point arguments where autocast is on, such as LOWER; None for nothing.
     """
 

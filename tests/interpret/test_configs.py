@@ -44,6 +44,7 @@ FREE = {
     "WIDTH": "a size of the key, padded",
     "VALUE_WIDTH": "a size of the key, padded",
     "P": "an exponent: the formulas that differ by it are in the key",
+    "flash_key_kernel.slopes": "whether slopes are stored: follows from sizes and a knob",
     "nll_kernel.MEAN": "a division by the only program, if there is one",
     "nll_kernel.out": "narrowed by the only program, if there is one: follows from a size and a knob",
     "nll_kernel.weights": "likewise",
