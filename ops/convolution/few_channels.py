@@ -2,8 +2,8 @@
 
 Images are copied once, channels innermost, padded along the last dimension and to a number of channels for which every
 window starts at a multiple of 16 bytes. Then what the taps of a row read, taps times channels, are neighbours: seen
-as the channels of overlapping places it leaves a convolution with one tap along the last dimension. What lies behind a row
-up to a multiple of 8 elements is the next pixel: kernels read zeros there, as zero times infinity would be no number.
+as the channels of overlapping places it leaves a convolution with one tap along the last dimension. What lies behind a
+row, up to a multiple of 8 elements, is the next pixel: kernels read zeros there, as zero times infinity is no number.
 """
 
 from __future__ import annotations

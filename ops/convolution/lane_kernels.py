@@ -282,7 +282,8 @@ def launch_lanes(x, weight, bias, out, windows, back, activation=None, own=None)
     groups = math.prod(lines) * cdiv(cdiv(width, apart), config["PLACES"]) * apart
     tiles = cdiv(images, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * groups
     lane_kernel[(min(tiles, config["PROGRAMS"] * device_of(x).sms),)](
-        x, weight, bias, out, images, inner, own or inner, columns, *windows, *periods(windows.stride, windows.dilation, back),
+        x, weight, bias, out, images, inner, own or inner, columns, *windows,
+        *periods(windows.stride, windows.dilation, back),
         _steps_of(x), _steps_of(out), 0 if bias is None else element_strides(bias)[0],
         BACK=back, ACTIVATION=activation, **knobs,
     )  # fmt: skip
