@@ -61,7 +61,7 @@ FREE = {
     ),
     **dict.fromkeys(
         [f"sort_blocks.{name}" for name in ("values", "places", "sorted_keys", "sorted_order")],
-        "the results where a row fits a block, else what is merged: follows from a size and a knob",
+        "the results where a row fits a block, else what is sorted again: follows from a size and a knob",
     ),
 }
 
