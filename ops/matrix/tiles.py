@@ -203,12 +203,27 @@ def sums_of_a_thread(BLOCK_M, BLOCK_N, num_warps, itemsize):
     )
 
 
+def lines_worth(BLOCK_K, itemsize):
+    """A descriptor's rows are whole lines of 128 bytes, up to two of them."""
+    return 128 <= BLOCK_K * itemsize <= 256
+
+
+def stages_worth(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize):
+    """Enough under way to wait for the L2 cache while a tile is multiplied."""
+    return num_stages > 2 or (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize >= 32768
+
+
+def pieces_worth(BLOCK_M, BLOCK_N, PIECES):
+    """Only large results are stored in pieces."""
+    return PIECES == 1 or BLOCK_M * BLOCK_N >= 8192 * PIECES
+
+
 DESCRIPTOR_SPACE = Space(
     BLOCK_M=powers(64, 256, default=128), BLOCK_N=powers(64, 256, default=256), BLOCK_K=powers(32, 256, default=64),
-    GROUP_M=choices(4, 8, 16, default=8), SPLIT_K=choices(*PARTS, default=1), PIECES=choices(1, 2, 4, default=2),
+    GROUP_M=choices(8), SPLIT_K=choices(*PARTS, default=1), PIECES=choices(1, 2, 4, default=2),
     num_warps=choices(4, 8), num_stages=stages(2, 6, default=4),
     where=(
-        sides_needed, sums_of_a_thread, tiles_in_shared_memory,
-        *_PARTS_CONDITIONS,
+        sides_needed, sums_of_a_thread, tiles_in_shared_memory, lines_worth, stages_worth, pieces_worth,
+        tiles_or_parts, not_too_many_tiles, *_PARTS_CONDITIONS,
     ),
 )  # fmt: skip
