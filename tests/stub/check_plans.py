@@ -19,8 +19,7 @@ import pytest
 from tritorch import creation
 from tritorch.autograd import plan_text, planning
 from tritorch.autotune import lookup
-from tritorch.autotune.tunable import by_formula, noting_configs, set_answer
-from tritorch.ops.attention import flash_launch
+from tritorch.autotune.tunable import noting_configs
 from tritorch.ops.base import TABLE
 from tritorch.ops.pointwise.kernel import pointwise_kernel
 from tritorch.runtime import plans, precision, transfer
@@ -282,45 +281,6 @@ def test_seeds_and_steps_are_passed_on(replayed):
         by_forward(step, (*options, *theirs))
         assert same(on_host(tuple(ours)), on_host(tuple(theirs)))
     assert replayed == ["adam_step"] * 3
-
-
-@pytest.mark.parametrize("kind", [np.float32, np.float16])
-def test_attention_is_replayed_whatever_its_seed(kind, replayed):
-    """Also without dropout, where half precision has kernels that take no seed."""
-    query, key, value, grad = (tensor(numbers(1, 2, rows, 16).astype(kind)) for rows in (9, 11, 11, 9))
-    forward, backward = TABLE["attention"], TABLE["attention_backward"]
-    for dropout_p in (0.5, 0.0):
-        seen = set()
-        for seed in (3, 7, 11, 13, 17):
-            settings = dropout_p, True, 0.25, seed, seed ^ 4
-            results = forward.apply(*(args := (query, key, value, None, *settings)))
-            assert same(on_host(results), by_forward(forward, args)), seed
-            args = grad, None, *args[:4], *results, *settings
-            found = by_apply(backward, args)
-            assert same(found, by_forward(backward, args)), seed
-            seen.add(found[0].tobytes())
-        assert len(seen) == (5 if dropout_p else 1)
-        assert sorted(replayed) == sorted([forward.op_name, backward.op_name] * 3)
-        replayed.clear()
-
-
-def test_stored_slopes_are_replayed(replayed, launched, monkeypatch):
-    """In two shares, which take turns in one buffer."""
-    chosen = {"flash_key_kernel": {"STORES": True}}
-    before = set_answer(lambda kernel, *asked: by_formula(kernel, *asked) | chosen.get(kernel.__name__, {}))
-    query, key, value, grad = (tensor(numbers(1, 2, rows, 16).astype(np.float16)) for rows in (40, 60, 60, 40))
-    sums = tensor(numbers(1, 2, 40))
-    monkeypatch.setattr(flash_launch, "MOST_SLOPES", flash_launch.slopes_bytes(query, key, True))
-    try:
-        for scale in (0.25, 0.25, 0.25, 0.5):
-            args = grad, None, query, key, value, None, grad, sums, 0.0, True, scale, 0, 0
-            del launched[:]
-            expected = by_forward(TABLE["attention_backward"], args)
-            assert len(launched) == 5
-            assert same(by_apply(TABLE["attention_backward"], args), expected)
-    finally:
-        set_answer(before)
-    assert replayed == ["attention_backward"]
 
 
 def test_calls_that_copy_or_wait_have_no_plan():
