@@ -175,7 +175,7 @@ MATMUL_SPACE = Space(
 
 
 def shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, keeps, wide_result):
-    """The bytes of all stages, of barriers, and of a piece of the result with what is added to it and kept beside it."""
+    """The bytes of all stages, of barriers, and of a piece of the result with what is added to it and kept beside."""
     element = 4 if SPLIT_K > 1 else (4 if wide_result else itemsize) * (1 + adds + keeps)
     stages = (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize * num_stages
     return stages + BLOCK_M * BLOCK_N // PIECES * element + 1024
