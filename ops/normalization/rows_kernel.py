@@ -80,16 +80,15 @@ def _summed(
     value, residual, total, row, at, inside, row_shape, row_strides, column_shape, column_strides,
     ROW_RANK: tl.constexpr, COLUMN_RANK: tl.constexpr, COMPUTE: tl.constexpr,
 ):  # fmt: skip
-    """A tile with that of a residual added, rounded as the sum is stored; and stored to `total` unless that is None."""
+    """A tile with that of a residual added, and stored to `total` unless that is None."""
     line = starts_of(row, row_shape, row_strides, 2 * ROW_RANK, ROW_RANK, 0, False)[:, None]
     places = line + places_of(at, column_shape, column_strides, 2 * COLUMN_RANK, COLUMN_RANK, 0, False)[None, :]
     value = value + tl.load(residual + places, mask=inside, other=0).to(COMPUTE)
-    value = value.to(residual.dtype.element_ty)
     if total is not None:
         line = starts_of(row, row_shape, row_strides, 3 * ROW_RANK, ROW_RANK, 0, False)[:, None]
         places = line + places_of(at, column_shape, column_strides, 3 * COLUMN_RANK, COLUMN_RANK, 0, False)[None, :]
-        tl.store(total + places, value, mask=inside)
-    return value.to(COMPUTE)
+        tl.store(total + places, value.to(total.dtype.element_ty), mask=inside)
+    return value
 
 
 @kernel(space=NORM_SPACE, default=norm_default, key=NORM_FACTS)
@@ -329,10 +328,10 @@ def launch_norm(input, weight, bias, layout, eps, centred):
     return out, mean, variance
 
 
-def launch_added_norm(input, residual, weight, bias, layout, eps, centred):
-    """The same of the sum of two tensors, in one launch; and that sum, after the result."""
-    compute = computed_in(input.dtype)
-    out, total = (empty_like(input, tuple(input.shape)) for _ in range(2))
+def launch_added_norm(input, residual, weight, bias, layout, eps, centred, kind):
+    """The same of the sum of two tensors, of dtype `kind`, in one launch; and that sum, after the result."""
+    compute = computed_in(kind)
+    out, total = (empty_like(input, tuple(input.shape), kind) for _ in range(2))
     mean, variance = _statistics(input, layout, compute, centred)
     if layout.rows:
         weight, bias = (None if each is None else as_contiguous(each) for each in (weight, bias))
