@@ -75,8 +75,10 @@ def _tile(rows, columns, channels, INNERMOST: tl.constexpr, WIDE: tl.constexpr, 
 def _of_channel(array, channel, present, ABSENT: tl.constexpr, COMPUTE: tl.constexpr):
     """What each channel has; ABSENT where there is no array."""
     if array is None:
-        return tl.full([1, 1], ABSENT, COMPUTE)
-    return tl.load(array + channel, mask=present, other=ABSENT).to(COMPUTE)
+        found = tl.full([1, 1], ABSENT, COMPUTE)
+    else:
+        found = tl.load(array + channel, mask=present, other=ABSENT).to(COMPUTE)
+    return found
 
 
 @kernel(**_SETTINGS)

@@ -87,8 +87,10 @@ def _finished(g, hat, along, level, scale, more, out, row, at, inside, row_shape
 def _weights_of(weight, at, columns, COLUMNS: tl.constexpr, COMPUTE: tl.constexpr):
     """The weights of columns, as a row."""
     if weight is None:
-        return tl.full([1, COLUMNS], 1, COMPUTE)
-    return tl.load(weight + at, mask=at < columns, other=0).to(COMPUTE)[None, :]
+        found = tl.full([1, COLUMNS], 1, COMPUTE)
+    else:
+        found = tl.load(weight + at, mask=at < columns, other=0).to(COMPUTE)[None, :]
+    return found
 
 
 @kernel(
