@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,14 +21,8 @@ class Over(Op, abstract=True):
 
     @classmethod
     def host(cls, array, *arguments):
-        """By NumPy's `out=` where the op is one of its functions and nothing is promoted."""
-        member = cls.member
-        if type(member.quick) is np.ufunc and array.dtype in member.straight:
-            plain = member.straight[array.dtype]
-            if all(getattr(each, "dtype", None) == array.dtype or type(each) in plain for each in arguments):
-                member.quick(*arguments, out=array)
-                return array
-        array[...] = member.host(*arguments)
+        """The member's result, copied."""
+        array[...] = cls.member.host(*arguments)
         return array
 
     def forward(self, array, *arguments):
@@ -64,14 +59,42 @@ def over(op):
     return type(f"{op.__name__}Over", (Over,), {"member": op, "op_name": f"{op.op_name}_"}, abstract=True)
 
 
-@functools.lru_cache(maxsize=4096)
-def gives(op, kinds):
-    """The NumPy dtype of the result of an op for arguments of `kinds`: (dtype, dimensionless) of an array or a type."""
-    if op is OverwrittenBy:
-        return kinds[0][0]
-    stand_ins = [np.zeros((), kind[0]) if kind[1] else np.zeros(1, kind[0]) for kind in kinds if type(kind) is tuple]
-    arrays = iter(stand_ins)
+class Given(NamedTuple):
+    """What an op gives for arguments of some kinds: of which dtype, and by which NumPy function alone, if any."""
+
+    dtype: np.dtype
+    ufunc: np.ufunc | None
+
+
+_known: dict = {}
+
+
+def given_by(op, arguments):
+    """The Given for arrays and numbers; None where the op refuses them."""
+    kinds = [op]
+    for each in arguments:
+        dtype = getattr(each, "dtype", None)
+        kinds.append(each.__class__ if dtype is None else dtype.num if each.shape else ~dtype.num)
+    kinds = tuple(kinds)
     try:
-        return op.promoted([next(arrays) if type(kind) is tuple else kind() for kind in kinds])[1]
+        return _known[kinds]
+    except KeyError:
+        found = _known[kinds] = _given_by(op, arguments)
+        return found
+
+
+def _given_by(op, arguments):
+    if not all(hasattr(each, "dtype") or type(each) in (int, float, bool) for each in arguments):
+        return None
+    if op is OverwrittenBy:
+        return Given(arguments[0].dtype, None)
+    stand_ins = [np.zeros(each.shape and 1, each.dtype) if hasattr(each, "dtype") else each for each in arguments]
+    try:
+        dtype = op.promoted(stand_ins)[1]
     except (TypeError, RuntimeError, NotImplementedError):
-        return None  # it will say so itself
+        return None  # the op says what is wrong itself
+    plain = op.straight.get(dtype)
+    alone = plain is not None and all(
+        each.dtype == dtype if hasattr(each, "dtype") else type(each) in plain for each in arguments
+    )
+    return Given(dtype, op.quick if alone and type(op.quick) is np.ufunc else None)

@@ -31,7 +31,7 @@ def apply_inplace(function, name, tensor, *args, **kwargs):
     check_writable(tensor, name, recorded)
     straight = written_straight(function, tensor, args, kwargs)
     if straight is not None:
-        _follow(tensor, *straight, recorded)
+        _follow(tensor, *straight)
         return tensor
     before = alias(tensor)
     before.about_to_change = True
@@ -50,9 +50,8 @@ def apply_inplace(function, name, tensor, *args, **kwargs):
     return tensor
 
 
-def _follow(tensor, op, arguments, recorded):
+def _follow(tensor, op, arguments, wanted):
     """Raise the version of what an op wrote itself, and record the call where a gradient is wanted."""
-    wanted = recorded and any(isinstance(each, Variable) and each.wants_gradient() for each in arguments)
     before = alias(tensor) if wanted else None
     bump(tensor)
     if wanted:

@@ -13,7 +13,9 @@ from tritorch.autograd.grad_mode import state
 from tritorch.autograd.variable import Variable
 from tritorch.ops.autocast import state as autocast
 from tritorch.ops.base import Op
-from tritorch.ops.pointwise.over import gives, over
+from tritorch.ops.pointwise.over import given_by, over
+from tritorch.runtime.device import CPU
+from tritorch.runtime.quiet import restore, silence
 from tritorch.runtime.strides import extent
 
 
@@ -30,7 +32,7 @@ def one_call(function, tensor, args, kwargs):
 
 
 def written_straight(function, tensor, args, kwargs):
-    """The op and the arguments whose result was written over `tensor`; None where that is not possible."""
+    """The call (op, arguments, whether a gradient is wanted) whose result was written over `tensor`, if it could be."""
     if state.interceptors:
         return None
     call = one_call(function, tensor, args, kwargs)
@@ -40,34 +42,50 @@ def written_straight(function, tensor, args, kwargs):
     writer = over(op)
     if writer is None or (op.autocast is not None and autocast.active is not None):
         return None
-    if not _fits(op, tensor, arguments) or _is_needed(op, tensor, arguments):
-        return None
-    before, state.recording = state.recording, False
-    try:
-        apply(writer, tensor, *arguments)
-    finally:
-        state.recording = before
-    return op, arguments
-
-
-def _fits(op, tensor, arguments):
-    """Whether an op gives the shape and dtype of `tensor`, from arguments beside it that it may write over."""
-    array, kinds = tensor.array, []
+    arrays, wanted, result = [], False, tensor.array.dtype
     for each in arguments:
         if not isinstance(each, Variable):
-            if type(each) not in (int, float, bool):
-                return False
-            kinds.append(type(each))
+            arrays.append(each)
             continue
-        other = each.array
-        kinds.append((other.dtype, not other.shape))
-        if each is tensor:
-            continue
-        if each.device is not tensor.device or each.level is not None or not _expands(other.shape, array.shape):
-            return False
-        if not are_apart(array, other):
-            return False
-    return gives(op, tuple(kinds)) == array.dtype
+        if each is not tensor and not _fits(tensor, each):
+            return None
+        arrays.append(each.array)
+        if each.requires or each.view_of is not None:
+            wanted = wanted or each.wants_gradient()
+    given = given_by(op, arrays)
+    if given is None or (given.dtype is not result and given.dtype != result):
+        return None
+    wanted = wanted and state.recording
+    if wanted and _is_needed(op, tensor, arguments):
+        return None
+    if tensor.device is CPU:
+        _write_on_host(op, writer, given.ufunc, tensor.array, arrays)
+    else:
+        before, state.recording = state.recording, False
+        try:
+            apply(writer, tensor, *arguments)
+        finally:
+            state.recording = before
+    return op, arguments, wanted
+
+
+def _write_on_host(op, writer, ufunc, array, arrays):
+    before = silence()
+    try:
+        if ufunc is not None:
+            ufunc(*arrays, out=array)
+        else:
+            writer.host(array, *arrays)
+    finally:
+        restore(before)
+
+
+def _fits(tensor, other):
+    """Whether an argument is beside `tensor`, no larger, and unharmed by what is written there."""
+    array, read = tensor.array, other.array
+    if other.device is not tensor.device or other.level is not None or not _expands(read.shape, array.shape):
+        return False
+    return are_apart(array, read)
 
 
 def _expands(own, shape):
@@ -93,12 +111,9 @@ def are_apart(written, read):
 
 def _is_needed(op, tensor, arguments):
     """Whether the gradient of the call reads what will be written over."""
-    if not state.recording:
-        return False
-    wants = [each if isinstance(each, Variable) and each.wants_gradient() else None for each in arguments]
-    if not any(each is not None for each in wants):
-        return False
-    saved = op.saved_where(wants)
+    saved = op.saved_where(
+        [each if isinstance(each, Variable) and each.wants_gradient() else None for each in arguments]
+    )
     return any(
         at in saved and isinstance(each, Variable) and (each is tensor or _shares(tensor.array, each.array))
         for at, each in enumerate(arguments)
