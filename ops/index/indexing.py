@@ -6,6 +6,7 @@ the picked elements, whichever dimensions they are picked from and wherever the 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +15,18 @@ from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import Op
 from tritorch.ops.index.batched import picked, put
 from tritorch.ops.index.segments import accumulate, add_rows, rest_layout
-from tritorch.ops.layout import broadcast_shape, broadcast_strides, element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.layout import (
+    broadcast_shape,
+    broadcast_strides,
+    element_strides,
+    empty_like,
+    inverse_of,
+    merge,
+    needs_64_bits,
+)
 from tritorch.ops.pointwise.cast import copy_elements
 from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
-from tritorch.runtime import tl
+from tritorch.runtime import tl, transfer
 
 
 @kernel
@@ -70,9 +79,12 @@ def _move(
 
 @kernel(space=block_space(), default=pointwise_default, key=("RANK", "WRAPS"))
 def _places(
-    out,  # the offset of each picked element, -1 for one outside, int64: (count,)
+    out,  # the number of each picked element's place, `bound` for one outside: (count,)
+    touched,  # becomes 1 for each number there is, uint8: (bound,); or None
     indices,  # tuple of int64 or int32: `shape` by their strides
     count,
+    bound,
+    padding,  # a number that counts as outside, or -1
     shape,
     strides,
     sizes,
@@ -85,7 +97,10 @@ def _places(
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = index < count
     place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK, WRAPS)
-    tl.store(out + index, tl.where(valid, place, -1), mask=inside)
+    valid = valid & (place != padding)
+    tl.store(out + index, tl.where(valid, place, bound).to(out.dtype.element_ty), mask=inside)
+    if touched is not None:
+        tl.store(touched + place, tl.full([BLOCK], 1, tl.uint8), mask=valid)  # by whichever: all write the same
 
 
 class Pick(NamedTuple):
@@ -163,19 +178,23 @@ def _launch_move(plain, array, found, put):
     )  # fmt: skip
 
 
-def places_of(found, like):
-    """The offset of each picked element in the array, as an int64 array in the order of the result."""
-    out = empty_like(like, (int(np.prod(found.shape, dtype=np.int64)),), np.dtype(np.int64))
+def places_of(found, like, size, padding=-1, touched=None):
+    """The numbers of picked elements' places in an array of `size` elements, in the order of the result; what they lie
+    below; and how many elements a number stands for. Numbers are small, as those who sort them like it."""
+    step = math.gcd(*found.strides, *found.steps) or 1
+    bound = cdiv(size, step)
+    out = empty_like(like, (math.prod(found.shape),), np.dtype(np.int32 if bound < 2**31 - 1 else np.int64))
     if not out.size:
-        return out
-    shape, strides = merge(found.shape, [found.strides, *found.index_strides])
+        return out, bound, step
+    strides, steps = ([each // step for each in own] for own in (found.strides, found.steps))
+    shape, strides = merge(found.shape, [strides, *found.index_strides])
     facts = {"RANK": len(shape), "WRAPS": found.wraps}
-    config = _places.config((out, *found.indices), count=out.size, **facts)
+    config = _places.config((out, touched, *found.indices), count=out.size, **facts)
     _places[(cdiv(out.size, config["BLOCK"]),)](
-        out, tuple(found.indices), out.size, shape, sum(strides, ()), found.sizes, found.steps,
-        KEYS=len(found.indices), **facts, **config,
+        out, touched, tuple(found.indices), out.size, bound, padding, shape, sum(strides, ()), found.sizes,
+        tuple(steps), KEYS=len(found.indices), **facts, **config,
     )  # fmt: skip
-    return out
+    return out, bound, step
 
 
 def add_picked(array, values, dims, indices):
@@ -185,13 +204,23 @@ def add_picked(array, values, dims, indices):
     rest, rest_strides = rest_layout(array, dims)
     first = dims[0] if dims[-1] - dims[0] == len(dims) - 1 else 0
     # The values as rows: the index tensors' dimensions first, the others after them.
-    rows = empty_like(array, (*common, *rest))
-    places = range(len(common) + len(rest))
-    there = [*range(len(common), len(common) + first), *range(len(common)), *range(len(common) + first, len(places))]
-    copy_elements(values, rows.transpose(there))
+    count, whole = len(common), (*rest[:first], *common, *rest[first:])
+    behind = (*range(first, first + count), *range(first), *range(first + count, len(whole)))
     spread = [broadcast_strides(each, common) for each in indices]
-    keys = places_of(Pick(common, (0,) * len(common), indices, spread, found.sizes, found.steps), array)
-    accumulate(array, rows, keys, rest, rest_strides)
+    keys = places_of(Pick(common, (0,) * count, indices, spread, found.sizes, found.steps), array, array.size)
+    accumulate(array, as_rows(values, whole, behind, array), *keys, rest, rest_strides)
+
+
+def as_rows(values, shape, order, like):
+    """Values broadcast to `shape`, contiguous with their dimensions in this order: themselves, or a copy."""
+    turned = tuple([shape[dim] for dim in order])
+    if tuple(values.shape) == shape:
+        there = values.transpose(order)
+        if transfer.is_contiguous(there):
+            return there
+    rows = empty_like(like, turned)
+    copy_elements(values, rows.transpose(inverse_of(order)))
+    return rows
 
 
 def numpy_key(ndim, dims, indices):
