@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tritorch.autotune import cdiv, kernel
+from tritorch.autotune import cdiv
 from tritorch.ops.base import Op
 from tritorch.ops.index.batched import picked, put
+from tritorch.ops.index.kernels import move_kernel, move_rows_kernel, places_kernel
 from tritorch.ops.index.segments import accumulate, add_rows, rest_layout
 from tritorch.ops.layout import (
     broadcast_shape,
@@ -25,82 +26,9 @@ from tritorch.ops.layout import (
     needs_64_bits,
 )
 from tritorch.ops.pointwise.cast import copy_elements
-from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
-from tritorch.runtime import tl, transfer
+from tritorch.runtime import transfer
 
-
-@kernel
-def _picked(index, inside, indices, shape, strides, sizes, steps,
-            KEYS: tl.constexpr, RANK: tl.constexpr, WRAPS: tl.constexpr):  # fmt: skip
-    """The offset of the picked element, where its other dimensions put it plus a step for each index tensor; whether
-    all its positions are inside. What is outside is left alone, and stops a kernel built for debugging."""
-    place = offsets_of(index, shape, strides, 0, RANK)
-    for k in tl.static_range(KEYS):
-        at = tl.load(indices[k] + offsets_of(index, shape, strides, (k + 1) * RANK, RANK), mask=inside, other=0)
-        at = at.to(tl.int64)
-        if WRAPS:
-            at = tl.where(at < 0, at + sizes[k], at)
-        valid = (at >= 0) & (at < sizes[k])
-        tl.device_assert(valid, "index out of bounds", mask=inside)
-        place += at * steps[k]
-        inside = inside & valid
-    return place, inside
-
-
-@kernel(space=block_space(), default=pointwise_default, key=("PUT", "RANK", "WRAPS", "WIDE"))
-def _move(
-    plain,  # the elements in the order of the result: `shape` by the last RANK strides
-    picked,  # where they are picked from or put: `shape` by the first RANK strides, plus steps by index
-    indices,  # tuple of int64 or int32: `shape` by their strides
-    count,
-    shape,
-    strides,
-    sizes,  # of the dimensions that are indexed
-    steps,  # the stride of each in `picked`
-    PUT: tl.constexpr,  # write to `picked` instead of reading
-    KEYS: tl.constexpr,
-    RANK: tl.constexpr,
-    WRAPS: tl.constexpr,  # negative positions count from the end
-    WIDE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    if WIDE:
-        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = index < count
-    place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK, WRAPS)
-    there = picked + place
-    here = plain + offsets_of(index, shape, strides, (KEYS + 1) * RANK, RANK)
-    if PUT:
-        tl.store(there, tl.load(here, mask=valid).to(picked.dtype.element_ty), mask=valid)
-    else:
-        tl.store(here, tl.load(there, mask=valid, other=0), mask=inside)
-
-
-@kernel(space=block_space(), default=pointwise_default, key=("RANK", "WRAPS"))
-def _places(
-    out,  # the number of each picked element's place, `bound` for one outside: (count,)
-    touched,  # becomes 1 for each number there is, uint8: (bound,); or None
-    indices,  # tuple of int64 or int32: `shape` by their strides
-    count,
-    bound,
-    padding,  # a number that counts as outside, or -1
-    shape,
-    strides,
-    sizes,
-    steps,
-    KEYS: tl.constexpr,
-    RANK: tl.constexpr,
-    WRAPS: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = index < count
-    place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK, WRAPS)
-    valid = valid & (place != padding)
-    tl.store(out + index, tl.where(valid, place, bound).to(out.dtype.element_ty), mask=inside)
-    if touched is not None:
-        tl.store(touched + place, tl.full([BLOCK], 1, tl.uint8), mask=valid)  # by whichever: all write the same
+_ROW = 32  # elements, from which on those that are picked together are moved as a row
 
 
 class Pick(NamedTuple):
@@ -162,19 +90,27 @@ def write_picked(array, values, found):
 def _launch_move(plain, array, found, put):
     steps = [found.strides, *found.index_strides, broadcast_strides(plain, found.shape)]
     shape, strides = merge(found.shape, steps)
-    count = 1
-    for size in shape:
-        count *= size
+    count = math.prod(shape)
     if not count:
         return
     steps = zip((*strides[0], *found.steps), (*shape, *found.sizes), strict=True)
     farthest = sum(abs(step) * (size - 1) for step, size in steps)
     wide = farthest >= 2**31 or needs_64_bits(shape, strides)
-    facts = {"PUT": put, "RANK": len(shape), "WRAPS": found.wraps, "WIDE": wide}
-    config = _move.config((plain, array, *found.indices), count=count, **facts)
-    _move[(cdiv(count, config["BLOCK"]),)](
-        plain, array, tuple(found.indices), count, shape, sum(strides, ()), found.sizes, found.steps,
-        KEYS=len(found.indices), **facts, **config,
+    arrays, given = (plain, array, *found.indices), (plain, array, tuple(found.indices))
+    facts = {"PUT": put, "WRAPS": found.wraps, "WIDE": wide}
+    if shape and shape[-1] >= _ROW and not any(own[-1] for own in strides[1:-1]):  # rows are picked whole
+        *outer, width = shape
+        facts["RANK"] = len(outer)
+        config = move_rows_kernel.config(arrays, count=count // width, width=width, **facts)
+        move_rows_kernel[cdiv(count // width, config["ROWS"]), cdiv(width, config["COLUMNS"])](
+            *given, count // width, width, tuple(outer), sum([own[:-1] for own in strides], ()), found.sizes,
+            found.steps, strides[-1][-1], strides[0][-1], KEYS=len(found.indices), **facts, **config,
+        )  # fmt: skip
+        return
+    facts["RANK"] = len(shape)
+    config = move_kernel.config(arrays, count=count, **facts)
+    move_kernel[(cdiv(count, config["BLOCK"]),)](
+        *given, count, shape, sum(strides, ()), found.sizes, found.steps, KEYS=len(found.indices), **facts, **config
     )  # fmt: skip
 
 
@@ -189,8 +125,8 @@ def places_of(found, like, size, padding=-1, touched=None):
     strides, steps = ([each // step for each in own] for own in (found.strides, found.steps))
     shape, strides = merge(found.shape, [strides, *found.index_strides])
     facts = {"RANK": len(shape), "WRAPS": found.wraps}
-    config = _places.config((out, touched, *found.indices), count=out.size, **facts)
-    _places[(cdiv(out.size, config["BLOCK"]),)](
+    config = places_kernel.config((out, touched, *found.indices), count=out.size, **facts)
+    places_kernel[(cdiv(out.size, config["BLOCK"]),)](
         out, touched, tuple(found.indices), out.size, bound, padding, shape, sum(strides, ()), found.sizes,
         tuple(steps), KEYS=len(found.indices), **facts, **config,
     )  # fmt: skip
