@@ -73,7 +73,7 @@ def run_kernel(
     RANK: tl.constexpr,
     COMPUTE: tl.constexpr,
     FRESH: tl.constexpr,  # `out` has no values yet: rows are not combined with them, and others are zero
-    EACH: tl.constexpr,  # of these other rows, for each program
+    BARE: tl.constexpr,  # elements of these other rows, for each program
     AT_ONCE: tl.constexpr,
     LANES: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -119,11 +119,10 @@ def run_kernel(
         tl.store(heads + lane * width + column, total, mask=goes_on & (began == 0))
         tl.store(tails + lane * width + column, total, mask=goes_on & began)
     elif FRESH:
-        number = (block - summing) * EACH + tl.arange(0, EACH)[:, None]
+        number = (block - summing) * (BARE // COLUMNS) + tl.arange(0, BARE // COLUMNS)[:, None]
         bare = tl.load(touched + number, mask=number < bound, other=1) == 0
-        tl.store(
-            out + number * place_step, tl.zeros([EACH, COLUMNS], out.dtype.element_ty), mask=bare & (column < width)
-        )
+        zero = tl.zeros([BARE // COLUMNS, COLUMNS], out.dtype.element_ty)
+        tl.store(out + number * place_step, zero, mask=bare & (column < width))
 
 
 @functools.cache

@@ -43,11 +43,10 @@ def accumulate(out, rows, places, bound, place_step=1, shape=None, strides=None,
     )
     chunks, columns = cdiv(count, config["STEPS"]), config["COLUMNS"]
     heads, tails = (empty_like(out, (chunks, width), kind) for _ in range(2))
-    each = max(_BARE // columns, 1)
-    bare = 0 if touched is None else cdiv(bound, each)
+    bare = 0 if touched is None else cdiv(bound, _BARE // columns)
     run_kernel[cdiv(chunks, config["LANES"]) + bare, cdiv(width, columns)](
         out, rows, places, order, touched, heads, tails, count, width, bound, chunks, place_step, flat, steps[0],
-        EACH=each, AT_ONCE=AT_ONCE, **fixed, **config,
+        BARE=_BARE, AT_ONCE=AT_ONCE, **fixed, **config,
     )  # fmt: skip
     if chunks > 1:
         columns = min(columns, 64)
