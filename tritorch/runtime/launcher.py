@@ -158,7 +158,7 @@ class Launcher:
         return ""
 
     def _handed_over(self, grid, values, options):
-        """Whether a launch is for another device, and was handed to the kernel: another array may say that it is ours."""
+        """Whether a launch is for another device, and was handed over: another array may say that it is for this."""
         array = find_device_array(values)
         if array is not None and array.device.index == self.device_index:
             return False
