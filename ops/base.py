@@ -167,6 +167,10 @@ class Op(Node):
         """How many pairs of numbers a call multiplies and sums; 0 for an op that is bound by memory."""
         return 0
 
+    # Called with the arguments of a call, gives a function that does what `forward` does for all calls that lie alike,
+    # or None: where launches take tables, which calls that are noted have no words for (autograd/planning.py).
+    replay: Any = None
+
     # Arguments of a given size, for the tuner and the benchmark, such as `sized(draw, M=4096)`: names and defaults of
     # the sizes are its signature's, `draw` is a Draw; `fitted` is called on them. None where an op has not said how.
     sized: Any = None

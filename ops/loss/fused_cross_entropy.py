@@ -200,8 +200,9 @@ class CrossEntropy(Op):
         wide = needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides)
         facts = {"RANK": len(shape), "SUM": summed, "WIDE": wide}
         config = cross_entropy_kernel.config(
-            (input, target, weight), rows=rows, columns=classes, along=abs(step) <= shortest, **facts
-        )
+            (input, target, weight), rows=rows, columns=classes, along=abs(step) <= shortest,
+            itemsize=compute.itemsize, **facts,
+        )  # fmt: skip
         programs = cdiv(rows, config["ROWS"])
         losses = empty_like(input, (programs,) if summed else target.shape, compute if summed else input.dtype)
         weights, lse = empty_like(input, (programs,), compute), empty_like(input, target.shape, compute)
@@ -300,8 +301,9 @@ class CrossEntropyBackward(Op):
         wide = needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides)
         arrays = (grad, input, target, weight, total, as_contiguous(lse), out)
         config = cross_entropy_backward_kernel.config(
-            arrays, rows=rows, columns=classes, along=abs(step) <= shortest, RANK=len(shape), WIDE=wide
-        )
+            arrays, rows=rows, columns=classes, along=abs(step) <= shortest, itemsize=lse.dtype.itemsize,
+            RANK=len(shape), WIDE=wide,
+        )  # fmt: skip
         cross_entropy_backward_kernel[(cdiv(rows, config["ROWS"]),)](
             *arrays, rows, classes, ignore_index, shape, sum(strides, ()), step, out_step,
             element_strides(weight)[0] if weight is not None else 0,
