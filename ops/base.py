@@ -28,7 +28,7 @@ TABLE: dict[str, type[Op]] = {}
 EXPORTS: dict[str, object] = {}  # "softmax", "Tensor.softmax", "nn.functional.softmax" -> what stands there
 MAKERS: dict[str, Callable] = {}  # what makes arguments that are neither tensors nor plain values, by name
 
-ADDED = object()  # what `backward` returns of a gradient that it added to a `present_gradient`
+ADDED = object()  # what `backward` returns for a gradient that it added to `self.present_gradient(position)` itself
 RESULT = -1  # among the positions of what is saved
 
 MOST_TENSORS = 64  # how many tensors an op that takes any number of them may save
@@ -63,12 +63,6 @@ class Node:
     def name(self):
         """The node's name as PyTorch spells it, such as SoftmaxBackward0."""
         return f"{self.shown_as or type(self).__name__}Backward0"
-
-    def present_gradient(self, position):
-        """What the gradient of an argument may be added to where it lies, instead of being returned; or None.
-
-        Inside `backward`, it is the `.grad` of the leaf there, where nobody can tell; autograd says when.
-        """
 
     def __repr__(self):
         return f"<{self.name()} object at {id(self):#x}>"

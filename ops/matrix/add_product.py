@@ -7,14 +7,16 @@ import math
 import numpy as np
 
 from tritorch.ops.base import Op
+from tritorch.ops.layout import as_contiguous
 from tritorch.ops.matrix.launch import launch_matmul
 from tritorch.ops.matrix.products import product, turned
+from tritorch.ops.pointwise.cast import copy_elements
 
 
 class AddProduct(Op):
     """total + first @ second of matrices, each transposed where it is said, written over `total`.
 
-    `total` is contiguous, on memory of its own, and may have another dtype: sums are added before they are rounded.
+    `total` lies on memory of its own and may have another dtype: sums are added before they are rounded.
     """
 
     in_place = True
@@ -34,7 +36,11 @@ class AddProduct(Op):
     def forward(self, total, first, second, transpose_first, transpose_second):
         """One launch, or two where the sums are split into parts."""
         a, b = _as_multiplied(first, second, transpose_first, transpose_second)
-        return launch_matmul(a, b, tuple(total.shape), residual=total, out=total)
+        out = as_contiguous(total)
+        launch_matmul(a, b, tuple(total.shape), residual=out, out=out)
+        if out is not total:
+            copy_elements(out, total)
+        return total
 
     @staticmethod
     def multiplications(output, total, first, second, transpose_first, transpose_second):

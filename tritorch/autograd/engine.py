@@ -189,7 +189,7 @@ def accumulate(variable, gradient, create_graph):
 
 
 def present_gradient(node, position):
-    """The `.grad` that `node` may add the gradient of an argument to itself, or None; see Node.
+    """The `.grad` that `backward` of `node` may add the gradient of an argument to itself, and return ADDED, or None.
 
     Not where somebody wants to see what is added (a hook, a graph, an interceptor), nor where somebody else holds the
     gradient, who may read it before this pass would come to the leaf. A cast on the way, such as autocast's, is left
@@ -217,7 +217,7 @@ def present_gradient(node, position):
     return present
 
 
-Node.present_gradient = present_gradient  # type: ignore[method-assign]  # ops below never import this room
+Node.present_gradient = present_gradient  # type: ignore[attr-defined]  # ops below never import this room
 
 
 def _replaced(hook, gradient):
