@@ -102,18 +102,44 @@ def _stages_fit(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize, device):
     return _shared_memory(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize) <= device.shared_memory
 
 
+def _lines_worth(BLOCK_K, inner, itemsize, aligned, tensor_cores):
+    """What is read at once of a row: 64 to 256 bytes, all of it where it is shorter."""
+    whole = max(_LEAST, next_power_of_2(inner))
+    return not (tensor_cores and aligned) or min(64, whole * itemsize) <= BLOCK_K * itemsize <= 256
+
+
+def _stages_worth(num_stages, tensor_cores):
+    """Tensor cores starve with one stage, nothing else needs more than three."""
+    return num_stages >= 2 if tensor_cores else num_stages <= 3
+
+
+def _sides_worth(BLOCK_M, BLOCK_N, rows, columns, batch, tensor_cores, aligned, device):
+    """Small tiles, which read their operands more often, are for where large ones are few."""
+    sizes = next_power_of_2(rows), next_power_of_2(columns)
+    many = cdiv(sizes[0], 64) * cdiv(sizes[1], 64) * batch >= device.sms
+    least = 64 if tensor_cores and aligned and many else 32 if many else _LEAST
+    return BLOCK_M >= min(least, sizes[0]) and BLOCK_N >= min(least, sizes[1])
+
+
 def _parts_have_work(PARTS, BLOCK_K, inner):
     """Each part goes round its loop a few times."""
     return PARTS == 1 or 2 * PARTS * BLOCK_K <= next_power_of_2(inner)
 
 
+def _parts_fill(PARTS, BLOCK_M, BLOCK_N, BLOCK_K, rows, columns, inner, batch, device):
+    """As many parts as give a multiprocessor one to four of them, or as there are."""
+    tiles = cdiv(next_power_of_2(rows), BLOCK_M) * cdiv(next_power_of_2(columns), BLOCK_N) * batch
+    few = tiles * PARTS < device.sms and 2 * PARTS <= MOST_PARTS and 16 * PARTS * BLOCK_K <= next_power_of_2(inner)
+    return not few and (PARTS == 1 or tiles * PARTS <= 4 * device.sms)
+
+
 _CONDITIONS = (_rows_needed, _columns_needed, _depth_needed, _sums_of_a_thread, _loads_of_a_thread, _warps_for_wide,
-               _stages_fit)  # fmt: skip
+               _stages_fit, _lines_worth, _stages_worth, _sides_worth)  # fmt: skip
 _TILES = {
     "BLOCK_M": powers(16, 256, default=128), "BLOCK_N": powers(16, 256, default=128),
-    "BLOCK_K": powers(16, 128, default=64), "num_warps": choices(4, 8), "num_stages": stages(1, 5, default=3),
+    "BLOCK_K": powers(16, 128, default=64), "num_warps": choices(4, 8), "num_stages": stages(1, 4, default=3),
 }  # fmt: skip
 TAP_SPACE = Space(**_TILES, GROUP_M=choices(1, 8, default=8), where=_CONDITIONS)
 TAP_WEIGHT_SPACE = Space(
-    **_TILES, PARTS=powers(1, MOST_PARTS, default=1), where=(*_CONDITIONS, _parts_have_work)
+    **_TILES, PARTS=powers(1, MOST_PARTS, default=1), where=(*_CONDITIONS, _parts_have_work, _parts_fill)
 )  # fmt: skip

@@ -18,6 +18,7 @@ from tritorch.ops.matrix.tiles import (
     most_sums,
     not_too_many_parts,
     parts_have_loops,
+    pieces_worth,
     shared_memory_of,
 )
 
@@ -52,7 +53,7 @@ def pointer_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor
             "num_stages": depth}  # fmt: skip
 
 
-def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, adds=False, wide_result=False):
+def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, more=0, wide_result=False):
     """The best tile by estimate; as many stages as fit, beside what is left of a result that is stored in pieces."""
     m, n, parts = best(
         device, (max(rows, 64), max(columns, 64), inner, batch), itemsize, True, most_sums(True, itemsize), 64
@@ -61,7 +62,8 @@ def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, add
     k = 128 // itemsize
     room = [
         (depth, pieces) for depth in (6, 5, 4, 3, 2) for pieces in (1, 2, 4)
-        if shared_memory_of(m, n, k, depth, parts, pieces, itemsize, adds, wide_result) <= device.shared_memory
+        if pieces_worth(m, n, pieces)
+        and shared_memory_of(m, n, k, depth, parts, pieces, itemsize, more, wide_result) <= device.shared_memory
     ]  # fmt: skip
     depth, pieces = room[0]
     return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "SPLIT_K": parts, "PIECES": pieces,

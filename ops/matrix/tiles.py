@@ -168,18 +168,18 @@ MATMUL_SPACE = Space(
 )  # fmt: skip
 
 
-def shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, wide_result):
-    """The bytes of all stages, of a piece of the result on its way out and of what is added to it, and of barriers."""
-    element = 4 if SPLIT_K > 1 else (4 if wide_result else itemsize) * (2 if adds else 1)
+def shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, more, wide_result):
+    """The bytes of all stages, of a piece of the result on its way out, of `more` that come or go, and of barriers."""
+    element = 4 if SPLIT_K > 1 else (4 if wide_result else itemsize) * (1 + more)
     stages = (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize * num_stages
     return stages + BLOCK_M * BLOCK_N // PIECES * element + 1024
 
 
 def tiles_in_shared_memory(
-    BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, wide_result, device
+    BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, more, wide_result, device
 ):  # fmt: skip
     """All stages of both operands, and what is stored at once."""
-    needed = shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, wide_result)
+    needed = shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, more, wide_result)
     return needed <= device.shared_memory
 
 
@@ -203,12 +203,27 @@ def sums_of_a_thread(BLOCK_M, BLOCK_N, num_warps, itemsize):
     )
 
 
+def lines_worth(BLOCK_K, itemsize):
+    """A descriptor's rows are whole lines of 128 bytes, up to two of them."""
+    return 128 <= BLOCK_K * itemsize <= 256
+
+
+def stages_worth(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize):
+    """Enough under way to wait for the L2 cache while a tile is multiplied."""
+    return num_stages > 2 or (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize >= 32768
+
+
+def pieces_worth(BLOCK_M, BLOCK_N, PIECES):
+    """Only large results are stored in pieces."""
+    return PIECES == 1 or BLOCK_M * BLOCK_N >= 8192 * PIECES
+
+
 DESCRIPTOR_SPACE = Space(
     BLOCK_M=powers(64, 256, default=128), BLOCK_N=powers(64, 256, default=256), BLOCK_K=powers(32, 256, default=64),
-    GROUP_M=choices(4, 8, 16, default=8), SPLIT_K=choices(*PARTS, default=1), PIECES=choices(1, 2, 4, default=2),
+    GROUP_M=choices(8), SPLIT_K=choices(*PARTS, default=1), PIECES=choices(1, 2, 4, default=2),
     num_warps=choices(4, 8), num_stages=stages(2, 6, default=4),
     where=(
-        sides_needed, sums_of_a_thread, tiles_in_shared_memory,
-        *_PARTS_CONDITIONS,
+        sides_needed, sums_of_a_thread, tiles_in_shared_memory, lines_worth, stages_worth, pieces_worth,
+        tiles_or_parts, not_too_many_tiles, *_PARTS_CONDITIONS,
     ),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tritorch.autotune import Space, cdiv, choices, next_power_of_2, powers, stages, warps
+from tritorch.autotune import Space, cdiv, choices, next_power_of_2, powers, stages
 from tritorch.autotune.key import bucket
 
 # Numbers of a launch that change with every length of sequences, or with every step.
@@ -141,12 +141,30 @@ def _split_by_warps(DEPTH, SPLIT, num_warps, itemsize):
     return SPLIT == 1 or (num_warps >= SPLIT and DEPTH >= 16 * SPLIT and itemsize <= 4)
 
 
+def _ways_of_a_single_step(TOGETHER, KEPT, SPLIT, FLIPPED):
+    """A step that is launched alone has many programs, and multiplies in the plainest way."""
+    return TOGETHER or not (KEPT or FLIPPED or SPLIT > 1)
+
+
+def _programs_share(TOGETHER, ROWS, UNITS, batch, hidden, device):
+    """Programs that wait for one another share a step among an eighth of the multiprocessors, or are the smallest."""
+    programs = cdiv(bucket(batch)[0], ROWS) * cdiv(bucket(hidden)[0], UNITS)
+    return not TOGETHER or 8 * programs >= device.sms or (ROWS == 16 and UNITS <= 16)
+
+
+def _deep_enough(DEPTH, KEPT, hidden, gated, back, tensor_cores):
+    """Short pieces of a sum wait for each other; kept weights are in few pieces."""
+    inner = max(16, next_power_of_2(_inner(hidden, gated, back)))
+    return not tensor_cores or min(inner, 128 if KEPT else 32) <= DEPTH <= (inner if KEPT else 256)
+
+
 STEPS_SPACE = Space(
     ROWS=powers(16, 64, default=16), UNITS=powers(8, 64, default=16), DEPTH=powers(16, 1024, default=32),
-    FLIPPED=choices(False, True), SPLIT=powers(1, 8, default=1), TOGETHER=choices(False, True),
-    KEPT=choices(False, True), num_warps=warps(2, 8), num_stages=stages(1, 3, default=1),
+    FLIPPED=choices(False, True), SPLIT=choices(1, 4, 8, default=1), TOGETHER=choices(False, True),
+    KEPT=choices(False, True), num_warps=choices(4, 8), num_stages=stages(1, 3, default=1),
     where=(
         _no_larger, _programs_fit, _kept_fit, _kept_in_registers, _operands_in_registers, _aligned_ways, _stages_fit,
         _sums_in_registers, _units_in_registers, _warps_have_work, _stages_have_loops, _flipped_helps, _split_by_warps,
+        _ways_of_a_single_step, _programs_share, _deep_enough,
     ),
 )  # fmt: skip
