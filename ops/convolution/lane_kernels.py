@@ -44,6 +44,7 @@ def lane_kernel(
     out,  # (images, columns, *out_size), channels without gaps
     images,
     inner,
+    own,  # of the inner channels those that are read; the rest count as zero
     columns,
     size,
     out_size,
@@ -64,7 +65,7 @@ def lane_kernel(
     BLOCK_K: tl.constexpr,
 ):
     number = taps[0] * taps[1] * taps[2]
-    x_tiles = lanes_of(x, size, images, inner, x_strides, BLOCK_M, BLOCK_K)
+    x_tiles = lanes_of(x, size, images, own, x_strides, BLOCK_M, BLOCK_K)
     out_tiles = lanes_of(out, out_size, images, columns, out_strides, BLOCK_M, BLOCK_N)
     if BACK:
         weights = tl.make_tensor_descriptor(
@@ -263,8 +264,11 @@ def _steps_of(array):
     return tuple([array.shape[1] if size == 1 else step for size, step in zip(sizes, (image, *rest), strict=True)])
 
 
-def launch_lanes(x, weight, bias, out, windows, back, activation=None):
-    """A convolution, or with `back` the input gradient of one, whose arrays `lanes_fit`; `weight` has no gaps."""
+def launch_lanes(x, weight, bias, out, windows, back, activation=None, own=None):
+    """A convolution, or with `back` the input gradient of one, whose arrays `lanes_fit`; `weight` has no gaps.
+
+    Of the channels of `x`, `own` are read, or all.
+    """
     images, inner, columns = x.shape[0], x.shape[1], out.shape[1]
     *lines, width = windows.places
     apart = windows.stride[2] if back else 1
@@ -278,7 +282,8 @@ def launch_lanes(x, weight, bias, out, windows, back, activation=None):
     groups = math.prod(lines) * cdiv(cdiv(width, apart), config["PLACES"]) * apart
     tiles = cdiv(images, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * groups
     lane_kernel[(min(tiles, config["PROGRAMS"] * device_of(x).sms),)](
-        x, weight, bias, out, images, inner, columns, *windows, *periods(windows.stride, windows.dilation, back),
+        x, weight, bias, out, images, inner, own or inner, columns, *windows,
+        *periods(windows.stride, windows.dilation, back),
         _steps_of(x), _steps_of(out), 0 if bias is None else element_strides(bias)[0],
         BACK=back, ACTIVATION=activation, **knobs,
     )  # fmt: skip

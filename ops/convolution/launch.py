@@ -52,7 +52,7 @@ def launch_forward(x, weight, bias, size, stride, padding, dilation, groups, act
         out = _tiled(x, weight, bias, out, spaces, groups, activation=activation)
     elif rows := _rows(x, out, groups, spaces):
         seen, left = seen_by_rows(x, spaces, rows)
-        out = _tiled(seen, filters_by_rows(weight, rows), bias, out, left, 1, activation=activation)
+        out = _tiled(seen, filters_by_rows(weight, rows), bias, out, left, 1, activation=activation, own=rows.own)
     else:
         launch_gather_forward(x, weight, bias, out, stride, padding, dilation, groups, activation)
     return out
@@ -143,14 +143,17 @@ def _packed(x):
     return x if channels_packed(x) else channels_last(x)
 
 
-def _tiled(x, weight, bias, out, spaces, groups, back=False, activation=None):
-    """A convolution or an input gradient into `out`, or, what is given then, into an array in its place."""
+def _tiled(x, weight, bias, out, spaces, groups, back=False, activation=None, own=None):
+    """A convolution or an input gradient into `out`, or, what is given then, into an array in its place.
+
+    Of the channels of `x`, `own` are read, or all, and for the rest zeros.
+    """
     x, weight = _packed(x), channels_last(weight)
     target = out if is_contiguous(innermost(out)) else _empty(out, out.shape, True)
     if groups == 1 and lanes_fit(x.shape[0], x, weight, target):
-        launch_lanes(x, weight, bias, target, spaces, back, activation)
+        launch_lanes(x, weight, bias, target, spaces, back, activation, own)
     else:
-        launch_taps(x, weight, bias, target, spaces, groups, back, activation)
+        launch_taps(x, weight, bias, target, spaces, groups, back, activation, own)
     return out if target is out else channels_first(target)
 
 

@@ -53,7 +53,7 @@ def pointer_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor
             "num_stages": depth}  # fmt: skip
 
 
-def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, adds=False, wide_result=False):
+def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, more=0, wide_result=False):
     """The best tile by estimate; as many stages as fit, beside what is left of a result that is stored in pieces."""
     m, n, parts = best(
         device, (max(rows, 64), max(columns, 64), inner, batch), itemsize, True, most_sums(True, itemsize), 64
@@ -63,7 +63,7 @@ def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, add
     room = [
         (depth, pieces) for depth in (6, 5, 4, 3, 2) for pieces in (1, 2, 4)
         if pieces_worth(m, n, pieces)
-        and shared_memory_of(m, n, k, depth, parts, pieces, itemsize, adds, wide_result) <= device.shared_memory
+        and shared_memory_of(m, n, k, depth, parts, pieces, itemsize, more, wide_result) <= device.shared_memory
     ]  # fmt: skip
     depth, pieces = room[0]
     return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "SPLIT_K": parts, "PIECES": pieces,

@@ -109,8 +109,8 @@ class Matmul(Op):
     def forward(self, input, other, transpose_input, transpose_other):
         """One launch, or two where the sums are split into parts."""
         shape = product_shape(input, other, transpose_input, transpose_other)
-        a = _turned(input) if transpose_input else input
-        return launch_matmul(a, _turned(other) if transpose_other else other, shape)
+        a = turned(input) if transpose_input else input
+        return launch_matmul(a, turned(other) if transpose_other else other, shape)
 
     def backward(self, grad):
         """grad @ other^T and input^T @ grad, with the transposes left to the op's flags."""
@@ -185,7 +185,7 @@ def _check_vector(input, other, ndim):
     raise RuntimeError(f"size mismatch, got input ({rows}), mat ({rows}x{inner}), vec ({size})")
 
 
-def _turned(array):
+def turned(array):
     """The matrices of a stack transposed, without a copy."""
     order = list(range(array.ndim))
     order[-2:] = order[-1], order[-2]
@@ -255,11 +255,11 @@ class Linear(Op):
         """As a product, the bias added before the store."""
         shape = linear_shape(input, weight, bias)
         a = input if input.ndim > 1 else input[None]
-        return launch_matmul(a, _turned(weight), shape if input.ndim > 1 else (1, *shape), bias).reshape(shape)
+        return launch_matmul(a, turned(weight), shape if input.ndim > 1 else (1, *shape), bias).reshape(shape)
 
     def backward(self, grad):
         """grad @ weight; grad^T @ input over all rows; the sum of grad over all rows."""
-        input, weight, _ = self.inputs
+        input, weight = self.inputs[:2]
         first = second = None
         if self.edges[0] is not None:
             first = Matmul.apply(rows_of(grad), weight, False, False)
@@ -269,8 +269,8 @@ class Linear(Op):
         return first, second, grad  # the engine sums what broadcasts
 
     @staticmethod
-    def multiplications(output, input, weight, bias):
-        return math.prod(output.shape) * weight.shape[-1]
+    def multiplications(output, input, weight, *more):
+        return math.prod(input.shape) * weight.shape[0]
 
     @staticmethod
     def samples(draw):

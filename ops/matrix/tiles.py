@@ -168,18 +168,18 @@ MATMUL_SPACE = Space(
 )  # fmt: skip
 
 
-def shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, wide_result):
-    """The bytes of all stages, of a piece of the result on its way out and of what is added to it, and of barriers."""
-    element = 4 if SPLIT_K > 1 else (4 if wide_result else itemsize) * (2 if adds else 1)
+def shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, more, wide_result):
+    """The bytes of all stages, of a piece of the result on its way out, of `more` that come or go, and of barriers."""
+    element = 4 if SPLIT_K > 1 else (4 if wide_result else itemsize) * (1 + more)
     stages = (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize * num_stages
     return stages + BLOCK_M * BLOCK_N // PIECES * element + 1024
 
 
 def tiles_in_shared_memory(
-    BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, wide_result, device
+    BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, more, wide_result, device
 ):  # fmt: skip
     """All stages of both operands, and what is stored at once."""
-    needed = shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, wide_result)
+    needed = shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, more, wide_result)
     return needed <= device.shared_memory
 
 

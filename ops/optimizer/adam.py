@@ -6,9 +6,25 @@ import math
 
 import numpy as np
 
-from tritorch.ops.formula import absolute, formula, maximum, sqrt
+from tritorch.ops.formula import absolute, exp, formula, log, maximum, sqrt, where
 from tritorch.ops.optimizer.family import Plan, Step, decayed, tensors_for
 from tritorch.runtime import tl
+
+
+@formula
+def power(base, exponent):
+    """base^exponent, for a base that is not negative."""
+    return exp(exponent * log(base))
+
+
+@formula
+def rectification(beta2, step):
+    """The factor of RAdam's step sizes for the variance, 0 while that is unknown."""
+    longest = 2 / (1 - beta2) - 1
+    decayed_by = power(beta2, step)
+    length = longest - 2 * step * decayed_by / (1 - decayed_by)
+    shares = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+    return where(length > 5, sqrt(where(length > 5, shares, 1)), 0)
 
 
 def _decays(lr, weight_decay, decoupled):
@@ -43,6 +59,16 @@ class AdamStep(Step):
             (added, shrunk, maximize, amsgrad),
             (True, True, amsgrad),
         )  # fmt: skip
+
+    @staticmethod
+    def rates(lr, beta1, beta2, eps, weight_decay, decoupled, maximize, amsgrad, step):
+        return lr, beta1, beta2, eps, _decays(lr, weight_decay, decoupled)[0]
+
+    @formula
+    def counted(step, lr, beta1, beta2, eps, decay):
+        step = step + 1
+        return (step, lr / (1 - power(beta1, step)), 1 - beta1, beta2, 1 - beta2, eps, decay,
+                sqrt(1 - power(beta2, step)))  # fmt: skip
 
     @staticmethod
     def plain(lr, beta1, beta2, eps, weight_decay, decoupled, maximize, amsgrad, step, value, gradient, first, second,
@@ -118,6 +144,36 @@ class NadamStep(Step):
         )  # fmt: skip
 
     @staticmethod
+    def rates(lr, beta1, beta2, eps, weight_decay, momentum_decay, decoupled, maximize, product, step):
+        return lr, beta1, beta2, eps, _decays(lr, weight_decay, decoupled)[0], momentum_decay
+
+    @classmethod
+    def before(cls, *options):
+        """The count of steps and the product of their momenta."""
+        return options[-1] - 1, options[-2] / cls._momentum(options)
+
+    @classmethod
+    def after(cls, scalars, *options):
+        """One step more, whose momentum is multiplied to the others'."""
+        step, product = scalars
+        options = *options[:-1], int(step) + 1
+        product *= cls._momentum(options)
+        return (step + 1, product), (*options[:-2], product, options[-1])
+
+    @staticmethod
+    def _momentum(options):
+        return options[1] * (1 - 0.5 * 0.96 ** (options[-1] * options[5]))
+
+    @formula
+    def counted(step, product, lr, beta1, beta2, eps, decay, momentum_decay):
+        step = step + 1
+        now = beta1 * (1 - 0.5 * exp(-0.040821994520255166 * step * momentum_decay))  # the logarithm of 0.96
+        following = beta1 * (1 - 0.5 * exp(-0.040821994520255166 * (step + 1) * momentum_decay))
+        product = product * now
+        return (step, product, lr * (1 - now) / (1 - product), lr * following / (1 - product * following), 1 - beta1,
+                beta2, 1 - beta2, eps, decay, 1 - power(beta2, step))  # fmt: skip
+
+    @staticmethod
     def plain(lr, beta1, beta2, eps, weight_decay, momentum_decay, decoupled, maximize, product, step, value, gradient,
               first, second):  # fmt: skip
         value, gradient = _plain_decay(lr, weight_decay, decoupled, maximize, value, gradient)
@@ -172,10 +228,28 @@ class RadamStep(Step):
         known = _rectified(beta2, step)
         factor = 1.0 if known is None else known * (1 - beta2**step) ** 0.5
         return Plan(
-            (lr / (1 - beta1**step) * factor, 1 - beta1, beta2, 1 - beta2, eps, decay),
-            (added, shrunk, maximize, known is not None),
+            (lr / (1 - beta1**step) * factor, 1 - beta1, beta2, 1 - beta2, eps, decay, 1.0),
+            (added, shrunk, maximize, known is not None, False),
             (True, True),
         )
+
+    @classmethod
+    def counted_plan(cls, *options):
+        """The formula looks at a number that says whether the variance is known."""
+        plan = cls.plan(*options)
+        return plan._replace(flags=(*plan.flags[:3], True, True))
+
+    @staticmethod
+    def rates(lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step):
+        return lr, beta1, beta2, eps, _decays(lr, weight_decay, decoupled)[0]
+
+    @formula
+    def counted(step, lr, beta1, beta2, eps, decay):
+        step = step + 1
+        known = rectification(beta2, step)
+        factor = where(known > 0, known * sqrt(1 - power(beta2, step)), 1)
+        return (step, lr / (1 - power(beta1, step)) * factor, 1 - beta1, beta2, 1 - beta2, eps, decay,
+                where(known > 0, 1.0, 0.0))  # fmt: skip
 
     @staticmethod
     def plain(lr, beta1, beta2, eps, weight_decay, decoupled, maximize, step, value, gradient, first, second):
@@ -189,15 +263,16 @@ class RadamStep(Step):
         return value - lr * change, first, second
 
     @formula
-    def step(value, gradient, first, second, step_size, share1, beta2, share2, eps, decay, ADDED: tl.constexpr,
-             SHRUNK: tl.constexpr, MAXIMIZE: tl.constexpr, RECTIFIED: tl.constexpr):  # fmt: skip
+    def step(value, gradient, first, second, step_size, share1, beta2, share2, eps, decay, known, ADDED: tl.constexpr,
+             SHRUNK: tl.constexpr, MAXIMIZE: tl.constexpr, RECTIFIED: tl.constexpr, UNSURE: tl.constexpr):  # fmt: skip
         gradient = decayed(value, gradient, decay, ADDED, MAXIMIZE)
         value = value * decay if SHRUNK else value
         first = first + share1 * (gradient - first)
         second = beta2 * second + share2 * gradient * gradient
         change = step_size * first
         if RECTIFIED:
-            change = change / (sqrt(second) + eps)
+            size = sqrt(second) + eps
+            change = change / (where(known > 0, size, 1) if UNSURE else size)
         return value - change, first, second
 
     @staticmethod
@@ -220,6 +295,15 @@ class AdamaxStep(Step):
         return Plan(
             (lr / (1 - beta1**step), 1 - beta1, beta2, eps, weight_decay), (weight_decay != 0, maximize), (True, True)
         )
+
+    @staticmethod
+    def rates(lr, beta1, beta2, eps, weight_decay, maximize, step):
+        return lr, beta1, beta2, eps, weight_decay
+
+    @formula
+    def counted(step, lr, beta1, beta2, eps, weight_decay):
+        step = step + 1
+        return step, lr / (1 - power(beta1, step)), 1 - beta1, beta2, eps, weight_decay
 
     @staticmethod
     def plain(lr, beta1, beta2, eps, weight_decay, maximize, step, value, gradient, first, largest):

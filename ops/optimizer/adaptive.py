@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.formula import formula, sqrt
-from tritorch.ops.optimizer.family import Plan, Step, decayed, tensors_for
+from tritorch.ops.optimizer.family import Plan, Step, Timeless, decayed, tensors_for
 from tritorch.runtime import tl
 
 
-class RmspropStep(Step):
+class RmspropStep(Timeless):
     """p - lr g / (sqrt(v) + eps), with v the average of g^2 by alpha.
 
     If centered, the square of the average of g is taken off v; with momentum, the quotient is added to momentum times
@@ -75,6 +75,14 @@ class AdagradStep(Step):
         return Plan((lr / (1 + (step - 1) * lr_decay), eps, weight_decay), (weight_decay != 0, maximize), (True,))
 
     @staticmethod
+    def rates(lr, lr_decay, eps, weight_decay, maximize, step):
+        return lr, lr_decay, eps, weight_decay
+
+    @formula
+    def counted(step, lr, lr_decay, eps, weight_decay):
+        return step + 1, lr / (1 + step * lr_decay), eps, weight_decay
+
+    @staticmethod
     def plain(lr, lr_decay, eps, weight_decay, maximize, step, value, gradient, total):
         gradient = (-gradient if maximize else gradient) + weight_decay * value
         total = total + gradient * gradient
@@ -92,7 +100,7 @@ class AdagradStep(Step):
         yield 0.1, 0.5, 1e-3, 0.1, True, 4, *tensors_for(draw, 2, 1)
 
 
-class AdadeltaStep(Step):
+class AdadeltaStep(Timeless):
     """p - lr d, with d = sqrt(u + eps) / sqrt(v + eps) g, where v averages g^2 and u averages d^2, both by rho.
 
     Source: Zeiler, "Adadelta: an adaptive learning rate method", 2012.

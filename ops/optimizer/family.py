@@ -2,9 +2,7 @@
 
 A step is a formula of the value, the gradient and the states of one element; states that a member's options do without
 are None in it. The family runs it over lists of tensors that lie one behind the other: parameters, gradients, then each
-state. Its kernel takes their pointers as a tuple and sees one long virtual index: a program finds the tensor that its
-block belongs to by the tensors' first blocks. Groups of more than `AT_ONCE` tensors take one launch for each so many:
-a kernel's arguments have room for 4 KiB.
+state. Its kernel finds them by tables (tables.py), so that a group is one launch however many tensors it has.
 """
 
 from __future__ import annotations
@@ -17,11 +15,11 @@ import numpy as np
 from tritorch.autotune import cdiv, kernel, next_power_of_2
 from tritorch.ops.base import Op
 from tritorch.ops.formula import Formula, formula
-from tritorch.ops.layout import as_contiguous, as_they_lie
+from tritorch.ops.layout import as_they_lie
+from tritorch.ops.optimizer.tables import Lists, load, pointer, span, store
 from tritorch.ops.pointwise.family import block_space
-from tritorch.runtime import dtypes, tl, transfer
+from tritorch.runtime import dtypes, tl
 
-AT_ONCE = 64
 MOST_NUMBERS = 8  # that the kernel has parameters for
 _PIECE = 65536  # elements updated at once on the host, so that the passes over them find them in the cache
 
@@ -33,37 +31,17 @@ def step_default(device, *, count):
     return {"BLOCK": min(max(next_power_of_2(count), LEAST_BLOCK), 1024), "num_warps": 4}
 
 
-@kernel
-def _chosen(pointers, which, N: tl.constexpr, FIRST: tl.constexpr):
-    """The pointer number `FIRST + which` of a tuple."""
-    found = pointers[FIRST]
-    for i in tl.static_range(1, N):
-        found = tl.where(which >= i, pointers[FIRST + i], found)
-    return found
-
-
-@kernel
-def _place(firsts, counts, N: tl.constexpr):
-    """Which tensor this program works on, the number of its block in it, and the count of elements there."""
-    program = tl.program_id(0)
-    which, first, count = program * 0, program * 0, program * 0 + counts[0]
-    for i in tl.static_range(1, N):
-        later = program >= firsts[i]
-        which = tl.where(later, i, which)
-        first = tl.where(later, firsts[i], first)
-        count = tl.where(later, counts[i], count)
-    return which, program - first, count
-
-
-LEAST_BLOCK = 256  # a program looks for its tensor among all of them before it does anything
+LEAST_BLOCK = 256  # a program looks for its tensor in a table before it does anything
 STEP_SPACE = block_space(most=16, smallest=LEAST_BLOCK)
 
 
-@kernel(space=STEP_SPACE, default=step_default, key=("FORMULA", "FLAGS", "N"))
+@kernel(space=STEP_SPACE, default=step_default, key=("FORMULA", "FLAGS", "PRESENT", "MASTER", "ALIGNED"))
 def step_kernel(
-    tensors,  # N parameters, N gradients and N of each state that is there, each contiguous: (counts[i],)
-    firsts,  # the first block of each parameter
-    counts,
+    addresses,  # of parameters, gradients, each state that is there, and with MASTER the masters: (lists, tensors)
+    spans,  # see tables.py: (2 * tensors + programs,)
+    given,  # the formula's numbers where they are counted on the device: (MOST_NUMBERS,), or None
+    found,  # not 0 where nothing is to be done: (1,), or None
+    tensors,
     number0: tl.float64,  # the formula's numbers: as parameters of their own they change without a recompilation
     number1: tl.float64,
     number2: tl.float64,
@@ -78,37 +56,76 @@ def step_kernel(
     NUMBERS: tl.constexpr,
     FLAG_COUNT: tl.constexpr,
     FLAGS: tl.constexpr,  # bit i: the formula's flag number i
-    N: tl.constexpr,
+    MASTER: tl.constexpr,  # the step is that of a wider copy, which the parameter gets rounded
+    TYPES: tl.constexpr,  # of the elements of each list
+    ALIGNED: tl.constexpr,
     COMPUTE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    which, block, count = _place(firsts, counts, N)
-    index = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    which, start, count = span(spans, tensors, tl.program_id(0), BLOCK)
+    if found is not None:
+        count = tl.where(tl.load(found) == 0, count, 0)
+    places = ()
+    for row in tl.static_range(len(TYPES)):
+        places = places + (pointer(addresses, row, which, tensors, TYPES[row], ALIGNED),)  # type: ignore  # noqa: RUF005
+    numbers = (number0, number1, number2, number3, number4, number5, number6, number7)
+    if given is not None:
+        numbers = ()
+        for i in tl.static_range(NUMBERS):
+            numbers = numbers + (tl.load(given + i),)  # type: ignore  # noqa: RUF005
+    if start + BLOCK <= count:
+        _update(places, start, count, numbers, FORMULA, STATES, PRESENT, NUMBERS, FLAG_COUNT, FLAGS, MASTER, COMPUTE,
+                False, BLOCK)  # fmt: skip
+    else:
+        _update(places, start, count, numbers, FORMULA, STATES, PRESENT, NUMBERS, FLAG_COUNT, FLAGS, MASTER, COMPUTE,
+                True, BLOCK)  # fmt: skip
+
+
+@kernel
+def _update(
+    places,
+    start,
+    count,
+    numbers,
+    FORMULA: tl.constexpr,
+    STATES: tl.constexpr,
+    PRESENT: tl.constexpr,
+    NUMBERS: tl.constexpr,
+    FLAG_COUNT: tl.constexpr,
+    FLAGS: tl.constexpr,
+    MASTER: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    MASKED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """The step of one block, whole or (MASKED) the last of a tensor."""
+    index = start + tl.arange(0, BLOCK)
     inside = index < count
-    place = _chosen(tensors, which, N, 0) + index
-    gradient = tl.load(_chosen(tensors, which, N, N) + index, mask=inside, other=0).to(COMPUTE)
-    places = (place,)
-    arguments = (tl.load(place, mask=inside, other=0).to(COMPUTE), gradient)
+    value = places[len(places) - 1] if MASTER else places[0]
+    gradient = load(places[1] + index, inside, MASKED).to(COMPUTE)
+    arguments = (load(value + index, inside, MASKED).to(COMPUTE), gradient)
+    read = (value, gradient)
     for state in tl.static_range(STATES):
         if PRESENT & (1 << state):
-            place = _chosen(tensors, which, N, (len(places) + 1) * N) + index
-            places = places + (place,)  # type: ignore  # noqa: RUF005, Triton takes no starred tuples
-            arguments = arguments + (tl.load(place, mask=inside, other=0).to(COMPUTE),)  # type: ignore  # noqa: RUF005
+            place = places[len(read)]
+            read = read + (place,)  # type: ignore  # noqa: RUF005, Triton takes no starred tuples
+            arguments = arguments + (load(place + index, inside, MASKED).to(COMPUTE),)  # type: ignore  # noqa: RUF005
         else:
             arguments = arguments + (gradient,)  # type: ignore  # noqa: RUF005, a flag keeps the formula from reading it
-    numbers = (number0, number1, number2, number3, number4, number5, number6, number7)
     for i in tl.static_range(NUMBERS):
         arguments = arguments + (numbers[i].to(COMPUTE),)  # type: ignore  # noqa: RUF005
     for i in tl.static_range(FLAG_COUNT):
         arguments = arguments + (FLAGS & (1 << i) != 0,)  # type: ignore  # noqa: RUF005
     results = FORMULA(*arguments)
-    tl.store(places[0], results[0].to(places[0].dtype.element_ty), mask=inside)
-    stored = (place,)
+    store(value + index, results[0], inside, MASKED)
+    if MASTER:
+        store(places[0] + index, results[0], inside, MASKED)
+    written = (value, gradient)
     for state in tl.static_range(STATES):
         if PRESENT & (1 << state):
-            place = places[len(stored)]
-            tl.store(place, results[state + 1].to(place.dtype.element_ty), mask=inside)
-            stored = stored + (place,)  # type: ignore  # noqa: RUF005
+            place = places[len(written)]
+            written = written + (place,)  # type: ignore  # noqa: RUF005
+            store(place + index, results[state + 1], inside, MASKED)
 
 
 class Plan(NamedTuple):
@@ -126,6 +143,13 @@ class Step(Op, abstract=True):
     plain   the step of one parameter in NumPy: options, value, gradient, states; gives the new value and states
     step    the formula: value, gradient, states, numbers, flags; gives the new value and states
     quick   the formula on NumPy arrays in place, where a measurement asked for it; absent states are None
+
+    And for what the device counts (mixed.py), where the step depends on scalars such as the number of steps:
+
+    counted  a formula of the scalars and `rates`: the new scalars, and behind them the numbers if `counts_numbers`
+    rates    of the options, the numbers that it takes
+    before   the scalars before the step that the options are of
+    after    of the scalars before a step and options: those after it, and the options of that step
     """
 
     in_place = True
@@ -134,6 +158,9 @@ class Step(Op, abstract=True):
     plan: staticmethod
     plain: staticmethod
     step: Formula
+    mixed: type[Step]
+    counted: Formula | None = None
+    counts_numbers = True
 
     @classmethod
     def register(cls):
@@ -154,6 +181,29 @@ class Step(Op, abstract=True):
         reference.__signature__ = inspect.Signature([*options, tensors])
         cls.reference = staticmethod(reference)
         super().register()
+        from tritorch.ops.optimizer.mixed import mixed_step  # which is made of steps
+
+        cls.mixed = mixed_step(cls)
+
+    @staticmethod
+    def rates(*options):
+        return ()
+
+    @classmethod
+    def before(cls, *options):
+        """The count of steps, which is the last option."""
+        return (options[-1] - 1,)
+
+    @classmethod
+    def after(cls, scalars, *options):
+        """One step more, which is the last option."""
+        (step,) = scalars
+        return (step + 1,), (*options[:-1], int(step) + 1)
+
+    @classmethod
+    def counted_plan(cls, *options):
+        """The plan of a step whose numbers the device works out: these are of no account."""
+        return cls.plan(*options)
 
     @classmethod
     def numbers(cls, *args):
@@ -242,50 +292,71 @@ class Step(Op, abstract=True):
                 cls.quick(*[each if each is None else each[piece] for each in flat], *more)
 
     def forward(self, *args):
-        """One launch for each `AT_ONCE` parameters."""
+        """One launch for all parameters."""
         plan = self.plan(*args[: len(self.names)])
-        lists, numbers = self.lists(args, plan.present), self.numbers(*args)
-        for start in range(0, len(lists[0]), AT_ONCE):
-            self._launch(plan, numbers, [each[start : start + AT_ONCE] for each in lists])
+        lists = self.lists(args, plan.present)
+        walk = Lists(lists)
+        if walk:
+            start, spans = self.launch_of(walk, plan)
+            start(walk.tables(spans), None, None, self.numbers(*args))
+            walk.put_back()
         return tuple(each for group in self.written(lists) for each in group)
 
-    def _launch(self, plan, numbers, lists):
-        rows = [as_they_lie(*row) for row in zip(*lists, strict=True) if row[0].size]
-        if not rows:
-            return
-        first = self.with_absent([row[:1] for row in zip(*rows, strict=True)], plan.present)
+    @classmethod
+    def replay(cls, *args):
+        """A function that takes the step of a call like this one; it gives nothing."""
+        plan, options = cls.plan(*args[: len(cls.names)]), len(cls.names)
+        walk = Lists(cls.lists(args, plan.present))
+        if not walk:
+            return None
+        start, spans = cls.launch_of(walk, plan)
+        kept = walk.kept(spans)
+        return kept and (lambda *args: start(kept(args[options:]), None, None, cls.numbers(*args)) or ())
+
+    @classmethod
+    def launch_of(cls, walk, plan, master=False):
+        """What launches `Lists` with its tables, numbers on the device, `found` and numbers, and the spans it takes."""
+        aligned, wide = walk.aligned, walk.first[0].dtype == np.float64
         config = step_kernel.config(
-            [each[0] if each else None for each in first], count=max(row[0].size for row in rows), FORMULA=self.step,
-            FLAGS=plan.flags, N=len(rows),
+            walk.first, count=max(walk.counts), FORMULA=cls.step, FLAGS=plan.flags, PRESENT=plan.present,
+            MASTER=master, ALIGNED=aligned,
         )  # fmt: skip
-        firsts, program = [], 0
-        for row in rows:
-            firsts.append(program)
-            program += cdiv(row[0].size, config["BLOCK"])
-        lists = list(zip(*rows, strict=True))
-        flat = [[as_contiguous(each) for each in group] for group in lists]
-        wide = rows[0][0].dtype == np.float64
-        step_kernel[(program,)](
-            tuple(each for group in flat for each in group), tuple(firsts), tuple(row[0].size for row in rows),
-            *numbers, FORMULA=self.step, STATES=self.states, PRESENT=_bits(plan.present), NUMBERS=len(plan.numbers),
-            FLAG_COUNT=len(plan.flags), FLAGS=_bits(plan.flags), N=len(rows),
-            COMPUTE=tl.float64 if wide else tl.float32, **config,
-        )  # fmt: skip
-        for own, used in zip(self.written(lists), self.written(flat), strict=True):
-            for destination, source in zip(own, used, strict=True):
-                if destination is not source and not transfer.is_contiguous(destination):
-                    _copy(destination, source)
+        constants = {
+            "FORMULA": cls.step, "STATES": cls.states, "PRESENT": _bits(plan.present), "NUMBERS": len(plan.numbers),
+            "FLAG_COUNT": len(plan.flags), "FLAGS": _bits(plan.flags), "MASTER": master, "TYPES": walk.element_types,
+            "ALIGNED": aligned, "COMPUTE": tl.float64 if wide else tl.float32, **config,
+        }  # fmt: skip
+        spans, programs = walk.spans(config["BLOCK"])
+        tensors = len(walk.counts)
+
+        def start(tables, given, found, numbers):
+            addresses, (spans,) = tables
+            step_kernel[(programs,)](addresses, spans, given, found, tensors, *numbers, **constants)
+
+        return start, spans
 
 
 def _bits(flags):
     return sum(1 << at for at, flag in enumerate(flags) if flag)
 
 
-def _copy(destination, source):
-    if isinstance(destination, np.ndarray):
-        destination[...] = source
-    else:
-        destination.copy_from(source)
+@formula
+def one_more(step):
+    return (step + 1,)
+
+
+class Timeless(Step, abstract=True):
+    """A step that does not depend on how many were taken before, though they are counted."""
+
+    counted, counts_numbers = one_more, False
+
+    @classmethod
+    def before(cls, *options):
+        return (0.0,)
+
+    @classmethod
+    def after(cls, scalars, *options):
+        return (scalars[0] + 1,), options
 
 
 @formula

@@ -1,21 +1,28 @@
-"""What is done to all gradients at once: unscaling, their norm, and scaling; a launch or two for a whole group.
+"""What is done to all gradients at once: their norm, and scaling them down to one; two launches for a whole group.
 
-The tensors are taken as the steps of optimizers take them: a tuple of pointers, one long virtual index.
+The tensors are taken as the steps of optimizers take them, by tables (tables.py). The first launch gives a part of the
+norm for each of its programs, of which there are at most `MOST_PARTS`; every program of the second one puts the parts
+together, in the same order, so that nobody waits for a number.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from tritorch.autotune import cdiv, kernel
+from tritorch.autotune import kernel
 from tritorch.ops.base import Op
-from tritorch.ops.layout import as_contiguous, as_they_lie, empty_like
-from tritorch.ops.optimizer.family import AT_ONCE, LEAST_BLOCK, STEP_SPACE, _chosen, _copy, _place, step_default
+from tritorch.ops.layout import as_they_lie, empty_like
+from tritorch.ops.optimizer.family import STEP_SPACE, step_default
+from tritorch.ops.optimizer.tables import Lists, load, pointer, span, store
 from tritorch.ops.reduction.kernel import fold_by
 from tritorch.ops.reduction.norm import DIRECT
-from tritorch.runtime import dtypes, tl
+from tritorch.runtime import dtypes, tl, transfer
+
+MOST_PARTS = 2048  # programs of a launch that walks over all blocks: more than run at once
+MOST = tl.constexpr(MOST_PARTS)
 
 
 def alike(tensors):
@@ -26,156 +33,158 @@ def alike(tensors):
     return found
 
 
-def launches(kernel, arrays, *others, **facts):
-    """What each launch takes: arrays as they lie, the same contiguous, first blocks, counts, how many, and the config.
-
-    `others` are the launch's other arrays, and `facts` what the kernel's key names beside the number of arrays.
-    """
-    given = [each for each in arrays if each.size]
-    for start in range(0, len(given), AT_ONCE):
-        some = [as_they_lie(each)[0] for each in given[start : start + AT_ONCE]]
-        flat = tuple(as_contiguous(each) for each in some)
-        config = kernel.config((some[0], *others), count=max(each.size for each in some), N=len(some), **facts)
-        counts = tuple(each.size for each in flat)
-        blocks = [cdiv(count, config["BLOCK"]) for count in counts]
-        firsts = tuple(sum(blocks[:at]) for at in range(len(blocks)))
-        yield some, flat, firsts, counts, sum(blocks), config
+# ------------------------------------------------------------------------------------------------- kernels
 
 
-def put_back(arrays, flat):
-    """Write contiguous copies over the arrays that they are of."""
-    for own, used in zip(arrays, flat, strict=True):
-        if own is not used:
-            _copy(own, used)
-
-
-def computed_in(array):
-    """What a kernel computes in."""
-    return tl.float64 if array.dtype == np.float64 else tl.float32
-
-
-def multiply(array, factor):
-    """array * factor in place, on the host."""
-    wide = array.astype(dtypes.COMPUTE[array.dtype], copy=False)
-    array[...] = (wide * wide.dtype.type(factor)).astype(array.dtype, copy=False)
-
-
-# ------------------------------------------------------------------------------------------------- unscaling
-
-
-@kernel(space=STEP_SPACE, default=step_default, key=("N",))
-def _unscale(
-    gradients,  # N gradients, each contiguous: (counts[i],)
-    found,  # (1,); becomes 1 where an element of a gradient is infinite or NaN
-    firsts,  # the first block of each gradient
-    counts,
-    inverse: tl.float64,
-    N: tl.constexpr,
-    COMPUTE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    which, block, count = _place(firsts, counts, N)
-    index = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = index < count
-    place = _chosen(gradients, which, N, 0) + index
-    value = tl.load(place, mask=inside, other=0).to(COMPUTE)
-    bad = tl.max((value - value != 0).to(tl.int32), 0)  # inf - inf and NaN - NaN are NaN, which is not 0
-    tl.store(found, 1.0, mask=bad > 0)  # programs that write, write the same
-    tl.store(place, (value * inverse.to(COMPUTE)).to(place.dtype.element_ty), mask=inside)
-
-
-class Unscale(Op):
-    """g * inverse for each gradient, in place, and `found`, (1,), set to 1 where an element is not finite.
-
-    An element is looked at before the product. Source: Micikevicius et al., "Mixed Precision Training", 2018.
-    """
-
-    in_place = True
-
-    @staticmethod
-    def reference(inverse, found, *gradients):
-        finite = all(np.isfinite(each).all() for each in gradients)
-        return found if finite else np.ones_like(found), *[each * np.asarray(inverse, each.dtype) for each in gradients]
-
-    @classmethod
-    def host(cls, inverse, found, *gradients):
-        """The same, written over what is given."""
-        for each in gradients:
-            if not np.isfinite(each).all():
-                found[...] = 1
-            multiply(each, inverse)
-        return found, *gradients
-
-    def forward(self, inverse, found, *gradients):
-        """One launch for each `AT_ONCE` gradients."""
-        for own, flat, firsts, counts, blocks, config in launches(_unscale, gradients, found):
-            _unscale[(blocks,)](
-                flat, found, firsts, counts, float(inverse), N=len(flat), COMPUTE=computed_in(flat[0]), **config
-            )
-            put_back(own, flat)
-        return found, *gradients
-
-    @staticmethod
-    def samples(draw):
-        bad = draw(3, 5)
-        bad[1, 2] = np.inf
-        none = np.zeros(1, np.float32)
-        yield 0.5, none.copy(), draw(5, 7), draw(1025), draw(), draw(0, 3)
-        yield 0.125, none.copy(), draw(4), bad
-        yield 1.0, none.copy(), np.full((), np.nan, bad.dtype), draw(7, 4).T
-        yield 2.0**-16, none.copy(), *[draw(3) for _ in range(AT_ONCE + 1)]
-        yield 3.0, np.ones(1, np.float32), draw(2)
-
-    @staticmethod
-    def sized(draw, N=1 << 20, tensors=8):
-        return 0.5, np.zeros(1, np.float32), *[draw(N) for _ in range(tensors)]
-
-
-# ------------------------------------------------------------------------------------------------- the norm
-
-
-@kernel(space=STEP_SPACE, default=step_default, key=("N", "PREPARE", "FOLD"))
-def _block_norms(
-    tensors,  # N tensors, each contiguous: (counts[i],)
-    parts,  # what each block gives, from `start` on
-    start,
-    firsts,  # the first block of each tensor
-    counts,
-    N: tl.constexpr,
+@kernel(space=STEP_SPACE, default=step_default, key=("PREPARE", "FOLD", "ALIGNED"))
+def _part_norms(
+    addresses,  # of the tensors: (tensors,)
+    spans,  # see tables.py: (2 * tensors + blocks,)
+    parts,  # what each program gives: (programs,)
+    tensors,
+    blocks,
+    TYPE: tl.constexpr,  # of the elements
+    ALIGNED: tl.constexpr,
     COMPUTE: tl.constexpr,
     PREPARE: tl.constexpr,
+    COMBINE: tl.constexpr,
     FOLD: tl.constexpr,
     IDENTITY: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    which, block, count = _place(firsts, counts, N)
-    index = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = index < count
-    value = tl.load(_chosen(tensors, which, N, 0) + index, mask=inside, other=0)
-    value = tl.where(inside, PREPARE(value, COMPUTE), IDENTITY)
-    tl.store(parts + start + tl.program_id(0) + tl.arange(0, 1), FOLD(value[None, :]))
+    total = tl.full((BLOCK,), IDENTITY, COMPUTE)
+    for block in range(tl.program_id(0), blocks, tl.num_programs(0)):
+        which, start, count = span(spans, tensors, block, BLOCK)
+        index = start + tl.arange(0, BLOCK)
+        places, inside = pointer(addresses, 0, which, tensors, TYPE, ALIGNED) + index, index < count
+        if start + BLOCK <= count:  # noqa: SIM108, each has loads of its own
+            value = load(places, inside, False)
+        else:
+            value = load(places, inside, True)
+        total = COMBINE(total, tl.where(inside, PREPARE(value, COMPUTE), IDENTITY))
+    tl.store(parts + tl.program_id(0) + tl.arange(0, 1), FOLD(total[None, :]))
+
+
+@kernel
+def _norm_of(parts, count, COMPUTE: tl.constexpr, FOLD: tl.constexpr, IDENTITY: tl.constexpr, ROOT: tl.constexpr):
+    """The norm (1,) that parts make."""
+    index = tl.arange(0, MOST)
+    result = FOLD(tl.load(parts + index, mask=index < count, other=IDENTITY).to(COMPUTE)[None, :])
+    return tl.sqrt(result) if ROOT else result
 
 
 @kernel
 def _whole_norm(
-    parts,  # what each block gave: (count,)
+    parts,  # what each program gave: (count,)
     norm,  # ()
     count,
     COMPUTE: tl.constexpr,
-    COMBINE: tl.constexpr,
+    FOLD: tl.constexpr,
+    IDENTITY: tl.constexpr,
+    ROOT: tl.constexpr,
+):
+    result = _norm_of(parts, count, COMPUTE, FOLD, IDENTITY, ROOT)
+    tl.store(norm + tl.arange(0, 1), result.to(norm.dtype.element_ty))
+
+
+@kernel(space=STEP_SPACE, default=step_default, key=("FOLD", "ROOT", "ALIGNED"))
+def _clip(
+    addresses,  # of the tensors: (tensors,)
+    spans,  # see tables.py: (2 * tensors + blocks,)
+    parts,  # of the norm: (count,)
+    norm,  # (), or None where it is `parts`
+    max_norm: tl.float64,
+    count,
+    tensors,
+    blocks,
+    TYPE: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    COMPUTE: tl.constexpr,
     FOLD: tl.constexpr,
     IDENTITY: tl.constexpr,
     ROOT: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    total = tl.full((BLOCK,), IDENTITY, COMPUTE)
-    for start in range(0, count, BLOCK):
-        index = start + tl.arange(0, BLOCK)
-        total = COMBINE(total, tl.load(parts + index, mask=index < count, other=IDENTITY))
-    result = FOLD(total[None, :])
-    if ROOT:
-        result = tl.sqrt(result)
-    tl.store(norm + tl.arange(0, 1), result.to(norm.dtype.element_ty))
+    whole = _norm_of(parts, count, COMPUTE, FOLD, IDENTITY, ROOT)
+    if norm is not None:
+        tl.store(norm + tl.arange(0, 1), whole.to(norm.dtype.element_ty), mask=tl.program_id(0) + tl.arange(0, 1) == 0)
+    factor = max_norm.to(COMPUTE) / (whole + 1e-6)
+    factor = tl.where(factor > 1, 1, factor)  # NaN stays
+    if tl.sum((factor != 1).to(tl.int32), 0) != 0:
+        for block in range(tl.program_id(0), blocks, tl.num_programs(0)):
+            which, start, size = span(spans, tensors, block, BLOCK)
+            index = start + tl.arange(0, BLOCK)
+            places, inside = pointer(addresses, 0, which, tensors, TYPE, ALIGNED) + index, index < size
+            if start + BLOCK <= size:
+                store(places, load(places, inside, False).to(COMPUTE) * factor, inside, False)
+            else:
+                store(places, load(places, inside, True).to(COMPUTE) * factor, inside, True)
+
+
+# ------------------------------------------------------------------------------------------------- launches
+
+
+class Norm(NamedTuple):
+    """How a norm is put together: constants of the kernels."""
+
+    COMPUTE: object
+    FOLD: object
+    IDENTITY: float
+    ROOT: bool
+
+    @classmethod
+    def of(cls, order, array):
+        """That of an order, for elements of an array's dtype."""
+        _, combine, identity = DIRECT[order]
+        return cls(tl.float64 if array.dtype == np.float64 else tl.float32, fold_by(combine), identity, order == 2)
+
+
+def maker_of(like):
+    """What makes arrays on the device of an array, without holding it."""
+    if isinstance(like, np.ndarray):
+        return lambda shape, dtype: empty_like(like, shape, dtype)
+    return lambda shape, dtype, device=like.device: transfer.empty(shape, dtype, device)
+
+
+def parts_launch(walk, order):
+    """What launches with the tables of `Lists` and gives the parts of the norm, and the spans it takes."""
+    prepare, combine, identity = DIRECT[order]
+    norm, like = Norm.of(order, walk.first[0]), walk.first[0]
+    facts = {"PREPARE": prepare, "FOLD": norm.FOLD, "ALIGNED": walk.aligned}
+    config = _part_norms.config(walk.first, count=max(walk.counts), **facts)
+    spans, blocks = walk.spans(config["BLOCK"])
+    facts |= {"TYPE": walk.element_types[0], "COMPUTE": norm.COMPUTE, "COMBINE": combine, "IDENTITY": identity}
+    programs, tensors, make = min(blocks, MOST_PARTS), len(walk.counts), maker_of(like)
+    wide = np.dtype(np.float64 if like.dtype == np.float64 else np.float32)
+
+    def start(addresses, spans):
+        parts = make((programs,), wide)
+        _part_norms[(programs,)](addresses, spans, parts, tensors, blocks, **facts, **config)
+        return parts
+
+    return start, spans
+
+
+def clip_launch(walk, norm, whole):
+    """What launches with the tables of `Lists`, parts of the norm, where that goes and its largest; and the spans.
+
+    `whole` is an array like that of the norm, None where it goes nowhere.
+    """
+    facts = {"FOLD": norm.FOLD, "ROOT": norm.ROOT, "ALIGNED": walk.aligned}
+    config = _clip.config((*walk.first, whole), count=max(walk.counts), **facts)
+    spans, blocks = walk.spans(config["BLOCK"])
+    facts = norm._asdict() | {"ALIGNED": walk.aligned, "TYPE": walk.element_types[0]}
+    programs, tensors = min(blocks, MOST_PARTS), len(walk.counts)
+
+    def start(addresses, spans, parts, whole, max_norm):
+        _clip[(programs,)](
+            addresses, spans, parts, whole, float(max_norm), parts.size, tensors, blocks, **facts, **config
+        )
+
+    return start, spans
+
+
+# ------------------------------------------------------------------------------------------------- ops
 
 
 class TotalNorm(Op):
@@ -209,21 +218,30 @@ class TotalNorm(Op):
         return cls.reference(order, np.asarray(parts)).astype(dtype)
 
     def forward(self, order, *tensors):
-        """One launch for each `AT_ONCE` tensors, and one that combines what their blocks gave."""
-        compute = computed_in(tensors[0])
-        prepare, combine, identity = DIRECT[order]
-        fold = fold_by(combine)
-        constants = {"COMPUTE": compute, "FOLD": fold, "IDENTITY": identity}
-        most, count = sum(cdiv(each.size, LEAST_BLOCK) for each in tensors), 0
-        parts = empty_like(tensors[0], (most,), np.float64 if compute is tl.float64 else np.float32)
-        for _, flat, firsts, counts, blocks, config in launches(_block_norms, tensors, PREPARE=prepare, FOLD=fold):
-            _block_norms[(blocks,)](
-                flat, parts, count, firsts, counts, N=len(flat), PREPARE=prepare, **constants, **config
-            )
-            count += blocks
-        norm = empty_like(tensors[0], ())
-        _whole_norm[(1,)](parts, norm, count, COMBINE=combine, ROOT=order == 2, BLOCK=1024, **constants)
-        return norm
+        """One launch for all tensors, and one that combines what its programs gave."""
+        walk, norm, like = Lists([tensors]), Norm.of(order, tensors[0]), tensors[0]
+        if not walk:
+            return _whole(empty_like(like, (1,)), 0, norm, maker_of(like), like.dtype)
+        start, spans = parts_launch(walk, order)
+        addresses, (spans,) = walk.tables(spans)
+        parts = start(addresses, spans)
+        return _whole(parts, parts.size, norm, maker_of(like), like.dtype)
+
+    @classmethod
+    def replay(cls, order, *tensors):
+        """A function that does the same for tensors that lie as these do."""
+        walk = Lists([tensors])
+        if not walk:
+            return None
+        start, spans = parts_launch(walk, order)
+        kept, norm, make, dtype = walk.kept(spans), Norm.of(order, tensors[0]), maker_of(tensors[0]), tensors[0].dtype
+
+        def again(_order, *tensors):
+            addresses, (spans,) = kept(tensors)
+            parts = start(addresses, spans)
+            return _whole(parts, parts.size, norm, make, dtype)
+
+        return kept and again
 
     @staticmethod
     def samples(draw):
@@ -232,7 +250,7 @@ class TotalNorm(Op):
         for order in TotalNorm.ORDERS:
             yield order, draw(5, 7), draw(1025), draw(), draw(0, 3)
             yield order, draw(4), bad, draw(7, 4).T
-        yield 2.0, *[draw(3) for _ in range(AT_ONCE + 1)]
+        yield 2.0, *[draw(3) for _ in range(65)]
         yield 2.0, draw(0)
 
     @staticmethod
@@ -240,55 +258,145 @@ class TotalNorm(Op):
         return 2.0, *[draw(N) for _ in range(tensors)]
 
 
-# ------------------------------------------------------------------------------------------------- scaling
+def _whole(parts, count, norm, make, dtype):
+    """The norm that parts make, by one program."""
+    whole = make((), dtype)
+    _whole_norm[(1,)](parts, whole, count, **norm._asdict())
+    return whole
 
 
-@kernel(space=STEP_SPACE, default=step_default, key=("N",))
-def _scale(
-    tensors,  # N tensors, each contiguous: (counts[i],)
-    factor,  # ()
-    firsts,  # the first block of each tensor
-    counts,
-    N: tl.constexpr,
-    COMPUTE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    which, block, count = _place(firsts, counts, N)
-    index = block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    place = _chosen(tensors, which, N, 0) + index
-    value = tl.load(place, mask=index < count, other=0).to(COMPUTE) * tl.load(factor).to(COMPUTE)
-    tl.store(place, value.to(place.dtype.element_ty), mask=index < count)
+class ClipByNorm(Op):
+    """The norm of all tensors together, as TotalNorm; each, in place, times min(1, max_norm / (norm + 1e-6)).
 
-
-class ScaleTensors(Op):
-    """x * factor for each tensor, in place; the factor, (), is on the tensors' device, and nobody waits for it."""
+    Nothing is written where the norm is small enough. Source: Pascanu, Mikolov, Bengio, "On the difficulty of training
+    recurrent neural networks", 2013.
+    """
 
     in_place = True
+    passed = ("max_norm",)
 
     @staticmethod
-    def reference(factor, *tensors):
-        return tuple(each * np.asarray(factor, each.dtype) for each in tensors)
+    def reference(max_norm, order, *tensors):
+        norm = TotalNorm.reference(order, *tensors)
+        factor = np.asarray(_factor(max_norm, norm), norm.dtype)
+        return norm, *[each * factor for each in tensors]
 
     @classmethod
-    def host(cls, factor, *tensors):
+    def host(cls, max_norm, order, *tensors):
         """The same, written over what is given."""
-        for each in tensors:
-            multiply(each, factor)
-        return tensors
+        norm = TotalNorm.host(order, *tensors)
+        return norm, *_scaled(tensors, _factor(max_norm, float(norm)))
 
-    def forward(self, factor, *tensors):
-        """One launch for each `AT_ONCE` tensors."""
-        for own, flat, firsts, counts, blocks, config in launches(_scale, tensors, factor):
-            _scale[(blocks,)](flat, factor, firsts, counts, N=len(flat), COMPUTE=computed_in(flat[0]), **config)
-            put_back(own, flat)
-        return tensors
+    def forward(self, max_norm, order, *tensors):
+        """One launch for the parts of the norm, and one that puts them together and scales."""
+        walk = Lists([tensors])
+        if not walk:
+            return TotalNorm().forward(order, *tensors), *tensors
+        norm = empty_like(tensors[0], ())
+        parts_of, first = parts_launch(walk, order)
+        clip, second = clip_launch(walk, Norm.of(order, norm), norm)
+        addresses, (first, second) = walk.tables(first, second)
+        clip(addresses, second, parts_of(addresses, first), norm, max_norm)
+        walk.put_back()
+        return norm, *tensors
+
+    @classmethod
+    def replay(cls, max_norm, order, *tensors):
+        """A function that does the same for tensors that lie as these do; it gives the norm alone."""
+        walk = Lists([tensors])
+        if not walk:
+            return None
+        (parts_of, first), (clip, second) = (
+            parts_launch(walk, order),
+            clip_launch(walk, Norm.of(order, tensors[0]), tensors[0]),
+        )
+        kept, make, dtype = walk.kept(first, second), maker_of(tensors[0]), tensors[0].dtype
+
+        def again(max_norm, _order, *tensors):
+            addresses, (first, second) = kept(tensors)
+            norm = make((), dtype)
+            clip(addresses, second, parts_of(addresses, first), norm, max_norm)
+            return (norm,)
+
+        return kept and again
 
     @staticmethod
     def samples(draw):
-        yield np.asarray(0.5, np.float32), draw(5, 7), draw(1025), draw(), draw(0, 3)
-        yield np.asarray(0.3, np.float32), draw(7, 4).T
-        yield np.asarray(2.0, np.float32), *[draw(3) for _ in range(AT_ONCE + 1)]
+        bad = draw(3, 5)
+        bad[1, 2] = np.nan
+        for order in TotalNorm.ORDERS[:3]:
+            yield 0.5, order, draw(5, 7), draw(1025), draw(), draw(0, 3)
+        yield 1e6, 2.0, draw(5, 7), draw(9)
+        yield 1.0, 2.0, draw(4), bad, draw(7, 4).T
+        yield 1.0, 2.0, *[draw(3) for _ in range(65)]
+        yield 1.0, 2.0, draw(0)
 
     @staticmethod
     def sized(draw, N=1 << 20, tensors=8):
-        return np.asarray(0.5, np.float32), *[draw(N) for _ in range(tensors)]
+        return 1.0, 2.0, *[draw(N) for _ in range(tensors)]
+
+
+class ClipToNorm(Op):
+    """Each tensor times min(1, max_norm / (norm + 1e-6)), in place, with a norm, (), that was computed before."""
+
+    in_place = True
+    passed = ("max_norm",)
+
+    @staticmethod
+    def reference(max_norm, norm, *tensors):
+        return tuple(each * np.asarray(_factor(max_norm, norm), each.dtype) for each in tensors)
+
+    @classmethod
+    def host(cls, max_norm, norm, *tensors):
+        """The same, written over what is given."""
+        return _scaled(tensors, _factor(max_norm, float(norm)))
+
+    def forward(self, max_norm, norm, *tensors):
+        """One launch for all tensors; the norm is on their device, and nobody waits for it."""
+        walk = Lists([tensors])
+        if walk:
+            clip, spans = clip_launch(walk, Norm.of(math.inf, tensors[0]), None)
+            addresses, (spans,) = walk.tables(spans)
+            clip(addresses, spans, norm, None, max_norm)
+            walk.put_back()
+        return tensors
+
+    @classmethod
+    def replay(cls, max_norm, norm, *tensors):
+        """A function that does the same for tensors that lie as these do; it gives nothing."""
+        walk = Lists([tensors])
+        if not walk:
+            return None
+        clip, spans = clip_launch(walk, Norm.of(math.inf, tensors[0]), None)
+        kept = walk.kept(spans)
+
+        def again(max_norm, norm, *tensors):
+            addresses, (spans,) = kept(tensors)
+            clip(addresses, spans, norm, None, max_norm)
+            return ()
+
+        return kept and again
+
+    @staticmethod
+    def samples(draw):
+        yield 0.5, np.asarray(3.0, np.float32), draw(5, 7), draw(1025), draw(), draw(0, 3)
+        yield 0.3, np.asarray(0.1, np.float32), draw(7, 4).T
+        yield 2.0, np.asarray(np.nan, np.float32), *[draw(3) for _ in range(65)]
+
+    @staticmethod
+    def sized(draw, N=1 << 20, tensors=8):
+        return 0.5, np.asarray(1.0, np.float32), *[draw(N) for _ in range(tensors)]
+
+
+def _factor(max_norm, norm):
+    """What scales tensors with this norm down to `max_norm`: 1 where it is smaller, NaN where it is NaN."""
+    found = max_norm / (norm + 1e-6)
+    return 1.0 if found > 1 else found
+
+
+def _scaled(tensors, factor):
+    """Host tensors, multiplied where they lie."""
+    for each in tensors if factor != 1 else ():
+        wide = each.astype(dtypes.COMPUTE[each.dtype], copy=False)
+        each[...] = (wide * wide.dtype.type(factor)).astype(each.dtype, copy=False)
+    return tensors

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.formula import formula, sign, where
-from tritorch.ops.optimizer.family import Plan, Step, tensors_for
+from tritorch.ops.optimizer.family import Plan, Timeless, tensors_for
 from tritorch.runtime import tl
 
 
-class RpropStep(Step):
+class RpropStep(Timeless):
     """p - sign(g) s, with a step size s for each element, which grows while the gradient keeps its sign.
 
     s is multiplied by etaplus where g and the gradient before have the same sign, by etaminus where they have not, and

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.formula import formula
-from tritorch.ops.optimizer.family import AT_ONCE, Plan, Step, decayed, tensors_for
+from tritorch.ops.optimizer.family import Plan, Step, decayed, tensors_for
 from tritorch.runtime import tl
 
 
@@ -73,4 +73,4 @@ class SgdStep(Step):
         yield 0.1, 0.9, 0.5, 0, False, False, True, *tensors_for(draw, 2, 0), *still
         yield 0.1, 0.9, 0.5, 0.1, False, False, False, *tensors_for(draw, 3, 0)
         yield 0.1, 0.9, 0, 0.1, True, False, False, *tensors_for(draw, 3, 0)
-        yield 1, 0.9, 0, 0, False, False, False, *[draw(3) for _ in range(3 * (AT_ONCE + 1))]
+        yield 1, 0.9, 0, 0, False, False, False, *[draw(3) for _ in range(3 * 65)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import ml_dtypes
 import numpy as np
@@ -99,6 +100,16 @@ def test_few_channels_are_multiplied_by_warp_groups_too():
     assert names[4:6] == ["pad_kernel", "lane_weight_kernel"]
     for launch in launches:
         assert ("lane" in launch.kernel.__name__) <= (WARP_GROUPS in built(launch, H200).asm["ptx"])
+
+
+@pytest.mark.parametrize("device", [A100, H200, B200], ids=lambda device: device.name)
+def test_few_channels_leave_out_the_pixel_behind_a_window_by_copies_of_eight_bytes(device):
+    launches = launches_of((3, 64, 7, 2, 224), 8, device, BFLOAT16)
+    launch = next(each for each in launches if each.kernel.__name__ == "tap_kernel")
+    assert launch.keywords["OWN"] == 28
+    text = built(launch, device).asm["ptx"]
+    assert "ld.global" not in text and COPIES in text  # of filters
+    assert re.search(r"cp\.async\.ca\.shared\.global \[[^]]*\], \[[^]]*\], 0x8,", text)
 
 
 @pytest.mark.parametrize(("images", "device", "product"), [(16, H200, WARP_GROUPS), (64, A100, WARPS)])

@@ -44,7 +44,10 @@ FREE = {
     "WIDTH": "a size of the key, padded",
     "VALUE_WIDTH": "a size of the key, padded",
     "P": "an exponent: the formulas that differ by it are in the key",
+    "flash_key_kernel.slopes": "whether slopes are stored: follows from sizes and a knob",
     "nll_kernel.MEAN": "a division by the only program, if there is one",
+    "step_kernel.given": "numbers of the step that are on the device: each program reads them once",
+    "step_kernel.found": "whether there is a step, likewise",
     "nll_kernel.out": "narrowed by the only program, if there is one: follows from a size and a knob",
     "nll_kernel.weights": "likewise",
     **dict.fromkeys(
@@ -61,7 +64,7 @@ FREE = {
     ),
     **dict.fromkeys(
         [f"sort_blocks.{name}" for name in ("values", "places", "sorted_keys", "sorted_order")],
-        "the results where a row fits a block, else what is merged: follows from a size and a knob",
+        "the results where a row fits a block, else what is sorted again: follows from a size and a knob",
     ),
 }
 

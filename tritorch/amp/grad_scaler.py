@@ -1,7 +1,8 @@
 """GradScaler: the loss is scaled up so that half-precision gradients do not vanish, and gradients are scaled back.
 
-Where a gradient overflows, the step is skipped and the scale made smaller; after enough good steps it grows. Source:
-Micikevicius et al., "Mixed Precision Training", 2018.
+Where a gradient overflows, the step is skipped and the scale made smaller; after enough good steps it grows. All of it
+is decided on the device: nobody waits, but where somebody asks for the scale, or for the step of an optimizer that
+cannot skip one by itself. Source: Micikevicius et al., "Mixed Precision Training", 2018.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from enum import Enum
 
-import numpy as np
-
 from tritorch import creation
 from tritorch.autograd.grad_mode import no_grad
 from tritorch.autograd.inplace import bump
@@ -20,9 +19,10 @@ from tritorch.ops.base import TABLE
 from tritorch.ops.optimizer.gradients import alike
 from tritorch.runtime import dtypes
 from tritorch.runtime.cuda import driver
+from tritorch.runtime.device import CPU
 from tritorch.tensor import Tensor
 
-Unscale = TABLE["unscale"]
+Unscale, AdjustScale = TABLE["unscale"], TABLE["adjust_scale"]
 
 
 class OptState(Enum):
@@ -66,13 +66,13 @@ class GradScaler:
         self._init_scale, self._init_growth_tracker = init_scale, 0
         self._growth_factor, self._backoff_factor = growth_factor, backoff_factor
         self._growth_interval = growth_interval
-        self._scale = None  # a number once the first loss was scaled
-        self._growth_tracker = None
+        self._scale = self._growth_tracker = None  # tensors on the device of the first loss, once it was scaled
         self._per_optimizer_states = defaultdict(_fresh)
 
-    def _start(self):
+    def _start(self, device):
         if self._scale is None:
-            self._scale, self._growth_tracker = float(np.float32(self._init_scale)), self._init_growth_tracker
+            self._scale = creation.full((), self._init_scale, dtype=dtypes.float32, device=device)
+            self._growth_tracker = creation.full((), self._init_growth_tracker, dtype=dtypes.int32, device=device)
 
     def _need_scale(self, name):
         if self._scale is None:
@@ -88,8 +88,8 @@ class GradScaler:
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
-            self._start()
-            return outputs * self._scale
+            self._start(outputs.device)
+            return outputs * self._scale.to(outputs.device)
         if isinstance(outputs, (list, tuple)):
             return type(outputs)(map(self.scale, outputs))
         if isinstance(outputs, Iterable):
@@ -116,11 +116,11 @@ class GradScaler:
         gradients = [each.grad for each in parameters if each.grad is not None]
         if any(each.dtype is dtypes.float16 for each in gradients):
             raise ValueError("Attempting to unscale FP16 gradients.")
-        inverse, found = float(np.float32(1.0 / self._scale)), {}
+        found: dict = {}
         for (device, _), some in alike(gradients).items():
             if device not in found:
                 found[device] = creation.zeros(1, device=device, dtype=dtypes.float32)
-            Unscale.apply(inverse, found[device], *some)
+            Unscale.apply(self._scale.to(device), found[device], *some)
             for each in some:
                 bump(each)
         return found
@@ -139,10 +139,25 @@ class GradScaler:
             self.unscale_(optimizer)
         if not state["found_inf_per_device"]:
             raise AssertionError("No inf checks were recorded for this optimizer.")
-        bad = any(found.item() for found in state["found_inf_per_device"].values())
-        result = None if bad else optimizer.step(*args, **kwargs)
+        result = self._unless_found(optimizer, state["found_inf_per_device"], args, kwargs)
         state["stage"] = OptState.STEPPED
         return result
+
+    def _unless_found(self, optimizer, found, args, kwargs):
+        """The optimizer's step: on a GPU it runs, and where a gradient was not finite it changes nothing."""
+        if found.keys() <= {CPU} or not getattr(optimizer, "can_skip", False):
+            bad = any(each.item() for each in found.values())
+            return None if bad else optimizer.step(*args, **kwargs)
+        if len(found) > 1:
+            first, *others = found.values()
+            for each in others:
+                first = first + each.to(first.device)
+            found = {device: first.to(device) for device in found}
+        optimizer.found_inf = found
+        try:
+            return optimizer.step(*args, **kwargs)
+        finally:
+            optimizer.found_inf = None
 
     def update(self, new_scale=None):
         """Make the scale what the gradients since the last call ask for, or `new_scale`, a number or one element."""
@@ -150,33 +165,26 @@ class GradScaler:
             return
         self._need_scale("update")
         if new_scale is not None:
-            self._scale = _as_scale(new_scale)
+            _set(self._scale, new_scale)
         else:
             states = self._per_optimizer_states.values()
             found = [each for state in states for each in state["found_inf_per_device"].values()]
             if not found:
                 raise AssertionError("No inf checks were recorded prior to update.")
-            self._adjust(any(each.item() for each in found))
+            AdjustScale.apply(
+                self._growth_factor, self._backoff_factor, self._growth_interval, self._scale, self._growth_tracker,
+                *[each.to(self._scale.device) for each in found],
+            )  # fmt: skip
+            bump(self._scale)
         self._per_optimizer_states = defaultdict(_fresh)
-
-    def _adjust(self, bad):
-        if bad:
-            self._scale, self._growth_tracker = self._scale * self._backoff_factor, 0
-            return
-        self._growth_tracker += 1
-        if self._growth_tracker == self._growth_interval:
-            grown = self._scale * self._growth_factor
-            self._growth_tracker = 0
-            if grown <= np.finfo(np.float32).max:
-                self._scale = grown
 
     # -------------------------------------------------------------------------------------------- settings and state
 
     def get_scale(self):
-        """The scale as a number; 1 if not enabled."""
+        """The scale as a number, for which a GPU has to be waited for; 1 if not enabled."""
         if not self._enabled:
             return 1.0
-        return self._init_scale if self._scale is None else self._scale
+        return self._init_scale if self._scale is None else self._scale.item()
 
     def get_growth_factor(self):
         """What the scale is multiplied by after enough good steps."""
@@ -205,7 +213,7 @@ class GradScaler:
     def _get_growth_tracker(self):
         if not self._enabled:
             return 0
-        return self._init_growth_tracker if self._growth_tracker is None else self._growth_tracker
+        return self._init_growth_tracker if self._growth_tracker is None else self._growth_tracker.item()
 
     def is_enabled(self):
         """Whether anything is scaled."""
@@ -233,7 +241,8 @@ class GradScaler:
             )
         self._init_scale, self._init_growth_tracker = state_dict["scale"], state_dict["_growth_tracker"]
         if self._scale is not None:
-            self._scale, self._growth_tracker = float(self._init_scale), self._init_growth_tracker
+            self._scale.fill_(self._init_scale)
+            self._growth_tracker.fill_(self._init_growth_tracker)
         self._growth_factor, self._backoff_factor = state_dict["growth_factor"], state_dict["backoff_factor"]
         self._growth_interval = state_dict["growth_interval"]
 
@@ -250,9 +259,11 @@ class GradScaler:
         return state
 
 
-def _as_scale(value):
+def _set(scale, value):
+    """Write a new scale, a number or a tensor of one element, over the scale."""
     if isinstance(value, float):
-        return value
+        scale.fill_(value)
+        return
     if not hasattr(value, "device"):
         raise AttributeError(f"{type(value).__name__!r} object has no attribute 'device'")
     if value.numel() != 1 or value.requires_grad or value.dtype is not dtypes.float32:
@@ -260,4 +271,4 @@ def _as_scale(value):
             "new_scale should be a float or a 1-element torch.cuda.FloatTensor or torch.FloatTensor with "
             "requires_grad=False."
         )
-    return value.item()
+    scale.copy_(value.reshape(()))

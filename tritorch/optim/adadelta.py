@@ -17,7 +17,7 @@ class Adadelta(Elementwise):
     op = TABLE["adadelta_step"]
 
     def __init__(self, params, lr=1.0, rho=0.9, eps=1e-6, weight_decay=0, foreach=None, *, capturable=False,
-                 maximize=False, differentiable=False):  # fmt: skip
+                 maximize=False, differentiable=False, master_weights=False):  # fmt: skip
         check_rate(lr)
         if not 0.0 <= rho <= 1.0:
             raise ValueError(f"Invalid rho value: {rho}")
@@ -26,7 +26,7 @@ class Adadelta(Elementwise):
             "lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize,
             "capturable": capturable, "foreach": foreach, "differentiable": differentiable,
         }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def buffers(self, group):
         """The average squares of gradients and of steps."""

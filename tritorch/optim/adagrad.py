@@ -17,7 +17,7 @@ class Adagrad(Elementwise):
     op = TABLE["adagrad_step"]
 
     def __init__(self, params, lr=1e-2, lr_decay=0, weight_decay=0, initial_accumulator_value=0, eps=1e-10,
-                 foreach=None, *, maximize=False, differentiable=False, fused=None):  # fmt: skip
+                 foreach=None, *, maximize=False, differentiable=False, fused=None, master_weights=False):  # fmt: skip
         check_rate(lr)
         check_not_negative(
             lr_decay=lr_decay, weight_decay=weight_decay, initial_accumulator_value=initial_accumulator_value,
@@ -28,7 +28,7 @@ class Adagrad(Elementwise):
             "initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize,
             "differentiable": differentiable, "fused": fused,
         }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
         check_ways(foreach, fused, differentiable)
         for group in self.param_groups:
             for each in group["params"]:
@@ -46,7 +46,7 @@ class Adagrad(Elementwise):
     def start(self, parameter, state, group):
         """The sum begins with `initial_accumulator_value`."""
         state["step"] = scalar(0)
-        state["sum"] = self.filled(parameter, self.defaults["initial_accumulator_value"])
+        state["sum"] = self.filled(parameter, self.defaults["initial_accumulator_value"], group)
 
     def options(self, group, progress):
         """Of the op; `progress` is the number of the step."""

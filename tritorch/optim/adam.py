@@ -20,7 +20,7 @@ class Adam(Elementwise):
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False, *, foreach=None,
                  maximize=False, capturable=False, differentiable=False, fused=None,
-                 decoupled_weight_decay=False):  # fmt: skip
+                 decoupled_weight_decay=False, master_weights=False):  # fmt: skip
         lists = bool(foreach) and not capturable
         if lists and isinstance(lr, Tensor):
             raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
@@ -35,7 +35,7 @@ class Adam(Elementwise):
             "maximize": maximize, "foreach": foreach, "capturable": capturable, "differentiable": differentiable,
             "fused": fused, "decoupled_weight_decay": decoupled_weight_decay,
         }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
         check_ways(foreach, fused, differentiable)
 
     def buffers(self, group):
@@ -76,10 +76,11 @@ class AdamW(Adam):
     """
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, *,
-                 maximize=False, foreach=None, capturable=False, differentiable=False, fused=None):  # fmt: skip
+                 maximize=False, foreach=None, capturable=False, differentiable=False, fused=None,
+                 master_weights=False):  # fmt: skip
         super().__init__(
             params, lr, betas, eps, weight_decay, amsgrad, foreach=foreach, maximize=maximize, capturable=capturable,
-            differentiable=differentiable, fused=fused, decoupled_weight_decay=True,
+            differentiable=differentiable, fused=fused, decoupled_weight_decay=True, master_weights=master_weights,
         )  # fmt: skip
 
     def __setstate__(self, state):

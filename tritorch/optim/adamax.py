@@ -17,7 +17,7 @@ class Adamax(Elementwise):
     op = TABLE["adamax_step"]
 
     def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, foreach=None, *, maximize=False,
-                 differentiable=False, capturable=False):  # fmt: skip
+                 differentiable=False, capturable=False, master_weights=False):  # fmt: skip
         check_rate(lr)
         check_not_negative(epsilon=eps)
         check_betas(betas)
@@ -26,7 +26,7 @@ class Adamax(Elementwise):
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "foreach": foreach,
             "maximize": maximize, "differentiable": differentiable, "capturable": capturable,
         }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def buffers(self, group):
         """The average, and the largest size."""

@@ -16,10 +16,11 @@ class NAdam(Elementwise):
 
     op = TABLE["nadam_step"]
     scalars = ("step", "mu_product")
+    uncounted = (0.5, 1)
 
     def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, momentum_decay=4e-3,
                  decoupled_weight_decay=False, *, foreach=None, maximize=False, capturable=False,
-                 differentiable=False):  # fmt: skip
+                 differentiable=False, master_weights=False):  # fmt: skip
         check_rate(lr)
         check_not_negative(epsilon=eps)
         check_betas(betas)
@@ -29,7 +30,7 @@ class NAdam(Elementwise):
             "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize, "foreach": foreach,
             "capturable": capturable, "differentiable": differentiable,
         }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def buffers(self, group):
         """The two moments."""

@@ -12,6 +12,7 @@ from tritorch.creation import zeros_like
 from tritorch.optim.hooks import Hooked
 from tritorch.optim.hooks import register_optimizer_step_post_hook as register_optimizer_step_post_hook
 from tritorch.optim.hooks import register_optimizer_step_pre_hook as register_optimizer_step_pre_hook
+from tritorch.runtime import dtypes
 from tritorch.runtime.device import CPU
 from tritorch.tensor import Tensor
 
@@ -31,7 +32,9 @@ class Optimizer(Hooked):
     defaults  the options of groups that do not give them
     """
 
-    scalars: tuple[str, ...] = ("step",)  # the numbers in the state of a parameter, which stay on the host
+    scalars: tuple[str, ...] = ("step",)  # the numbers in the state of a parameter
+    found_inf: dict | None = None  # for each device (1,), not 0 where a step is to be skipped: while a GradScaler steps
+    can_skip = False  # whether `step` heeds it
 
     def __init__(self, params, defaults):
         self.defaults = defaults
@@ -163,19 +166,22 @@ class Optimizer(Hooked):
         for hook in tuple(self._optimizer_load_state_dict_post_hooks.values()):
             hook(self)
 
-    def _adopted(self, value, parameter, name=None):
-        """A copy of loaded state, with the dtype and on the device of its parameter, but for numbers."""
+    def _adopted(self, value, parameter, name=None, wide=False):
+        """A copy of loaded state, with the dtype and on the device of its parameter, but for numbers.
+
+        It is float32 if `wide`, beside a master.
+        """
         if isinstance(value, Tensor):
             if parameter is None:
                 return value.detach().clone()
             if name in self.scalars:
                 return value.detach().to(device=CPU, copy=True)
-            dtype = parameter.dtype if parameter.is_floating_point() else None
+            dtype = dtypes.float32 if wide else parameter.dtype if parameter.is_floating_point() else None
             found = value.detach().to(device=parameter.device, dtype=dtype, copy=True)
             lies_alike = found.shape != parameter.shape or found.stride() == parameter.stride()
             return found if lies_alike else zeros_like(parameter, dtype=found.dtype).copy_(found)
         if isinstance(value, dict):
-            return {key: self._adopted(each, parameter, key) for key, each in value.items()}
+            return {key: self._adopted(each, parameter, key, "master" in value) for key, each in value.items()}
         if isinstance(value, (list, tuple)):
             return type(value)(self._adopted(each, parameter) for each in value)
         return deepcopy(value)

@@ -17,7 +17,8 @@ class RAdam(Elementwise):
     op = TABLE["radam_step"]
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, decoupled_weight_decay=False, *,
-                 foreach=None, maximize=False, capturable=False, differentiable=False):  # fmt: skip
+                 foreach=None, maximize=False, capturable=False, differentiable=False,
+                 master_weights=False):  # fmt: skip
         check_rate(lr)
         check_not_negative(epsilon=eps)
         check_betas(betas)
@@ -27,7 +28,7 @@ class RAdam(Elementwise):
             "foreach": foreach, "capturable": capturable, "decoupled_weight_decay": decoupled_weight_decay,
             "differentiable": differentiable,
         }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def buffers(self, group):
         """The two moments."""

@@ -18,7 +18,8 @@ class RMSprop(Elementwise):
     op = TABLE["rmsprop_step"]
 
     def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False,
-                 capturable=False, foreach=None, maximize=False, differentiable=False):  # fmt: skip
+                 capturable=False, foreach=None, maximize=False, differentiable=False,
+                 *, master_weights=False):  # fmt: skip
         check_rate(lr)
         check_not_negative(epsilon=eps, momentum=momentum, weight_decay=weight_decay, alpha=alpha)
         defaults = {
@@ -26,7 +27,7 @@ class RMSprop(Elementwise):
             "weight_decay": weight_decay, "capturable": capturable, "foreach": foreach, "maximize": maximize,
             "differentiable": differentiable,
         }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def buffers(self, group):
         """The mean square; with momentum what it carries; centered, the mean."""

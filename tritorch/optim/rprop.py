@@ -19,7 +19,7 @@ class Rprop(Elementwise):
     op = TABLE["rprop_step"]
 
     def __init__(self, params, lr=1e-2, etas=(0.5, 1.2), step_sizes=(1e-6, 50), *, capturable=False, foreach=None,
-                 maximize=False, differentiable=False):  # fmt: skip
+                 maximize=False, differentiable=False, master_weights=False):  # fmt: skip
         check_rate(lr)
         if not 0.0 < etas[0] < 1.0 < etas[1]:
             raise ValueError(f"Invalid eta values: {etas[0]}, {etas[1]}")
@@ -27,7 +27,7 @@ class Rprop(Elementwise):
             "lr": lr, "etas": etas, "step_sizes": step_sizes, "foreach": foreach, "maximize": maximize,
             "differentiable": differentiable, "capturable": capturable,
         }  # fmt: skip
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
 
     def buffers(self, group):
         """The gradient before, and the step sizes."""
@@ -36,7 +36,7 @@ class Rprop(Elementwise):
     def start(self, parameter, state, group):
         """All step sizes are `lr`."""
         super().start(parameter, state, group)
-        state["step_size"] = self.filled(parameter, float(group["lr"]))
+        state["step_size"] = self.filled(parameter, float(group["lr"]), group)
 
     def options(self, group, progress):
         """Of the op, which does not depend on the number of the step."""

@@ -15,9 +15,10 @@ class SGD(Elementwise):
     """
 
     op = TABLE["sgd_step"]
+    scalars = ()
 
     def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False,
-                 foreach=None, differentiable=False, fused=None):  # fmt: skip
+                 foreach=None, differentiable=False, fused=None, master_weights=False):  # fmt: skip
         check_rate(lr)
         check_not_negative(momentum=momentum, weight_decay=weight_decay)
         defaults = {
@@ -26,12 +27,17 @@ class SGD(Elementwise):
         }  # fmt: skip
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, master_weights)
         check_ways(foreach, fused, differentiable)
 
     def buffers(self, group):
         """The velocity, with momentum."""
         return ["momentum_buffer" if group["momentum"] else None]
+
+    @property
+    def can_skip(self):
+        """As of others, but with dampening the host has to know which step is the first."""
+        return super().can_skip and not any(group["dampening"] for group in self.param_groups)
 
     def _by_progress(self, params, group):
         """Parameters that get their first gradient, whose velocity becomes it, and the others."""
@@ -42,7 +48,7 @@ class SGD(Elementwise):
             state = self.state[each]
             first = state.get("momentum_buffer") is None
             if first:
-                state["momentum_buffer"] = self.filled(each, 0)
+                state["momentum_buffer"] = self.filled(each, 0, group)
             found.setdefault(first, []).append(each)
         return found
 

@@ -12,7 +12,7 @@ from tritorch.ops.optimizer.gradients import alike
 from tritorch.tensor import Tensor
 
 _norm, _stack = EXPORTS["linalg.vector_norm"], EXPORTS["stack"]
-TotalNorm, ScaleTensors = TABLE["total_norm"], TABLE["scale_tensors"]
+TotalNorm, ClipByNorm, ClipToNorm = TABLE["total_norm"], TABLE["clip_by_norm"], TABLE["clip_to_norm"]
 
 
 def _as_list(tensors):
@@ -47,20 +47,33 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
 
 @no_grad()
 def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None):
-    """Scale all gradients by max_norm / total_norm where that makes them smaller."""
-    factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)  # no branch: the host need not wait for the norm
+    """Scale all gradients by max_norm / total_norm where that makes them smaller; nobody waits for the norm."""
     for (device, _), some in alike(_gradients(parameters)).items():
-        ScaleTensors.apply(factor.to(device), *some)
-        for each in some:
-            bump(each)
+        ClipToNorm.apply(float(max_norm), total_norm.to(device), *some)
+        _written(some)
 
 
+@no_grad()
 def clip_grad_norm_(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False, foreach=None):
-    """Scale all gradients so that their norm together is at most `max_norm`; returns what it was."""
-    parameters = _as_list(parameters)
-    total = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
+    """Scale all gradients so that their norm together is at most `max_norm`; returns what it was.
+
+    Gradients of one device and dtype take two launches in all.
+    """
+    parameters, kind = _as_list(parameters), float(norm_type)
+    gradients = _gradients(parameters)
+    groups = list(alike(gradients).values())
+    if len(groups) == 1 and kind in TotalNorm.ORDERS and not error_if_nonfinite:
+        total, *_ = ClipByNorm.apply(float(max_norm), kind, *gradients)
+        _written(gradients)
+        return total
+    total = get_total_norm(gradients, norm_type, error_if_nonfinite)
     clip_grads_with_norm_(parameters, max_norm, total)
     return total
+
+
+def _written(gradients):
+    for each in gradients:
+        bump(each)
 
 
 def clip_grad_norm(parameters, max_norm, norm_type=2.0, error_if_nonfinite=False, foreach=None):

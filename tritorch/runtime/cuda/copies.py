@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from tritorch.runtime import strides
 from tritorch.runtime.cuda import driver, pinned
+from tritorch.runtime.cuda.memory import allocator
 from tritorch.runtime.cuda.stream import current_stream
 
 STAGED = 64 << 20  # bytes; up to here pageable memory goes through a pinned buffer, so that the host need not wait
@@ -62,18 +63,24 @@ def upload(source, destination, non_blocking=False):
     stream, api, block = current_stream(destination.device.index), driver.api(), pinned.owner(source)
     if block is not None and source.flags.c_contiguous:
         driver.call(api.cuMemcpyHtoDAsync, destination.pointer, source.ctypes.data, source.nbytes, stream.handle)
-        block.add_event(stream.record_event())
+        _in_use(block, stream)
         if not non_blocking:
             stream.synchronize()
     elif source.nbytes <= STAGED:
         block = pinned.pool.acquire(source.nbytes)
         block.array(source.shape, source.dtype)[...] = source
         driver.call(api.cuMemcpyHtoDAsync, destination.pointer, block.pointer, source.nbytes, stream.handle)
-        block.add_event(stream.record_event())
+        _in_use(block, stream)
     else:
         source = np.ascontiguousarray(source)
         driver.call(api.cuMemcpyHtoDAsync, destination.pointer, source.ctypes.data, source.nbytes, stream.handle)
         stream.synchronize()
+
+
+def _in_use(block, stream):
+    """Keep a pinned block from reuse until the stream has come so far, or with the graph that it captures."""
+    if not allocator(stream.device_index).keep(stream, block):
+        block.add_event(stream.record_event())
 
 
 def download(source, destination, non_blocking=False):

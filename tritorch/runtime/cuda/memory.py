@@ -163,8 +163,8 @@ class Allocator:
         if len(self._log) > _LONGEST_LOG:
             with self._lock:
                 self._count()
-        if self._capture is not None and self._capture[0] is stream:
-            self._capture[2].append(block)
+        if self._capture is not None:
+            self.keep(stream, block)
         return block
 
     def scratch_of(self, nbytes, stream):
@@ -194,6 +194,17 @@ class Allocator:
             self.scratch.pop(stream, None)
             if before is not None:
                 self.scratch[stream] = before
+
+    def captures(self, stream):
+        """Whether `stream` captures now."""
+        return self._capture is not None and self._capture[0] is stream
+
+    def keep(self, stream, owner):
+        """Let the graph that `stream` captures keep something that its replays use; False where it captures none."""
+        if not self.captures(stream):
+            return False
+        self._capture[2].append(owner)
+        return True
 
     def _obtain(self, capacity, nbytes, stream):
         """A chunk where the free list had none: one that waited for other streams, or a new one."""
@@ -233,7 +244,7 @@ class Allocator:
 
     def _grow(self, capacity, nbytes, stream):
         """A new chunk from the driver; where it has none, all cached ones are given back and it is asked once more."""
-        if self._capture is not None and self._capture[0] is stream:
+        if self.captures(stream):
             return self._beside(capacity, nbytes, stream)
         try:
             pointer = self.pool.allocate(capacity, stream)
