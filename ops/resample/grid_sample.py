@@ -172,9 +172,10 @@ class GridSampleInputGradient(Op):
             (grad, grid, rows, targets), count=images * places, channels=channels, **_facts(settings)
         )
         grid_rows_kernel[(cdiv(images * places, config["BLOCK"]),)](
-            grad, grid, rows, targets, images * places, channels, places, volume(shape[2:]), **settings, **config
-        )
-        accumulate(out, rows, targets, (channels,), (math.prod(shape[2:]),))
+            grad, grid, rows, targets, out.size, images * places, channels, places, volume(shape[2:]),
+            **settings, **config,
+        )  # fmt: skip
+        accumulate(out, rows, targets, out.size, 1, (channels,), (math.prod(shape[2:]),))
         return out
 
     @classmethod
