@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tritorch.autotune import Space, cdiv, device_of, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import as_contiguous, empty_like
+from tritorch.ops.normalization.program_sums import launch_program_sums
 from tritorch.ops.normalization.rows_kernel import lying_of, places_of, starts_of
 from tritorch.ops.pointwise.family import triton_dtype
 from tritorch.ops.reduction.kernel import computed_in
@@ -18,8 +19,6 @@ from tritorch.runtime import tl
 _WIDEST = 8192  # elements of a row that is kept: of two tensors, with two sums and a weight for each
 _PART = 1024  # of a longer row at a time, of as many rows as stay in the cache
 _TOGETHER = 4
-_SUMMED = 32  # columns that one program adds up: 128 bytes of each row of sums
-_MOST_SUMMED = 8192  # sums that are read at once
 
 
 def gradients_default(device, *, rows, columns, along, itemsize=4):
@@ -88,8 +87,10 @@ def _finished(g, hat, along, level, scale, more, out, row, at, inside, row_shape
 def _weights_of(weight, at, columns, COLUMNS: tl.constexpr, COMPUTE: tl.constexpr):
     """The weights of columns, as a row."""
     if weight is None:
-        return tl.full([1, COLUMNS], 1, COMPUTE)
-    return tl.load(weight + at, mask=at < columns, other=0).to(COMPUTE)[None, :]
+        found = tl.full([1, COLUMNS], 1, COMPUTE)
+    else:
+        found = tl.load(weight + at, mask=at < columns, other=0).to(COMPUTE)[None, :]
+    return found
 
 
 @kernel(
@@ -206,33 +207,6 @@ def norm_gradients_kernel(
             tl.store(own + columns + column, tl.sum(total, 0), mask=column < columns)
 
 
-@kernel
-def sum_programs_kernel(
-    sums,  # of each program: (programs, 1 or 2, columns)
-    products,  # the first of the sums over all programs: (columns,)
-    totals,  # the second ones: (columns,); or None
-    programs,
-    columns,
-    COMPUTE: tl.constexpr,
-    PROGRAMS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
-    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    second = tl.program_id(1)
-    length = columns if totals is None else 2 * columns
-    found = tl.zeros([PROGRAMS, COLUMNS], COMPUTE)
-    for start in range(0, programs, PROGRAMS):
-        program = start + tl.arange(0, PROGRAMS)
-        inside = (program < programs)[:, None] & (column < columns)[None, :]
-        places = program.to(tl.int64)[:, None] * length + (second * columns + column)[None, :]
-        found += tl.load(sums + places, mask=inside, other=0)
-    result = tl.sum(found, 0)
-    if second == 0:
-        tl.store(products + column, result.to(products.dtype.element_ty), mask=column < columns)
-    elif totals is not None:
-        tl.store(totals + column, result.to(totals.dtype.element_ty), mask=column < columns)
-
-
 def launch_norm_gradients(grad, more, input, weight, mean, variance, layout, eps, biased):
     """The gradients of the input, of the weight and, if `biased`, of the bias, in two launches.
 
@@ -258,10 +232,5 @@ def launch_norm_gradients(grad, more, input, weight, mean, variance, layout, eps
         *arrays, sums, layout.rows, columns, eps, lying.rows[0], sum(lying.rows[1], ()), lying.columns[0],
         sum(lying.columns[1], ()), COMPUTE=triton_dtype(compute), WHOLE=config["COLUMNS"] >= columns, **facts, **knobs,
     )  # fmt: skip
-    width = min(next_power_of_2(columns), _SUMMED)
-    height = min(next_power_of_2(programs), _MOST_SUMMED // width)
-    sum_programs_kernel[(cdiv(columns, width), 2 if biased else 1)](
-        sums, products, totals, programs, columns, COMPUTE=triton_dtype(compute), PROGRAMS=height, COLUMNS=width,
-        num_warps=warps_of(height * width),
-    )  # fmt: skip
+    launch_program_sums(sums, products, totals)
     return out, products, totals

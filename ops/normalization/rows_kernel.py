@@ -13,7 +13,7 @@ from tritorch.ops.layout import as_contiguous, element_strides, empty_by, empty_
 from tritorch.ops.normalization.layout import written_order
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.ops.reduction.kernel import computed_in, lies_along
-from tritorch.ops.rowwise.kernel import rows_config, rows_space, warps_of
+from tritorch.ops.rowwise.kernel import rows_config, rows_of, rows_space
 from tritorch.runtime import tl
 
 WIDEST = 16384  # elements of a row that is kept in registers, with its weight and bias or gradient
@@ -21,19 +21,11 @@ _PART = 8192  # of a longer row at a time: with their sums and squares they fill
 
 
 def norm_default(device, *, rows, columns, along, itemsize=4):
-    """As for softmax, but narrower."""
-    return rows_config(device, rows, columns, along, WIDEST * 4 // itemsize, _PART * 4 // itemsize)
-
-
-def norm_backward_default(device, *, rows, columns, along, itemsize=4):
-    """The same with fewer elements a thread, of two tensors."""
-    config = norm_default(device, rows=rows, columns=columns, along=along, itemsize=itemsize)
-    return config if device.kind == "interpreter" else config | {"num_warps": _warps_of_pairs(config, itemsize)}
-
-
-def _warps_of_pairs(config, itemsize):
-    tile = config["ROWS"] * config["COLUMNS"] * itemsize // 4
-    return 32 if tile > _PART and itemsize == 4 else warps_of(tile)
+    """As for softmax, but narrower and with fewer elements a thread."""
+    config = rows_config(device, rows, columns, along, WIDEST * 4 // itemsize, _PART * 4 // itemsize)
+    if device.kind != "interpreter" and itemsize == 4 and config["COLUMNS"] > _PART:
+        return config | {"num_warps": 32}
+    return config
 
 
 def _statistics_in_registers(ROWS, num_warps):
@@ -41,13 +33,7 @@ def _statistics_in_registers(ROWS, num_warps):
     return num_warps < 32 or ROWS <= 4
 
 
-def _parts_with_sums(ROWS, COLUMNS, num_warps, columns):
-    """Of rows that fit no block, up to 16 elements a thread, each with two sums."""
-    return COLUMNS >= columns or ROWS * COLUMNS <= 16 * 32 * num_warps
-
-
-NORM_SPACE = rows_space(32, _statistics_in_registers, _parts_with_sums)
-NORM_BACKWARD_SPACE = rows_space(16, _statistics_in_registers)  # of up to three tensors
+NORM_SPACE = rows_space(16, _statistics_in_registers)  # of up to three tensors
 NORM_FACTS = ("ROW_RANK", "COLUMN_RANK", "SPAN", "APART", "WIDE")
 
 
@@ -80,16 +66,15 @@ def _summed(
     value, residual, total, row, at, inside, row_shape, row_strides, column_shape, column_strides,
     ROW_RANK: tl.constexpr, COLUMN_RANK: tl.constexpr, COMPUTE: tl.constexpr,
 ):  # fmt: skip
-    """A tile with that of a residual added, rounded as the sum is stored; and stored to `total` unless that is None."""
+    """A tile with that of a residual added, and stored to `total` unless that is None."""
     line = starts_of(row, row_shape, row_strides, 2 * ROW_RANK, ROW_RANK, 0, False)[:, None]
     places = line + places_of(at, column_shape, column_strides, 2 * COLUMN_RANK, COLUMN_RANK, 0, False)[None, :]
     value = value + tl.load(residual + places, mask=inside, other=0).to(COMPUTE)
-    value = value.to(residual.dtype.element_ty)
     if total is not None:
         line = starts_of(row, row_shape, row_strides, 3 * ROW_RANK, ROW_RANK, 0, False)[:, None]
         places = line + places_of(at, column_shape, column_strides, 3 * COLUMN_RANK, COLUMN_RANK, 0, False)[None, :]
-        tl.store(total + places, value, mask=inside)
-    return value.to(COMPUTE)
+        tl.store(total + places, value.to(total.dtype.element_ty), mask=inside)
+    return value
 
 
 @kernel(space=NORM_SPACE, default=norm_default, key=NORM_FACTS)
@@ -200,7 +185,7 @@ def _slopes(
     return g, (value - average[:, None]) * scale[:, None]
 
 
-@kernel(space=NORM_BACKWARD_SPACE, default=norm_backward_default, key=NORM_FACTS)
+@kernel(space=NORM_SPACE, default=norm_default, key=NORM_FACTS)
 def norm_rows_backward_kernel(
     grad,  # the gradient of the result: rows and columns by the first strides of each
     x,  # what was normalised: rows and columns by the second strides of each
@@ -284,10 +269,9 @@ def lying_of(tensors, layout):
     innermost = written_order(tensors[-1], layout) is not None
     columns = (*layout.axes[1:], layout.axes[0]) if innermost else layout.axes  # the channels are the first of the axes
     parts = [
-        merge(tuple(layout.shape[axis] for axis in group), [tuple(own[axis] for axis in group) for own in steps])
-        for group in (kept, columns)
+        join(tuple(layout.shape[axis] for axis in group), [tuple(own[axis] for axis in group) for own in steps])
+        for join, group in ((rows_of, kept), (merge, columns))
     ]
-    parts[0] = parts[0] if parts[0][0] else ((1,), [(0,)] * len(tensors))  # one row, at a multiple of anything
     span = layout.groups[1]
     facts = {
         "ROW_RANK": len(parts[0][0]), "COLUMN_RANK": len(parts[1][0]), "SPAN": span if innermost else 0,
@@ -329,10 +313,10 @@ def launch_norm(input, weight, bias, layout, eps, centred):
     return out, mean, variance
 
 
-def launch_added_norm(input, residual, weight, bias, layout, eps, centred):
-    """The same of the sum of two tensors, in one launch; and that sum, after the result."""
-    compute = computed_in(input.dtype)
-    out, total = (empty_like(input, tuple(input.shape)) for _ in range(2))
+def launch_added_norm(input, residual, weight, bias, layout, eps, centred, kind):
+    """The same of the sum of two tensors, of dtype `kind`, in one launch; and that sum, after the result."""
+    compute = computed_in(kind)
+    out, total = (empty_like(input, tuple(input.shape), kind) for _ in range(2))
     mean, variance = _statistics(input, layout, compute, centred)
     if layout.rows:
         weight, bias = (None if each is None else as_contiguous(each) for each in (weight, bias))

@@ -221,6 +221,12 @@ def softmax_backward_kernel(
             store_tile(out, target, start + column, out_step, valid, columns, FINISH(g, y, total[:, None]))
 
 
+def rows_of(shape, strides):
+    """`merge` of the rows, one of which is a dimension too: its start is a multiple of anything, as loads must know."""
+    shape, strides = merge(shape, strides)
+    return (shape, strides) if shape else ((1,), [(0,)] * len(strides))
+
+
 def launch_rows(kernel, arrays, dim, result, **functions):
     """Run a row-wise kernel along `dim` of arrays of one shape; the result is contiguous, of NumPy dtype `result`."""
     out = empty_like(arrays[0], dtype=result)
@@ -232,8 +238,7 @@ def launch_rows(kernel, arrays, dim, result, **functions):
     columns = 1 if dim is None else whole[dim]
     kept = [each for each in range(len(whole)) if each != dim]
     steps = [element_strides(each) for each in everyone]
-    shape, strides = merge(tuple(whole[d] for d in kept), [tuple(own[d] for d in kept) for own in steps])
-    shape, strides = (shape, strides) if shape else ((1,), [(0,)] * len(everyone))  # one row, at a multiple of anything
+    shape, strides = rows_of(tuple(whole[d] for d in kept), [tuple(own[d] for d in kept) for own in steps])
     rows, along = math.prod(shape), [0 if dim is None else own[dim] for own in steps]
     shortest = min((abs(step) for step in strides[0] if step), default=1 << 62)
     facts = {"RANK": len(shape), "WIDE": needs_64_bits(whole, steps), **functions}

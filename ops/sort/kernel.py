@@ -187,3 +187,14 @@ def sort_along(x, dim, keep, descending=False):
     else:
         radix_sort(x, values, places, rows, x.shape[dim], keep, descending, wide, layout)
     return values, places
+
+
+def sort_numbers(numbers, bound):
+    """A vector of integers from 0 to `bound` in order, and where each comes from."""
+    count = numbers.size
+    if count <= 1024:
+        return sort_along(numbers, 0, count)
+    found, places = empty_like(numbers), empty_like(numbers, dtype=_INT64 if count >= 2**31 else np.dtype(np.int32))
+    (step,) = element_strides(numbers)
+    radix_sort(numbers, found, places, 1, count, count, False, count * abs(step) >= 2**31, ((), (), step, 1), bound + 1)
+    return found, places

@@ -175,7 +175,7 @@ def count_digits(
     strides,
     x_step,
     PAIRS: tl.constexpr,
-    BOUNDED: tl.constexpr,  # integers from 0 on, below a known bound, or -1
+    BOUNDED: tl.constexpr,  # integers from 0 on, below a known bound
     RANK: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit indices
     BUCKETS: tl.constexpr,
@@ -313,10 +313,10 @@ def radix_sort(x, values, places, rows, columns, keep, descending, wide, layout,
     """Write the first `keep` of each row in order to `values`, and their columns to `places`.
 
     layout  the shape of the rows, the strides of x and of the results under it, and their steps along columns
-    bound   what all elements are known to lie below, integers from 0 on, or -1, which comes last
+    bound   what all elements are known to lie below, integers from 0 on
     """
     outer, strides, x_step, out_step = layout
-    low, high = (0, int(bound).bit_length()) if bound is not None else _bits_that_count(x.dtype)
+    low, high = (0, int(bound - 1).bit_length()) if bound is not None else _bits_that_count(x.dtype)
     rounds = max(cdiv(high - low, _DIGIT), 1)
     digit = cdiv(high - low, rounds)
     pairs, alone, flip = high > 32 or columns >= 2**31, columns <= _FEW, -1 if descending else 0

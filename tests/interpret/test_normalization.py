@@ -12,8 +12,9 @@ from tolerances import tolerance
 
 from tritorch.autotune import generation
 from tritorch.autotune.tunable import noting_configs, pretending, using
-from tritorch.ops.normalization.gradients_kernel import norm_gradients_kernel, sum_programs_kernel
+from tritorch.ops.normalization.gradients_kernel import norm_gradients_kernel
 from tritorch.ops.normalization.layout import over_last
+from tritorch.ops.normalization.program_sums import program_sums_kernel
 from tritorch.ops.normalization.row_norm import LayerNorm, LayerNormGradients, RmsNorm, RmsNormGradients
 from tritorch.runtime.guarded import guarded_memory
 from tritorch.runtime.kernel import recording_launches
@@ -76,7 +77,7 @@ def test_programs_that_walk_over_rows(of, op, knobs, rows, dtype):
             found, launches = launched(op, values, knobs)
             assert not guarded.broken()
         check(op, found, values)
-        assert [each.kernel for each in launches] == [norm_gradients_kernel, sum_programs_kernel]
+        assert [each.kernel for each in launches] == [norm_gradients_kernel, program_sums_kernel]
         assert launches[0].grid == (min(-(-rows // knobs["ROWS"]), 3 * knobs["PROGRAMS"]),)
 
 

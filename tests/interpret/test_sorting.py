@@ -79,13 +79,9 @@ def test_only_the_first_are_written():
 
 @pytest.mark.parametrize("bound", [1, 7, 300, 1 << 20, 1 << 33])
 def test_what_is_known_to_be_small(bound):
-    """Fewer digits, and -1 comes last."""
-    draw = np.random.default_rng(3)
-    x = draw.integers(0, bound, 500)
-    x[::50] = -1
+    """Fewer digits."""
+    x = np.random.default_rng(3).integers(0, bound, 500)
     values, places = np.zeros(500, np.int64), np.zeros(500, np.int32)
     radix.radix_sort(x, values, places, 1, 500, 500, False, False, ((), (), 1, 1), bound)
-    inside = np.where(x < 0, bound, x)
-    np.testing.assert_array_equal(places, np.argsort(inside, kind="stable"))
-    np.testing.assert_array_equal(values[:-10], np.sort(inside)[:-10])
-    assert (values[-10:] == -1).all()
+    np.testing.assert_array_equal(places, np.argsort(x, kind="stable"))
+    np.testing.assert_array_equal(values, np.sort(x))

@@ -62,6 +62,28 @@ def test_tuples_of_arrays(interpreted):
     np.testing.assert_array_equal(device.to_host(out), host[:32] + host[32:])
 
 
+@Kernel
+def sum_of(
+    parts,  # tuple of arrays: (BLOCK,) each
+    more,  # added: (BLOCK,), or None
+    out,  # (BLOCK,)
+    BLOCK: tl.constexpr,
+):
+    i = tl.arange(0, BLOCK)
+    value = tl.load(parts[0] + i)
+    if more is not None:
+        value += tl.load(more + i)
+    tl.store(out + i, value)
+
+
+def test_an_array_may_be_there_at_the_first_launch_alone(interpreted):
+    """The launcher looks at one argument to see that a launch is for its device."""
+    x, out = device.from_host(np.ones(32, np.float32)), device.empty((32,), np.float32)
+    for more, expected in ((x, 2), (None, 1), (x, 2)):
+        sum_of[(1,)]((x,), more, out, BLOCK=32)
+        assert (device.to_host(out) == expected).all()
+
+
 def test_the_driver_gets_the_launch(stub):
     x = device.from_host(np.ones(1000, np.float32))
     launches = stub.count("launches")
@@ -188,7 +210,7 @@ def test_a_plan_finds_scratch_at_each_launch(interpreted):
         return out
 
     forward(x)
-    noted(SimpleNamespace(passed=()), "a signature", (x,), forward)
+    noted(SimpleNamespace(passed=(), replay=None), "a signature", (x,), forward)
     plan = plans.ready.pop("a signature")
     for stream in (streams.current_stream(0), streams.Stream()):
         memory.empty_cache()

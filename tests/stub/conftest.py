@@ -43,7 +43,7 @@ class StubDriver:
         self._library.stub_counter.restype = ctypes.c_long
 
     def count(self, name):
-        """A counter: allocations, frees, trims, copies, launches, host_allocations."""
+        """A counter: allocations, frees, copies, uploads, downloads, synchronizations, launches, and more."""
         found = self._library.stub_counter(name.encode())
         assert found >= 0, name
         return found

@@ -107,7 +107,7 @@ typedef struct { int device, priority, held; } Stream;
 typedef struct { Stream *stream; double time; unsigned flags; int recorded; } Event;
 static double clock_milliseconds;
 static Stream *capturing;  // one stream at a time may capture; what must not happen meanwhile is an error
-static long captures, memsets;
+static long captures, memsets, synchronizations;
 #define NOT_CAPTURING if (capturing) return CAPTURE_UNSUPPORTED
 
 DRIVER cuStreamCreateWithPriority(Stream **stream, unsigned flags, int priority) {
@@ -128,7 +128,7 @@ DRIVER cuStreamGetCtx(Stream *stream, Handle *context, Handle *green) {
     return SUCCESS;
 }
 DRIVER cuStreamIsCapturing(Stream *stream, int *status) { *status = stream == capturing; return SUCCESS; }
-DRIVER cuStreamSynchronize(Stream *stream) { CHECKED; if (stream == capturing) return CAPTURE_UNSUPPORTED; stream->held = 0; return SUCCESS; }
+DRIVER cuStreamSynchronize(Stream *stream) { CHECKED; if (stream == capturing) return CAPTURE_UNSUPPORTED; synchronizations++; stream->held = 0; return SUCCESS; }
 DRIVER cuStreamQuery(Stream *stream) { CHECKED; return stream->held ? NOT_READY : SUCCESS; }
 DRIVER cuStreamWaitEvent(Stream *stream, Event *event, unsigned flags) { CHECKED; stream->held |= event->stream->held; return SUCCESS; }
 
@@ -147,7 +147,7 @@ DRIVER cuEventRecord(Event *event, Stream *stream) {
     return SUCCESS;
 }
 DRIVER cuEventQuery(Event *event) { return sticky_error ? sticky_error : event->stream && event->stream->held ? NOT_READY : SUCCESS; }
-DRIVER cuEventSynchronize(Event *event) { if (event->stream) event->stream->held = 0; return sticky_error; }
+DRIVER cuEventSynchronize(Event *event) { synchronizations++; if (event->stream) event->stream->held = 0; return sticky_error; }
 DRIVER cuEventElapsedTime(float *milliseconds, Event *start, Event *end) {
     if ((start->flags | end->flags) & 2) return INVALID_HANDLE;
     *milliseconds = (float)(end->time - start->time);
@@ -160,7 +160,7 @@ STUB void stub_fail(int error) { sticky_error = error; }
 
 typedef struct { size_t bytes, device, pad[62]; } Header;  // 512 bytes, the alignment of device memory
 static size_t used[16];
-static long allocations, frees, trims, host_allocations, copies;
+static long allocations, frees, trims, host_allocations, copies, uploads, downloads;
 
 static Result allocate(Pointer *pointer, size_t bytes, int device) {
     Header *header;
@@ -216,8 +216,8 @@ static Result copy(Pointer destination, Pointer source, size_t bytes, Stream *st
     return SUCCESS;
 }
 DRIVER cuMemcpyAsync(Pointer destination, Pointer source, size_t bytes, Stream *stream) { return copy(destination, source, bytes, stream); }
-DRIVER cuMemcpyHtoDAsync(Pointer destination, const void *source, size_t bytes, Stream *stream) { return copy(destination, (Pointer)source, bytes, stream); }
-DRIVER cuMemcpyDtoHAsync(void *destination, Pointer source, size_t bytes, Stream *stream) { return copy((Pointer)destination, source, bytes, stream); }
+DRIVER cuMemcpyHtoDAsync(Pointer destination, const void *source, size_t bytes, Stream *stream) { uploads++; return copy(destination, (Pointer)source, bytes, stream); }
+DRIVER cuMemcpyDtoHAsync(void *destination, Pointer source, size_t bytes, Stream *stream) { downloads++; return copy((Pointer)destination, source, bytes, stream); }
 DRIVER cuMemcpyDtoDAsync(Pointer destination, Pointer source, size_t bytes, Stream *stream) { return copy(destination, source, bytes, stream); }
 DRIVER cuMemsetD8Async(Pointer to, unsigned char value, size_t count, Stream *stream) { CHECKED; memsets++; memset((void *)to, value, count); return SUCCESS; }
 DRIVER cuMemsetD16Async(Pointer to, unsigned short value, size_t count, Stream *stream) {
@@ -230,7 +230,7 @@ DRIVER cuMemsetD32Async(Pointer to, unsigned value, size_t count, Stream *stream
     for (size_t i = 0; i < count; i++) ((unsigned *)to)[i] = value;
     return SUCCESS;
 }
-DRIVER cuCtxSynchronize(void) { CHECKED; NOT_CAPTURING; return SUCCESS; }
+DRIVER cuCtxSynchronize(void) { CHECKED; NOT_CAPTURING; synchronizations++; return SUCCESS; }
 
 // ---- kernels: any cubin loads, a launch is written down
 
@@ -310,6 +310,9 @@ STUB long stub_counter(const char *name) {
     if (!strcmp(name, "frees")) return frees;
     if (!strcmp(name, "trims")) return trims;
     if (!strcmp(name, "copies")) return copies;
+    if (!strcmp(name, "uploads")) return uploads;
+    if (!strcmp(name, "downloads")) return downloads;
+    if (!strcmp(name, "synchronizations")) return synchronizations;
     if (!strcmp(name, "launches")) return launches;
     if (!strcmp(name, "graph_launches")) return graph_launches;
     if (!strcmp(name, "cooperative_launches")) return cooperative_launches;

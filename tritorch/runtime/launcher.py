@@ -150,14 +150,20 @@ class Launcher:
         for parameter, value in pairs:
             if not parameter.is_constexpr and is_device_array(value):
                 self.knows_its_device = True
-                names |= {"_array": type(value), "_device": value.device, "_general": self._general}
+                names |= {"_array": type(value), "_device": value.device, "_handed_over": self._handed_over}
                 test = f"{parameter.name}.__class__ is _array and {parameter.name}.device is _device"
                 arguments = "".join(f"{each.name}, " for each, _ in pairs)
-                return f"    if not ({test}):\n        return _general(_grid, ({arguments}), ({', '.join(OPTIONS)}))\n"
+                launch = f"_grid, ({arguments}), ({', '.join(OPTIONS)})"
+                return f"    if not ({test}) and _handed_over({launch}):\n        return\n"
         return ""
 
-    def _general(self, grid, values, options):
+    def _handed_over(self, grid, values, options):
+        """Whether a launch is for another device, and was handed over: another array may say that it is for this."""
+        array = find_device_array(values)
+        if array is not None and array.device.index == self.device_index:
+            return False
         self.kernel.launch(grid, *values, **_chosen(options))
+        return True
 
     def _failed(self, error, grid, values, options):
         """The exception to raise for one that a launch ended with: it tells the launch, and is ours."""
