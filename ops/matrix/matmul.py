@@ -15,8 +15,8 @@ from tritorch.ops.base import ADDED, Op, widened_host
 from tritorch.ops.batching import broadcast
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
-from tritorch.ops.matrix.matmul_into import MatmulInto
 from tritorch.ops.matrix.launch import launch_matmul
+from tritorch.ops.matrix.matmul_into import MatmulInto
 from tritorch.ops.matrix.products import FLOATS, product, rows_of, turned
 from tritorch.ops.promotion import C_TYPES, KIND_NAMES
 
