@@ -28,7 +28,7 @@ _KINDS = frozenset(each.numpy for each in (dtypes.float16, dtypes.bfloat16, dtyp
 _TENSORS = frozenset({Tensor, Parameter})
 _GELUS = {"none": FUSED[TABLE["gelu"]], "tanh": FUSED[TABLE["gelu_tanh"]]}
 
-# By the class of a layer: its fused functions, or what finds them by its settings.
+# By the class of a layer: its fused ops, or what finds them by its settings.
 _OF_LAYERS = {
     GELU: lambda layer: _GELUS.get(layer.approximate), Mish: FUSED[TABLE["mish"]], ReLU: FUSED[TABLE["relu"]],
     SiLU: FUSED[TABLE["silu"]], Sigmoid: FUSED[TABLE["sigmoid"]], Tanh: FUSED[TABLE["tanh"]],
@@ -47,29 +47,33 @@ _FUNCTIONS = (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu)
 def linear_then(linear, activation, input):
     """activation(linear(input)), of a layer, and a layer or a function."""
     found = _fused(activation)
-    if found is None or not _can_take(linear, input):
+    parameters = None if found is None else _parameters_for(linear, input)
+    if parameters is None:
         return activation(linear(input))
-    weight, bias = linear.weight, linear.bias
-    if not (state.recording and any(each is not None and each.wants_gradient() for each in (input, weight, bias))):
-        return found.plain(input, weight, bias)
-    result = found.recorded(input, weight, bias)
+    weight, bias = parameters
+    if not state.recording or not (
+        weight.wants_gradient() or input.wants_gradient() or (bias is not None and bias.wants_gradient())
+    ):
+        return found.plain.apply(input, weight, bias)
+    result = found.recorded.apply(input, weight, bias)
     return result[-1] if type(result) is tuple else result
 
 
 def plus_linear(residual, dropout, linear, input):
     """residual + dropout(linear(input)), in one op where the dropout does nothing."""
+    parameters = _parameters_for(linear, input)
     if (
-        _is_ours(dropout, Dropout) and not (dropout.training and dropout.p) and _can_take(linear, input)
-        and autocast.active is None and type(residual) in _TENSORS and residual.device is input.device
-        and residual.array.dtype == input.array.dtype
-        and residual.array.shape == (*input.array.shape[:-1], linear.weight.array.shape[0])
+        parameters is None or not _is_ours(dropout, Dropout) or (dropout.training and dropout.p)
+        or autocast.active is not None or type(residual) not in _TENSORS or residual.device is not input.device
+        or residual.array.dtype != input.array.dtype
+        or residual.array.shape != (*input.array.shape[:-1], parameters[0].array.shape[0])
     ):  # fmt: skip
-        return TABLE["linear_add"].apply(input, linear.weight, linear.bias, residual)
-    return residual + dropout(linear(input))
+        return residual + dropout(linear(input))
+    return TABLE["linear_add"].apply(input, *parameters, residual)
 
 
 def _fused(activation):
-    """The fused functions of an activation, None where there are none or it is not as we made it."""
+    """The fused ops of an activation, None where there are none or it is not as we made it."""
     kind = type(activation)
     if kind is FunctionType:
         return _OF_FUNCTIONS.get(activation)
@@ -86,17 +90,20 @@ def _is_ours(layer, kind):
     )  # fmt: skip
 
 
-def _can_take(linear, input):
-    """Whether a fused op may stand for `linear` on `input` and what follows."""
+def _parameters_for(linear, input):
+    """The weight and the bias of `linear` where a fused op may stand for it on `input` and what follows, else None."""
     if not _is_ours(linear, Linear) or type(input) not in _TENSORS or anomaly.enabled or everywhere.called():
-        return False
+        return None
     if (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu) != _FUNCTIONS or Module.__call__ is not _CALL:
-        return False
+        return None
     if state.interceptors and not all(each.transparent for each in state.interceptors):
-        return False
-    weight, bias = linear.weight, linear.bias
-    return (
-        type(weight) in _TENSORS and (bias is None or type(bias) in _TENSORS)
-        and input.array.dtype in _KINDS and weight.array.dtype in _KINDS
-        and len(input.array.shape) > 0 and len(weight.array.shape) == 2
-    )  # fmt: skip
+        return None
+    parameters = linear._parameters
+    weight, bias = parameters.get("weight"), parameters.get("bias")
+    if (
+        "bias" not in parameters or type(weight) not in _TENSORS or (bias is not None and type(bias) not in _TENSORS)
+        or input.array.dtype not in _KINDS or weight.array.dtype not in _KINDS
+        or not input.array.shape or len(weight.array.shape) != 2
+    ):  # fmt: skip
+        return None
+    return weight, bias
