@@ -1,4 +1,4 @@
-"""A linear layer with the activation or the sum behind it, as one op: where nobody stands between who would notice.
+"""Layers as one op, where nobody stands between who would notice: linear layers and what follows, norms of sums.
 
 The layers are called one by one, as ever, where somebody may look at what passes between them: hooks, an interceptor
 of ops (a profiler, `vmap`, an exporter), anomaly mode, a subclass, or a `forward` or a function of `nn.functional` in
@@ -17,6 +17,7 @@ from tritorch.nn.modules.dropout import Dropout
 from tritorch.nn.modules.hooks import everywhere
 from tritorch.nn.modules.linear import Linear
 from tritorch.nn.modules.module import Module
+from tritorch.nn.modules.normalization import LayerNorm
 from tritorch.nn.parameter import Parameter
 from tritorch.ops.autocast import state as autocast
 from tritorch.ops.base import EXPORTS, TABLE
@@ -39,9 +40,9 @@ _OF_FUNCTIONS = {
     for room in ("", "nn.functional.")
     if f"{room}{name}" in EXPORTS
 }
-_FORWARDS = {each: each.forward for each in (Linear, Dropout, *_OF_LAYERS)}
+_FORWARDS = {each: each.forward for each in (Linear, LayerNorm, Dropout, *_OF_LAYERS)}
 _CALL = Module.__call__
-_FUNCTIONS = (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu)
+_FUNCTIONS = (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu, F.layer_norm)
 
 
 def linear_then(linear, activation, input):
@@ -68,6 +69,14 @@ def plus_linear(residual, dropout, linear, input):
     return residual + dropout(linear(input))
 
 
+def norm_of_sum(norm, input, other):
+    """norm(input + other), in one op, and that sum."""
+    if _is_ours(norm, LayerNorm) and _is_unwatched(input) and type(other) in _TENSORS:
+        return F.add_layer_norm(input, other, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    total = input + other
+    return norm(total), total
+
+
 def _fused(activation):
     """The fused functions of an activation, None where there are none or it is not as we made it."""
     kind = type(activation)
@@ -86,13 +95,26 @@ def _is_ours(layer, kind):
     )  # fmt: skip
 
 
+def _is_unwatched(input):
+    """Whether nobody would notice that layers after `input` are one op."""
+    if type(input) not in _TENSORS or anomaly.enabled or everywhere.called():
+        return False
+    if (
+        F.linear,
+        F.dropout,
+        F.gelu,
+        F.mish,
+        F.relu,
+        F.silu,
+        F.layer_norm,
+    ) != _FUNCTIONS or Module.__call__ is not _CALL:
+        return False
+    return not state.interceptors or all(each.transparent for each in state.interceptors)
+
+
 def _can_take(linear, input):
     """Whether a fused op may stand for `linear` on `input` and what follows."""
-    if not _is_ours(linear, Linear) or type(input) not in _TENSORS or anomaly.enabled or everywhere.called():
-        return False
-    if (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu) != _FUNCTIONS or Module.__call__ is not _CALL:
-        return False
-    if state.interceptors and not all(each.transparent for each in state.interceptors):
+    if not (_is_ours(linear, Linear) and _is_unwatched(input)):
         return False
     weight, bias = linear.weight, linear.bias
     return (
