@@ -89,7 +89,7 @@ def state_kernel(
 
 def _join_default(device, *, rows, splits):
     """Tiles of up to 1024 states: there are few."""
-    height = max(min(next_power_of_2(rows), 1024 // splits), 1)
+    height = max(min(next_power_of_2(rows), 1024 // next_power_of_2(splits)), 1)
     return {"ROWS": height, "num_warps": 4 if height * splits > 256 else 1}
 
 
