@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tritorch.ops.base import TABLE
+from tritorch.ops.resample.maps import linear
 from tritorch.runtime.cuda import array as device
 from tritorch.runtime.cuda.graph import Graph
 from tritorch.runtime.language import triton_missing
@@ -41,6 +42,7 @@ CASES = {
     "many joined": (1, "cat", lambda: (1, tuple(range(0, 120, 12)), *[vast(4, 12, 7, 7) for _ in range(10)])),
     "stacked": (1, "stack", lambda: (0, *[vast(64, 48) for _ in range(4)])),
     "largest of windows": (1, "max_pool", lambda: (vast(2, 8, 56, 56), *WINDOW, False, True)),
+    "interpolated": (1, "resample", lambda: (vast(2, 8, 28, 28), (linear(28, 56, None, False, np.float32),) * 2)),
     "gradient of windows": (
         1, "max_pool_backward", lambda: (vast(2, 8, 28, 28), vast(2, 8, 28, 28, dtype=BYTES), (56, 56), *WINDOW),
     ),
