@@ -66,7 +66,7 @@ class Tracer(Interceptor):
     it is the time the call took. After `steps` steps of optimizers or `seconds`, the program is ended by `Enough`.
     """
 
-    outermost = True
+    outermost = transparent = True
 
     def __init__(self, steps=None, seconds=None):
         self.steps, self.seconds = steps, seconds

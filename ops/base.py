@@ -28,6 +28,7 @@ TABLE: dict[str, type[Op]] = {}
 EXPORTS: dict[str, object] = {}  # "softmax", "Tensor.softmax", "nn.functional.softmax" -> what stands there
 MAKERS: dict[str, Callable] = {}  # what makes arguments that are neither tensors nor plain values, by name
 
+ADDED = object()  # what `backward` returns for a gradient that it added to `self.present_gradient(position)` itself
 RESULT = -1  # among the positions of what is saved
 
 MOST_TENSORS = 64  # how many tensors an op that takes any number of them may save
@@ -79,8 +80,8 @@ class Op(Node):
     creates   True where no argument is a tensor: the device comes last.
     widens    True where half-precision arrays are computed in float32 on the host and narrowed once at the end.
     passed    names of kernels' parameters that take numbers which change from call to call, such as a seed, and which
-              nothing else depends on: `numbers` says which, by default the arguments of these names. They are not
-              specialised.
+              nothing else depends on: `numbers` says which, by default the arguments of these names, and gives
+              none for a call that takes none. They are not specialised.
     autocast  what becomes of floating-point arguments where autocast is on, such as LOWER; None for nothing.
     """
 
@@ -229,7 +230,15 @@ class Op(Node):
         call = getattr(cls, "call", None) or cls._plain_call()
         function = guarded(call, cls.op_name, write_out, cls.autocast)
         function.__doc__ = cls.__doc__
+        function.one_call = cls.one_call
         return function
+
+    @classmethod
+    def one_call(cls, *args, **kwargs):
+        """The op and all its arguments where a call of the public function is one call of the op, else None."""
+        if hasattr(cls, "call"):
+            return None
+        return cls, tuple(cls.bind(args, kwargs)) if kwargs or len(args) != len(cls.names) else args
 
     @classmethod
     def operator(cls, reflected=False):
@@ -245,6 +254,7 @@ class Op(Node):
 
         operator.__name__ = operator.__qualname__ = cls.op_name
         operator.__doc__ = cls.__doc__
+        operator.one_call = lambda self, other: (cls, (self, other))
         return of_tensor(operator) if reflected else operator
 
     @classmethod
@@ -345,6 +355,19 @@ def maker(function):
     """
     MAKERS[function.__name__] = function
     return function
+
+
+def one_call(decide):
+    """Say of a function that its calls are one op's: `decide`, of the same arguments, gives the op and what it gets.
+
+    It stands below `export`; its in-place form then writes the result straight over the first argument.
+    """
+
+    def keep(function):
+        function.one_call = decide
+        return function
+
+    return keep
 
 
 def enter(name, function):

@@ -1,13 +1,15 @@
 """The gradient kernels of attention that nothing masks but causality, in half precision; each sums in a fixed order.
 
-Tiles come as in the forward kernel. The kernel by the queries goes first and leaves for the one by the keys, of each
-row, what its scores and the gradients of its weights begin with, 0 up to a `padded` length, so that nothing is masked.
+Tiles come as in the forward kernel. The kernel by the keys finds, of each row, what its scores and the gradients of its
+weights begin with, 0 up to a `padded` length, so that nothing is masked. The kernel by the queries leaves it, in one
+pass over the scores; where the one by the keys stores slopes, those of flash_slopes.py take the place of that pass.
 """
 
 from __future__ import annotations
 
 from tritorch.autotune import kernel
 from tritorch.ops.attention.flash import ALIGNED, LOG2_E, head_of, only_tile_of, rows_of, store_tile, tile_of, turn_of
+from tritorch.ops.attention.flash_slopes import PANEL, begin_place, panel_line, slopes_of, store_begins, store_slopes
 from tritorch.ops.attention.flash_tiles import (
     FLASH_FACTS,
     FLASH_KEY_SPACE,
@@ -48,8 +50,7 @@ def flash_query_kernel(
     v,  # values: (batch, heads / group, keys, value width) by its strides
     output,  # the result: (batch, heads, length, value width) by its strides
     log_sum,  # logarithms of the sums of exponentials: (batch, heads, length)
-    begins,  # -log_sum / scale of each row, for the other kernel: (batch, heads, padded)
-    slopes_begin,  # grad_log_sum - grad . output, likewise: (batch, heads, padded)
+    begins,  # what the other kernel begins rows with: (batch, heads, padded / PANEL, 2, PANEL)
     out,  # the gradient by the queries: (batch, heads, length, width) by its strides
     all_heads,  # of the whole batch
     heads,
@@ -97,12 +98,10 @@ def flash_query_kernel(
     if grad_log_sum is not None:
         own_delta -= tl.load(grad_log_sum + line, mask=row < length, other=0)
     sums = tl.load(log_sum + line, mask=row < length, other=0)
-    line = place.to(tl.int64) * padded + row
-    tl.store(begins + line, sums * (-1 / scale).to(tl.float32))
-    tl.store(slopes_begin + line, -own_delta)
-    beyond = tl.where(first + ROWS < length, padded, row + ROWS) < padded  # what no tile covers: less than one more
-    tl.store(begins + line + ROWS, tl.zeros([ROWS], tl.float32), mask=beyond)
-    tl.store(slopes_begin + line + ROWS, tl.zeros([ROWS], tl.float32), mask=beyond)
+    store_begins(begins, place, row, row < padded, padded, sums, own_delta, scale)
+    beyond = tl.where(first + ROWS < length, padded, row + ROWS)  # what no tile covers: less than one more
+    none = tl.zeros([ROWS], tl.float32)
+    store_begins(begins, place, beyond, beyond < padded, padded, none, none, scale)
     sums *= LOG2_E
     factor = (scale * LOG2_E).to(tl.float32)
     total = tl.zeros([ROWS, WIDTH], tl.float32)
@@ -154,9 +153,10 @@ def tile_of_member(
 
 @kernel
 def add_queries(
-    k_total, v_total, tile, values, q, grad, q_strides, grad_strides, begins, slopes_begin, step, count, lowest, first,
-    length, width, value_width, padded, scale,
-    CAUSAL: tl.constexpr, EVEN: tl.constexpr, GROUPED: tl.constexpr, BULK: tl.constexpr, FILLED: tl.constexpr,
+    k_total, v_total, tile, values, q, grad, q_strides, grad_strides, begins, slopes, line_of_slopes, step,
+    count, lowest, first, length, keys, width, value_width, padded, scale,
+    STORES: tl.constexpr, CAUSAL: tl.constexpr, EVEN: tl.constexpr, GROUPED: tl.constexpr, BULK: tl.constexpr,
+    FILLED: tl.constexpr,
     WIDTH: tl.constexpr, VALUE_WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """The gradients by a tile of keys (still to be scaled) and values, with a tile of queries of a head in them.
@@ -170,7 +170,7 @@ def add_queries(
         member, at = step // count, step % count
     start = (lowest + at) * ROWS
     query = tile_of_member(q, q_strides, member, start, length, width, BULK, FILLED and EVEN, ROWS, WIDTH)
-    line = tl.cast(member, tl.int64) * padded + start + tl.arange(0, ROWS)
+    line = begin_place(tl.cast(member, tl.int64) * padded + start) + tl.arange(0, ROWS)
     begin = tl.broadcast_to(tl.load(begins + line)[None, :], [COLUMNS, ROWS])
     if CAUSAL:
         allowed = (start - first + tl.arange(0, ROWS))[None, :] >= tl.arange(0, COLUMNS)[:, None]
@@ -180,23 +180,30 @@ def add_queries(
         grad, grad_strides, member, start, length, value_width, BULK, FILLED and EVEN, ROWS, VALUE_WIDTH
     )  # fmt: skip
     v_total = tl.dot(weights.to(grads.dtype), grads, v_total)
-    begin = tl.broadcast_to(tl.load(slopes_begin + line)[None, :], [COLUMNS, ROWS])
+    begin = tl.broadcast_to(tl.load(begins + line + PANEL)[None, :], [COLUMNS, ROWS])
     slope = tl.dot(values, tl.trans(grads), begin)
-    k_total = tl.dot((weights * slope).to(query.dtype), query, k_total)
+    narrow = (weights * slope).to(query.dtype)
+    k_total = tl.dot(narrow, query, k_total)
+    if STORES:
+        line = line_of_slopes + panel_line(start // PANEL, keys, CAUSAL) + first
+        if GROUPED:
+            line += member * panel_line(tl.cdiv(length, PANEL), keys, CAUSAL)
+        store_slopes(slopes, line, start, narrow, BULK, ROWS, COLUMNS)
     return k_total, v_total
 
 
-@kernel(space=FLASH_KEY_SPACE, default=flash_key_default, key=FLASH_FACTS)
+@kernel(space=FLASH_KEY_SPACE, default=flash_key_default, key=FLASH_FACTS, do_not_specialize=("all_shared", "before"))
 def flash_key_kernel(
     grad,  # of the result: (batch, heads, length, value width) by its strides
     q,  # queries: (batch, heads, length, width) by its strides
     k,  # keys: (batch, heads / group, keys, width) by its strides
     v,  # values: (batch, heads / group, keys, value width) by its strides
-    begins,  # what the kernel by the queries left: (batch, heads, padded)
-    slopes_begin,  # likewise: (batch, heads, padded)
+    begins,  # what rows begin with, 0 beyond the last: (batch, heads, padded / PANEL, 2, PANEL)
+    slopes,  # None, or those that are stored: (heads of the launch, lines, PANEL)
     k_out,  # the gradient by the keys: (batch, heads / group, keys, width) by its strides
     v_out,  # the gradient by the values: (batch, heads / group, keys, value width) by its strides
-    all_shared,  # heads of keys of the whole batch
+    all_shared,  # heads of keys of the launch
+    before,  # heads of keys of the batch before those of the launch
     heads,
     group,
     together,  # heads of keys whose programs take turns, as their queries stay in the cache
@@ -222,33 +229,39 @@ def flash_key_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    turn, place = turn_of(tl.program_id(0), tl.cdiv(keys, COLUMNS), all_shared, together)
+    STORES: tl.constexpr = slopes is not None
+    turn, stored = turn_of(tl.program_id(0), tl.cdiv(keys, COLUMNS), all_shared, together)
     first = turn * COLUMNS  # under a causal mask the first have most to do
-    shared = heads // group
-    batch, key_head = (place // shared).to(tl.int64), (place % shared).to(tl.int64)
+    shared, place = heads // group, before + stored
+    batch, key_head = (place // shared).to(tl.uint32).to(tl.int64), (place % shared).to(tl.uint32).to(tl.int64)
     head = key_head * group
     q = head_of(q, q_strides, batch, head)
     grad = head_of(grad, grad_strides, batch, head)
     k = head_of(k, k_strides, batch, key_head)
     v = head_of(v, v_strides, batch, key_head)
-    k_out = head_of(k_out, k_out_strides, batch, key_head)
-    v_out = head_of(v_out, v_out_strides, batch, key_head)
-    begins += (batch * heads + head) * padded
-    slopes_begin += (batch * heads + head) * padded
+    begins += (batch * heads + head) * (2 * padded)
     q_rows = rows_of_group(q, q_strides, group, length, width, BULK, ROWS, WIDTH)
     grad_rows = rows_of_group(grad, grad_strides, group, length, value_width, BULK, ROWS, VALUE_WIDTH)
-    tile = only_tile_of(k, k_strides, first, keys, width, BULK, FILLED, COLUMNS, WIDTH)
-    values = only_tile_of(v, v_strides, first, keys, value_width, BULK, FILLED, COLUMNS, VALUE_WIDTH)
+    HELD: tl.constexpr = FILLED and not (STORES and GROUPED)  # offsets would take the registers that such a loop needs
+    tile = only_tile_of(k, k_strides, first, keys, width, BULK, HELD, COLUMNS, WIDTH)
+    values = only_tile_of(v, v_strides, first, keys, value_width, BULK, HELD, COLUMNS, VALUE_WIDTH)
     factor = (scale * LOG2_E).to(tl.float32)
     k_total = tl.zeros([COLUMNS, WIDTH], tl.float32)
     v_total = tl.zeros([COLUMNS, VALUE_WIDTH], tl.float32)
+    line = 0
+    if STORES:
+        lines = group * panel_line(tl.cdiv(length, PANEL), keys, CAUSAL)
+        line = stored * lines
+        slopes = slopes_of(slopes, all_shared * lines, BULK, ROWS, COLUMNS)
     lowest = tl.minimum(first // ROWS, tl.cdiv(length, ROWS)) if CAUSAL else 0  # tile of queries that attends any
     count = tl.cdiv(length, ROWS) - lowest
     for step in range(count * group):
         k_total, v_total = add_queries(
-            k_total, v_total, tile, values, q_rows, grad_rows, q_strides, grad_strides, begins, slopes_begin, step,
-            count, lowest, first, length, width, value_width, padded, factor, CAUSAL, EVEN, GROUPED, BULK, FILLED,
-            WIDTH, VALUE_WIDTH, ROWS, COLUMNS,
+            k_total, v_total, tile, values, q_rows, grad_rows, q_strides, grad_strides, begins, slopes, line,
+            step, count, lowest, first, length, keys, width, value_width, padded, factor, STORES, CAUSAL, EVEN,
+            GROUPED, BULK, FILLED, WIDTH, VALUE_WIDTH, ROWS, COLUMNS,
         )  # fmt: skip
+    k_out = head_of(k_out, k_out_strides, batch, key_head)  # not before the loop, which has no register to spare
+    v_out = head_of(v_out, v_out_strides, batch, key_head)
     store_tile(k_out, k_out_strides, first, keys, width, k_total * scale.to(tl.float32), BULK, FILLED, COLUMNS, WIDTH)
     store_tile(v_out, v_out_strides, first, keys, value_width, v_total, BULK, FILLED, COLUMNS, VALUE_WIDTH)

@@ -6,11 +6,19 @@ one multiplies while the other computes exponentials, which take about as long.
 
 from __future__ import annotations
 
+import math
+
 from tritorch.autotune import Space, choices, next_power_of_2, powers, stages
 from tritorch.ops.attention.tiles import LARGEST_WIDTH
 
 # What decides beside the sizes; `heads` are those of all queries of the batch: how many programs there are.
 FLASH_FACTS = ("heads", "CAUSAL", "GROUPED", "FILLED")
+
+PANEL = 128  # queries whose slopes are stored together, and keys that this takes a multiple of: the largest tile
+_STORED_LENGTH = 1024  # of queries and keys from which slopes are stored: two more launches cost less than they spare
+# Elements of a query and a value from which, by capability, memory takes and gives a slope faster than it is computed
+# again: 4 bytes against 4 operations for each of these elements and an exponential.
+_STORED_WIDTHS = {80: 128, 90: 128, 100: 128}
 
 _ITEMSIZE = 2  # bytes of an element
 # Numbers that a thread can hold, of scores and of what is summed by them. Before Hopper, operands take registers too.
@@ -40,10 +48,16 @@ def _query_fits(ROWS, COLUMNS, num_warps, num_stages, width, value_width, device
     return _fits(sums, held, COLUMNS, num_warps, num_stages, width, value_width, device)
 
 
-def _key_fits(ROWS, COLUMNS, num_warps, num_stages, width, value_width, device):
-    """Two products and two sums; keys and values are held, queries and gradients read."""
-    sums, held = COLUMNS * (2 * ROWS + width + value_width), COLUMNS * (width + value_width)
+def _key_fits(ROWS, COLUMNS, STORES, num_warps, num_stages, width, value_width, device):
+    """Two products and two sums; keys, values and slopes to be stored are held, queries and gradients read."""
+    sums, held = COLUMNS * (2 * ROWS + width + value_width), COLUMNS * (width + value_width + STORES * ROWS)
     return _fits(sums, held, ROWS, num_warps, num_stages, width, value_width, device)
+
+
+def _product_fits(ROWS, COLUMNS, num_warps, num_stages, width, device):
+    """A sum; keys and slopes are read."""
+    read = COLUMNS * num_stages * (width + ROWS)
+    return ROWS * width <= _MOST_SUMS * 32 * num_warps and read * _ITEMSIZE + 1024 <= device.shared_memory
 
 
 # (ROWS, COLUMNS, num_warps, num_stages, maxnreg) by the widest element; the last are registers a thread may take
@@ -52,6 +66,7 @@ _FORWARD_ELSEWHERE = {64: (128, 64, 8, 2, None), 128: (128, 32, 8, 2, None), 256
 _QUERY = {64: (128, 64, 8, 3, None), 128: (64, 64, 4, 2, None), 256: (64, 64, 8, 2, None)}
 _QUERY_ELSEWHERE = {64: (64, 64, 8, 2, None), 128: (64, 32, 8, 2, None), 256: (64, 32, 8, 1, None)}
 _KEY = {64: (64, 64, 4, 3, None), 128: (64, 64, 4, 2, None), 256: (32, 64, 8, 2, None)}
+_KEY_STORING = {64: (32, 64, 4, 2, None), 128: (32, 64, 8, 2, None), 256: (16, 64, 8, 1, None)}  # before Hopper
 _KEY_ELSEWHERE = {64: (64, 64, 8, 2, None), 128: (32, 64, 8, 2, None), 256: (16, 64, 8, 1, None)}
 
 
@@ -73,8 +88,25 @@ def flash_query_default(device, *, length, keys, width, value_width):
 
 
 def flash_key_default(device, *, length, keys, width, value_width):
-    """Tiles for two sums by key beside two products."""
-    return _chosen(_KEY, _KEY_ELSEWHERE, device, width, value_width)
+    """Tiles for two sums by key beside two products; slopes are stored where it pays."""
+    least = _STORED_WIDTHS.get(device.capability, math.inf)
+    pays = min(length, keys) >= _STORED_LENGTH and width + value_width >= least
+    elsewhere = _KEY_STORING if pays and device.capability < 90 else _KEY_ELSEWHERE
+    return _chosen(_KEY, elsewhere, device, width, value_width) | {"STORES": pays}
+
+
+def flash_product_default(device, *, length, keys, width):
+    """Tiles for one sum, of what memory gives: as much as fits is on its way."""
+    wide = width > 128
+    chosen = {"ROWS": 128, "COLUMNS": 64, "num_warps": 8, "num_stages": 3 if wide else 4, "maxnreg": None}
+    if not _is_hopper(device):
+        chosen |= {"ROWS": 64 if wide else 128, "num_stages": 2 if wide else 3}
+    return chosen | {"BULK": device.capability >= 90}
+
+
+def flash_begin_default(device, *, length, value_width):
+    """As many rows as give each thread 32 elements of two arrays."""
+    return {"ROWS": max(16, min(PANEL, 4096 // next_power_of_2(value_width))), "num_warps": 4}
 
 
 def _warps_have_scores(ROWS, COLUMNS, num_warps):
@@ -104,4 +136,6 @@ def _space(fits, rows, columns, *where, **more):
 _READ, _HELD = powers(16, 128, default=64), powers(64, 128)
 FLASH_FORWARD_SPACE = _space(_forward_fits, _HELD, _READ, _specializes, SPECIALIZED=choices(False, True))
 FLASH_QUERY_SPACE = _space(_query_fits, _HELD, _READ)
-FLASH_KEY_SPACE = _space(_key_fits, _READ, _HELD)
+FLASH_KEY_SPACE = _space(_key_fits, _READ, _HELD, STORES=choices(False, True))
+FLASH_PRODUCT_SPACE = _space(_product_fits, _HELD, _READ)
+FLASH_BEGIN_SPACE = Space(ROWS=powers(16, PANEL, default=64), num_warps=choices(2, 4, 8))

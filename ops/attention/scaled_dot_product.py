@@ -62,7 +62,18 @@ def _is_wide(*arrays):
     return any(a is not None and needs_64_bits(a.shape[2:], [element_strides(a)[2:]]) for a in arrays)
 
 
-class Attention(Op):
+class _Dropping(Op, abstract=True):
+    """What may drop weights, by numbers that change from call to call."""
+
+    passed = ("seed", "offset")
+
+    @classmethod
+    def numbers(cls, *values):
+        """Seed and offset, where anything is dropped."""
+        return super().numbers(*values) if values[cls.names.index("dropout_p")] else ()
+
+
+class Attention(_Dropping):
     """softmax(scale query key^T + mask) value; and the logarithms of the rows' sums of exponentials, 0 for empty ones.
 
     query (batch, heads, length, width), key (batch, heads / group, keys, width), value (batch, heads / group, keys,
@@ -162,6 +173,7 @@ class Attention(Op):
         # Several tiles of every kernel, at multiples of 16 bytes
         yield draw(1, 4, 150, 64), *(draw(1, 2, 200, 64) for _ in range(2)), None, 0.0, True, 0.125, 1, 0
         yield *(draw(2, 136, 2, 24).transpose(0, 2, 1, 3) for _ in range(3)), None, 0.0, False, 0.2, 1, 0
+        yield *(draw(1, 1, 1024, 64) for _ in range(3)), None, 0.0, True, 0.125, 1, 0  # as long as slopes are stored
 
     @staticmethod
     def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1, group=1):
@@ -169,7 +181,7 @@ class Attention(Op):
         return query, key, value, None, 0.0, bool(causal), D**-0.5, 0, 0
 
 
-class AttentionBackward(Op):
+class AttentionBackward(_Dropping):
     """The gradients of attention by query, key and value, from those of its two results."""
 
     batch = folded

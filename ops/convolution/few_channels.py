@@ -2,7 +2,8 @@
 
 Images are copied once, channels innermost, padded along the last dimension and to a number of channels for which every
 window starts at a multiple of 16 bytes. Then what the taps of a row read, taps times channels, are neighbours: seen
-as the channels of overlapping places it leaves a convolution with one tap along the last dimension.
+as the channels of overlapping places it leaves a convolution with one tap along the last dimension. What lies behind a
+row, up to a multiple of 8 elements, is the next pixel: kernels read zeros there, as zero times infinity is no number.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from tritorch.runtime.specialise import ALIGNMENT
 from tritorch.runtime.views import as_strided
 
 _UNIT = 8  # what the number of channels seen is a multiple of
+OWN_UNIT = 4  # what the number of those is a multiple of that are a window's own
 
 
 class Rows(NamedTuple):
     """How the rows of windows are seen."""
 
     channels: int  # of the copy
-    inner: int  # elements of a row of a window, taps and channels, to a multiple of 8
+    own: int  # elements of a row of a window, taps and channels
+    inner: int  # the same to a multiple of 8
     width: int  # of the copy, in places
 
 
@@ -34,9 +37,10 @@ def rows_of_windows(x, windows):
     channels, by, taps = x.shape[1], windows.stride[2], windows.taps[2]
     if channels >= _UNIT or taps == 1 or windows.dilation[2] > 1 or x.shape[0] == 0:
         return None
-    wide = next(each for each in (1, 2, 4, 8) if each >= channels and each * by * x.itemsize % ALIGNMENT == 0)
+    enough = [each for each in (1, 2, 4, 8) if each >= channels and each * by * x.itemsize % ALIGNMENT == 0]
+    wide = next(each for each in enough if taps * each % _UNIT == 0 or each % OWN_UNIT == 0)
     inner = cdiv(taps * wide, _UNIT) * _UNIT
-    return Rows(wide, inner, (windows.places[2] - 1) * by + cdiv(inner, wide))
+    return Rows(wide, taps * wide, inner, (windows.places[2] - 1) * by + cdiv(inner, wide))
 
 
 @kernel(space=block_space(), default=pointwise_default, key=("WIDE",))

@@ -12,7 +12,13 @@ import math
 import numpy as np
 
 from tritorch.autotune import cdiv, device_of, kernel
-from tritorch.ops.convolution.lane_tiles import LANE_SPACE, LANE_WEIGHT_SPACE, lane_default, lane_weight_default
+from tritorch.ops.convolution.lane_tiles import (
+    LANE_SPACE,
+    LANE_WEIGHT_SPACE,
+    is_full,
+    lane_default,
+    lane_weight_default,
+)
 from tritorch.ops.convolution.parts import parts_for, sum_parts
 from tritorch.ops.convolution.reach import periods, places_reached, reached, stepped, steps_of
 from tritorch.ops.layout import element_strides
@@ -21,8 +27,6 @@ from tritorch.runtime import descriptors, precision, tl
 from tritorch.runtime.specialise import ALIGNMENT, address_of
 
 _LONGEST_STEP = 2**40  # bytes, of a descriptor
-_ROWS = 64  # of the tiles: those of a warp group
-_FULL = 0.7  # of the rows of a tile, at least
 
 
 @kernel
@@ -44,6 +48,7 @@ def lane_kernel(
     out,  # (images, columns, *out_size), channels without gaps
     images,
     inner,
+    own,  # of the inner channels those that are read; the rest count as zero
     columns,
     size,
     out_size,
@@ -64,7 +69,7 @@ def lane_kernel(
     BLOCK_K: tl.constexpr,
 ):
     number = taps[0] * taps[1] * taps[2]
-    x_tiles = lanes_of(x, size, images, inner, x_strides, BLOCK_M, BLOCK_K)
+    x_tiles = lanes_of(x, size, images, own, x_strides, BLOCK_M, BLOCK_K)
     out_tiles = lanes_of(out, out_size, images, columns, out_strides, BLOCK_M, BLOCK_N)
     if BACK:
         weights = tl.make_tensor_descriptor(
@@ -239,32 +244,41 @@ def reaching(tap, last, unit, taps, size, places, stride, before, dilation):
 
 def lanes_fit(images, *arrays):
     """Whether these kernels take arrays (images or filters, channels, *size) and find `images` enough of them."""
-    dtype = arrays[0].dtype
-    takes = dtype.itemsize == 2 or (dtype == np.float32 and precision.input_precision() == "tf32")
-    if not (takes and descriptors.enabled) or device_of(arrays[0]).capability < descriptors.CAPABILITY:
-        return False
-    if images < _FULL * _ROWS * cdiv(images, _ROWS):
-        return False
-    return all(map(_is_described, arrays))
+    return is_multiplied(arrays[0].dtype) and is_full(images) and describable(*arrays)
 
 
-def _is_described(array):
+def is_multiplied(dtype):
+    """Whether warp groups multiply such numbers."""
+    return dtype.itemsize == 2 or (dtype == np.float32 and precision.input_precision() == "tf32")
+
+
+def describable(*arrays):
+    """Whether descriptors can be made of arrays (images or filters, channels, *size) whose channels have no gaps."""
+    if not descriptors.enabled or device_of(arrays[0]).capability < descriptors.CAPABILITY:
+        return False
+    return all(map(_is_describable, arrays))
+
+
+def _is_describable(array):
     """Whether a descriptor can be made of an array whose channels lie without gaps."""
     whole = ALIGNMENT // array.itemsize
     if array.shape[1] % whole or address_of(array) % ALIGNMENT:
         return False
-    return all(0 < step < _LONGEST_STEP // array.itemsize and step % whole == 0 for step in _steps_of(array))
+    return all(0 < step < _LONGEST_STEP // array.itemsize and step % whole == 0 for step in described_steps(array))
 
 
-def _steps_of(array):
+def described_steps(array):
     """The strides of (images, three spatial dimensions), of dimensions of one element those of channels."""
     image, _, *rest = steps_of(array)
     sizes = (array.shape[0], *(1,) * (5 - array.ndim), *array.shape[2:])
     return tuple([array.shape[1] if size == 1 else step for size, step in zip(sizes, (image, *rest), strict=True)])
 
 
-def launch_lanes(x, weight, bias, out, windows, back, activation=None):
-    """A convolution, or with `back` the input gradient of one, whose arrays `lanes_fit`; `weight` has no gaps."""
+def launch_lanes(x, weight, bias, out, windows, back, activation=None, own=None):
+    """A convolution, or with `back` the input gradient of one, whose arrays `lanes_fit`; `weight` has no gaps.
+
+    Of the channels of `x`, `own` are read, or all.
+    """
     images, inner, columns = x.shape[0], x.shape[1], out.shape[1]
     *lines, width = windows.places
     apart = windows.stride[2] if back else 1
@@ -278,8 +292,9 @@ def launch_lanes(x, weight, bias, out, windows, back, activation=None):
     groups = math.prod(lines) * cdiv(cdiv(width, apart), config["PLACES"]) * apart
     tiles = cdiv(images, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * groups
     lane_kernel[(min(tiles, config["PROGRAMS"] * device_of(x).sms),)](
-        x, weight, bias, out, images, inner, columns, *windows, *periods(windows.stride, windows.dilation, back),
-        _steps_of(x), _steps_of(out), 0 if bias is None else element_strides(bias)[0],
+        x, weight, bias, out, images, inner, own or inner, columns, *windows,
+        *periods(windows.stride, windows.dilation, back),
+        described_steps(x), described_steps(out), 0 if bias is None else element_strides(bias)[0],
         BACK=back, ACTIVATION=activation, **knobs,
     )  # fmt: skip
 
@@ -296,7 +311,7 @@ def launch_lane_weights(grad, x, out, windows):
     parts, steps = parts_for(out, number)
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * cdiv(windows.number, config["SHARED"])
     lane_weight_kernel[(tiles * number,)](
-        grad, x, parts, images, rows, columns, *windows, _steps_of(grad), _steps_of(x), steps, number,
+        grad, x, parts, images, rows, columns, *windows, described_steps(grad), described_steps(x), steps, number,
         **knobs,
     )  # fmt: skip
     sum_parts(parts, out, number)

@@ -19,7 +19,7 @@ from tritorch.ops.matrix.kernel import dot_settings, multiply_add, tile_of
 from tritorch.runtime import tl
 
 
-@kernel(space=TAP_SPACE, default=tap_default, key=("ACTIVATION", "PRECISION", "BACK", "MANY", "OUT_ALIGNED"))
+@kernel(space=TAP_SPACE, default=tap_default, key=("ACTIVATION", "PRECISION", "BACK", "MANY", "OWN", "OUT_ALIGNED"))
 def tap_kernel(
     x,  # images: (images, groups * inner, *size), channels without gaps
     weight,  # (groups * columns, inner, *taps), channels innermost without gaps; BACK: (groups * inner, columns, *taps)
@@ -45,6 +45,7 @@ def tap_kernel(
     OUT_ALIGNED: tl.constexpr,  # the same of what is written: columns and out_strides
     BACK: tl.constexpr,  # the input gradient: x is the gradient
     MANY: tl.constexpr,  # more than 32 taps, up to 64
+    OWN: tl.constexpr,  # None, or how many of the inner channels are read; the rest count as zero
     ACTIVATION: tl.constexpr,  # None, or a formula
     ACCUMULATE: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -117,11 +118,15 @@ def tap_kernel(
         else:
             there += c
         known = ((inside >> ((j0 * count1 + j1) * count2 + j2)) & 1) != 0
-        if EVEN_K:
+        if OWN is not None:
+            left = tl.load(x + (from_row + here), mask=known[:, None] & (c + k < OWN)[None, :], other=0)
+        elif EVEN_K:
             left = tl.load(x + (from_row + here), mask=known[:, None], other=0)
-            right = tl.load(weight + (from_column + there), mask=(column < columns)[None, :], other=0)
         else:
             left = tl.load(x + (from_row + here), mask=known[:, None] & (c + k < inner)[None, :], other=0)
+        if EVEN_K:
+            right = tl.load(weight + (from_column + there), mask=(column < columns)[None, :], other=0)
+        else:
             right = tl.load(
                 weight + (from_column + there), mask=(c + k < inner)[:, None] & (column < columns)[None, :], other=0
             )
@@ -202,8 +207,11 @@ def tap_weight_kernel(
     tl.store(out + to, total.to(out.dtype.element_ty), mask=(row < rows)[:, None] & (column < columns)[None, :])
 
 
-def launch_taps(x, weight, bias, out, windows, groups, back, activation=None):
-    """A convolution, or with `back` the input gradient of one, of images whose channels lie without gaps."""
+def launch_taps(x, weight, bias, out, windows, groups, back, activation=None, own=None):
+    """A convolution, or with `back` the input gradient of one, of images whose channels lie without gaps.
+
+    Of the channels of `x`, `own` are read, or all.
+    """
     images, inner, columns = x.shape[0], x.shape[1] // groups, out.shape[1] // groups
     constants, sizes = dot_settings(x.dtype)
     phases = windows.stride if back else (1, 1, 1)
@@ -213,17 +221,17 @@ def launch_taps(x, weight, bias, out, windows, groups, back, activation=None):
     (x_image, _, *x_steps), (out_image, _, *out_steps) = steps_of(x), steps_of(out)
     out_unit, (out_columns, *out_steps) = in_units(columns, out_image, *out_steps)
     unit, (x_inner, *x_steps) = in_units(inner, x_image, *x_steps)
-    many = windows.number > 32
+    many, own = windows.number > 32, None if own == inner else own
     config = tap_kernel.config(
         (x, weight, bias, out), rows=rows, columns=columns, inner=inner, batch=batch, itemsize=sizes["itemsize"],
         tensor_cores=sizes["tensor_cores"], wide=wide, aligned=unit > 1, ACTIVATION=activation,
-        PRECISION=constants["PRECISION"], BACK=back, MANY=many, OUT_ALIGNED=out_unit > 1,
+        PRECISION=constants["PRECISION"], BACK=back, MANY=many, OWN=own, OUT_ALIGNED=out_unit > 1,
     )  # fmt: skip
     tap_kernel[(cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * batch,)](
         x, weight, bias, out, images, x_inner, out_columns, *windows,
         *periods(windows.stride, windows.dilation, back), phases, tuple(x_steps), tuple(out_steps),
         0 if bias is None else element_strides(bias)[0], groups, ALIGNED=unit > 1, OUT_ALIGNED=out_unit > 1,
-        BACK=back, MANY=many, ACTIVATION=activation, ACCUMULATE=constants["ACCUMULATE"],
+        BACK=back, MANY=many, OWN=own, ACTIVATION=activation, ACCUMULATE=constants["ACCUMULATE"],
         PRECISION=constants["PRECISION"], WIDE=wide, EVEN_K=inner % config["BLOCK_K"] == 0, **config,
     )  # fmt: skip
 

@@ -6,10 +6,9 @@ import numpy as np
 
 from tritorch.ops.base import TABLE, Op, device_of
 from tritorch.ops.creation import Full
-from tritorch.ops.index.indexing import pick, places_of, read_picked
+from tritorch.ops.index.indexing import Pick, pick, places_of, read_picked
 from tritorch.ops.index.segments import NARROW, accumulate, add_rows, summed_rows
-from tritorch.ops.layout import empty_like
-from tritorch.ops.pointwise.cast import copy_elements
+from tritorch.ops.layout import as_contiguous, element_strides, empty_like
 from tritorch.runtime import dtypes
 
 
@@ -63,6 +62,7 @@ class Embedding(Op):
     def samples(draw):
         yield draw(7, 3), draw.integers(0, 7, 4, 5), -1, False
         yield draw(7, 16), draw.integers(0, 7, 40), -1, False
+        yield draw(7, 300), draw.integers(0, 7, 3, 5), -1, False
         yield draw(3, 7).T, draw.integers(0, 7, 1025, dtype=np.int32), -1, False
         yield draw(7, 3), draw.integers(0, 7), -1, False
         yield draw(7, 3), draw.integers(0, 7, 0), -1, False
@@ -133,17 +133,16 @@ class EmbeddingBackward(Op):
         return result
 
     def forward(self, grad, indices, count, padding_idx):
-        """The numbers sorted, and one launch that sums."""
-        result = Full().forward((count, grad.shape[-1]), 0, grad.dtype, device_of(grad))
+        """The numbers sorted, and two launches that sum, or write zeros where nothing is added."""
         if not grad.size:
-            return result
-        rows = empty_like(grad)
-        copy_elements(grad, rows)
-        found = pick(result[:, 0], (0,), (indices,))._replace(wraps=False)
-        accumulate(result, rows, places_of(found, result))
-        if padding_idx >= 0:
-            copy_elements(Full().forward((), 0, grad.dtype, device_of(grad)), result[padding_idx])
-        return result
+            return Full().forward((count, grad.shape[-1]), 0, grad.dtype, device_of(grad))
+        out = empty_like(grad, (count, grad.shape[-1]))
+        touched = Full().forward((count,), 0, np.dtype(np.uint8), device_of(grad))
+        spread = [element_strides(indices)]
+        found = Pick(indices.shape, (0,) * indices.ndim, (indices,), spread, (count,), (1,), wraps=False)
+        keys, bound, _ = places_of(found, out, count, padding_idx, touched)
+        accumulate(out, as_contiguous(grad), keys, bound, grad.shape[-1], touched=touched)
+        return out
 
     def backward(self, grad):
         """The rows of the gradient, by number."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import cdiv, kernel, next_power_of_2
+from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.base import Op
 from tritorch.ops.index.embedding import Embedding, EmbeddingBackward, by_frequency_of
-from tritorch.ops.index.segments import RUN_SPACE
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like
 from tritorch.ops.pointwise.family import triton_dtype
 from tritorch.ops.reduction.kernel import computed_in
@@ -23,7 +22,27 @@ def bags_default(device, *, count, width):
     return {"ROWS": max(128 // columns, 1), "COLUMNS": columns, "num_warps": 4}
 
 
-@kernel(space=RUN_SPACE, default=bags_default, key=("MEAN", "LARGEST"))
+def _shared_out(ROWS, COLUMNS, num_warps):
+    """One to eight elements for each thread: all wait until the longest bag of a program ends."""
+    return 32 * num_warps <= ROWS * COLUMNS <= 256 * num_warps
+
+
+def _in_lines(COLUMNS, width):
+    """Threads along a row where it is wide."""
+    return min(next_power_of_2(width), 32) <= COLUMNS <= next_power_of_2(width)
+
+
+def _filled(ROWS, COLUMNS, count):
+    """No more bags than there are, but for a block that fills a few warps."""
+    return ROWS * COLUMNS <= max(next_power_of_2(count) * COLUMNS, 256)
+
+
+BAG_SPACE = Space(
+    ROWS=powers(1, 256), COLUMNS=powers(1, 1024), num_warps=warps(1, 8), where=(_shared_out, _in_lines, _filled)
+)
+
+
+@kernel(space=BAG_SPACE, default=bags_default, key=("MEAN", "LARGEST"))
 def _bags(
     weight,  # the table: (count, width) by `row_step` and `column_step`
     indices,  # the rows of all bags, one after the other: (length,)

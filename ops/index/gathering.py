@@ -7,7 +7,7 @@ import numpy as np
 from tritorch.ops.base import Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.dimensions import wrap_dim
-from tritorch.ops.index.indexing import pick_along, places_of, read_picked, write_picked
+from tritorch.ops.index.indexing import as_rows, pick_along, places_of, read_picked, write_picked
 from tritorch.ops.index.segments import accumulate
 from tritorch.ops.layout import empty_like
 from tritorch.ops.outputs import takes_out
@@ -166,9 +166,8 @@ class Scatter(Op):
         copy_elements(input, result)
         part, found = part_of(src, index), pick_along(result, dim, index)
         if accumulates:
-            rows = empty_like(result, index.shape)
-            copy_elements(part, rows)
-            accumulate(result, rows, places_of(found, result))
+            rows = as_rows(part, tuple(index.shape), tuple(range(index.ndim)), result)
+            accumulate(result, rows, *places_of(found, result, result.size))
         else:
             write_picked(result, part, found)
         return result

@@ -6,86 +6,29 @@ the picked elements, whichever dimensions they are picked from and wherever the 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from tritorch.autotune import cdiv, kernel
+from tritorch.autotune import cdiv
 from tritorch.ops.base import Op
 from tritorch.ops.index.batched import picked, put
+from tritorch.ops.index.kernels import move_kernel, move_rows_kernel, places_kernel
 from tritorch.ops.index.segments import accumulate, add_rows, rest_layout
-from tritorch.ops.layout import broadcast_shape, broadcast_strides, element_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.layout import (
+    broadcast_shape,
+    broadcast_strides,
+    element_strides,
+    empty_like,
+    inverse_of,
+    merge,
+    needs_64_bits,
+)
 from tritorch.ops.pointwise.cast import copy_elements
-from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
-from tritorch.runtime import tl
+from tritorch.runtime import transfer
 
-
-@kernel
-def _picked(index, inside, indices, shape, strides, sizes, steps,
-            KEYS: tl.constexpr, RANK: tl.constexpr, WRAPS: tl.constexpr):  # fmt: skip
-    """The offset of the picked element, where its other dimensions put it plus a step for each index tensor; whether
-    all its positions are inside. What is outside is left alone, and stops a kernel built for debugging."""
-    place = offsets_of(index, shape, strides, 0, RANK)
-    for k in tl.static_range(KEYS):
-        at = tl.load(indices[k] + offsets_of(index, shape, strides, (k + 1) * RANK, RANK), mask=inside, other=0)
-        at = at.to(tl.int64)
-        if WRAPS:
-            at = tl.where(at < 0, at + sizes[k], at)
-        valid = (at >= 0) & (at < sizes[k])
-        tl.device_assert(valid, "index out of bounds", mask=inside)
-        place += at * steps[k]
-        inside = inside & valid
-    return place, inside
-
-
-@kernel(space=block_space(), default=pointwise_default, key=("PUT", "RANK", "WRAPS", "WIDE"))
-def _move(
-    plain,  # the elements in the order of the result: `shape` by the last RANK strides
-    picked,  # where they are picked from or put: `shape` by the first RANK strides, plus steps by index
-    indices,  # tuple of int64 or int32: `shape` by their strides
-    count,
-    shape,
-    strides,
-    sizes,  # of the dimensions that are indexed
-    steps,  # the stride of each in `picked`
-    PUT: tl.constexpr,  # write to `picked` instead of reading
-    KEYS: tl.constexpr,
-    RANK: tl.constexpr,
-    WRAPS: tl.constexpr,  # negative positions count from the end
-    WIDE: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    if WIDE:
-        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = index < count
-    place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK, WRAPS)
-    there = picked + place
-    here = plain + offsets_of(index, shape, strides, (KEYS + 1) * RANK, RANK)
-    if PUT:
-        tl.store(there, tl.load(here, mask=valid).to(picked.dtype.element_ty), mask=valid)
-    else:
-        tl.store(here, tl.load(there, mask=valid, other=0), mask=inside)
-
-
-@kernel(space=block_space(), default=pointwise_default, key=("RANK", "WRAPS"))
-def _places(
-    out,  # the offset of each picked element, -1 for one outside, int64: (count,)
-    indices,  # tuple of int64 or int32: `shape` by their strides
-    count,
-    shape,
-    strides,
-    sizes,
-    steps,
-    KEYS: tl.constexpr,
-    RANK: tl.constexpr,
-    WRAPS: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = index < count
-    place, valid = _picked(index, inside, indices, shape, strides, sizes, steps, KEYS, RANK, WRAPS)
-    tl.store(out + index, tl.where(valid, place, -1), mask=inside)
+_ROW = 32  # elements, from which on those that are picked together are moved as a row
 
 
 class Pick(NamedTuple):
@@ -147,35 +90,47 @@ def write_picked(array, values, found):
 def _launch_move(plain, array, found, put):
     steps = [found.strides, *found.index_strides, broadcast_strides(plain, found.shape)]
     shape, strides = merge(found.shape, steps)
-    count = 1
-    for size in shape:
-        count *= size
+    count = math.prod(shape)
     if not count:
         return
     steps = zip((*strides[0], *found.steps), (*shape, *found.sizes), strict=True)
     farthest = sum(abs(step) * (size - 1) for step, size in steps)
     wide = farthest >= 2**31 or needs_64_bits(shape, strides)
-    facts = {"PUT": put, "RANK": len(shape), "WRAPS": found.wraps, "WIDE": wide}
-    config = _move.config((plain, array, *found.indices), count=count, **facts)
-    _move[(cdiv(count, config["BLOCK"]),)](
-        plain, array, tuple(found.indices), count, shape, sum(strides, ()), found.sizes, found.steps,
-        KEYS=len(found.indices), **facts, **config,
+    arrays, given = (plain, array, *found.indices), (plain, array, tuple(found.indices))
+    facts = {"PUT": put, "WRAPS": found.wraps, "WIDE": wide}
+    if shape and shape[-1] >= _ROW and not any(own[-1] for own in strides[1:-1]):  # rows are picked whole
+        *outer, width = shape
+        facts["RANK"] = len(outer)
+        config = move_rows_kernel.config(arrays, count=count // width, width=width, **facts)
+        move_rows_kernel[cdiv(count // width, config["ROWS"]), cdiv(width, config["COLUMNS"])](
+            *given, count // width, width, tuple(outer), sum([own[:-1] for own in strides], ()), found.sizes,
+            found.steps, strides[-1][-1], strides[0][-1], KEYS=len(found.indices), **facts, **config,
+        )  # fmt: skip
+        return
+    facts["RANK"] = len(shape)
+    config = move_kernel.config(arrays, count=count, **facts)
+    move_kernel[(cdiv(count, config["BLOCK"]),)](
+        *given, count, shape, sum(strides, ()), found.sizes, found.steps, KEYS=len(found.indices), **facts, **config
     )  # fmt: skip
 
 
-def places_of(found, like):
-    """The offset of each picked element in the array, as an int64 array in the order of the result."""
-    out = empty_like(like, (int(np.prod(found.shape, dtype=np.int64)),), np.dtype(np.int64))
+def places_of(found, like, size, padding=-1, touched=None):
+    """The numbers of picked elements' places in an array of `size` elements, in the order of the result; what they lie
+    below; and how many elements a number stands for. Numbers are small, as those who sort them like it."""
+    step = math.gcd(*found.strides, *found.steps) or 1
+    bound = cdiv(size, step)
+    out = empty_like(like, (math.prod(found.shape),), np.dtype(np.int32 if bound < 2**31 - 1 else np.int64))
     if not out.size:
-        return out
-    shape, strides = merge(found.shape, [found.strides, *found.index_strides])
+        return out, bound, step
+    strides, steps = ([each // step for each in own] for own in (found.strides, found.steps))
+    shape, strides = merge(found.shape, [strides, *found.index_strides])
     facts = {"RANK": len(shape), "WRAPS": found.wraps}
-    config = _places.config((out, *found.indices), count=out.size, **facts)
-    _places[(cdiv(out.size, config["BLOCK"]),)](
-        out, tuple(found.indices), out.size, shape, sum(strides, ()), found.sizes, found.steps,
-        KEYS=len(found.indices), **facts, **config,
+    config = places_kernel.config((out, touched, *found.indices), count=out.size, **facts)
+    places_kernel[(cdiv(out.size, config["BLOCK"]),)](
+        out, touched, tuple(found.indices), out.size, bound, padding, shape, sum(strides, ()), found.sizes,
+        tuple(steps), KEYS=len(found.indices), **facts, **config,
     )  # fmt: skip
-    return out
+    return out, bound, step
 
 
 def add_picked(array, values, dims, indices):
@@ -185,13 +140,23 @@ def add_picked(array, values, dims, indices):
     rest, rest_strides = rest_layout(array, dims)
     first = dims[0] if dims[-1] - dims[0] == len(dims) - 1 else 0
     # The values as rows: the index tensors' dimensions first, the others after them.
-    rows = empty_like(array, (*common, *rest))
-    places = range(len(common) + len(rest))
-    there = [*range(len(common), len(common) + first), *range(len(common)), *range(len(common) + first, len(places))]
-    copy_elements(values, rows.transpose(there))
+    count, whole = len(common), (*rest[:first], *common, *rest[first:])
+    behind = (*range(first, first + count), *range(first), *range(first + count, len(whole)))
     spread = [broadcast_strides(each, common) for each in indices]
-    keys = places_of(Pick(common, (0,) * len(common), indices, spread, found.sizes, found.steps), array)
-    accumulate(array, rows, keys, rest, rest_strides)
+    keys = places_of(Pick(common, (0,) * count, indices, spread, found.sizes, found.steps), array, array.size)
+    accumulate(array, as_rows(values, whole, behind, array), *keys, rest, rest_strides)
+
+
+def as_rows(values, shape, order, like):
+    """Values broadcast to `shape`, contiguous with their dimensions in this order: themselves, or a copy."""
+    turned = tuple([shape[dim] for dim in order])
+    if tuple(values.shape) == shape:
+        there = values.transpose(order)
+        if transfer.is_contiguous(there):
+            return there
+    rows = empty_like(like, turned)
+    copy_elements(values, rows.transpose(inverse_of(order)))
+    return rows
 
 
 def numpy_key(ndim, dims, indices):
@@ -251,6 +216,8 @@ class Index(Op):
         yield draw(4, 6).T, (0,), draw.integers(0, 6, 1025)
         yield draw(5, 3), (0,), draw.integers(0, 5, 0)
         yield draw(5), (0,), draw.integers(0, 5, dtype=np.int32)
+        yield draw(5, 3, 40), (1,), draw.integers(-3, 3, 2, 4)  # rows
+        yield draw(70, 9).T, (0,), draw.integers(0, 9, 7)
 
     @staticmethod
     def sized(draw, M=4096, N=4096, K=4096):
@@ -322,6 +289,7 @@ class IndexPut(Op):
         yield draw(2, 5, 3, 4), draw(2, 6, 4), True, (1, 2), draw.integers(0, 5, 6), draw.integers(0, 3, 6)
         yield draw(4, 6).T, draw(3, 4), False, (0,), np.array([5, 0, -4])
         yield draw(5, 3), draw(1), False, (1,), np.array([2, 0])
+        yield draw(9, 40), draw(40), False, (0,), np.array([[5, 0], [-3, 2]])
         yield draw(5, 3, 4), draw(3, 3), False, (0, 2), np.array([0, 4, 1]), np.array([1, 1, 3])
         yield draw(2100), draw(3000), True, (0,), draw.integers(0, 2100, 3000)
         yield draw(5, 3), draw(0, 3), True, (0,), draw.integers(0, 5, 0)

@@ -10,12 +10,16 @@ import numpy as np
 from tritorch.ops.base import Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.index.gathering import Gather, Scatter, check_range, key_along, part_of, places_along, whole_of
-from tritorch.ops.index.indexing import pick_along, places_of
+from tritorch.ops.index.indexing import as_rows, pick_along, places_of
+from tritorch.ops.index.runs import joining_by
 from tritorch.ops.index.segments import accumulate
 from tritorch.ops.layout import empty_like
 from tritorch.ops.pointwise.cast import copy_elements
 from tritorch.ops.reduction.prod import multiply
 from tritorch.ops.reduction.select_kernel import larger, smaller
+
+for each in (multiply, larger, smaller):
+    joining_by(each)  # Triton must see them before the first launch
 
 
 class ScatterReduction(Op, abstract=True):
@@ -47,9 +51,9 @@ class ScatterReduction(Op, abstract=True):
         check_range(input.shape, dim, index)
         result = empty_like(input)
         copy_elements(input, result)
-        rows = empty_like(result, index.shape)
-        copy_elements(part_of(src, index), rows)
-        accumulate(result, rows, places_of(pick_along(result, dim, index), result), combine=self.combine)
+        rows = as_rows(part_of(src, index), tuple(index.shape), tuple(range(index.ndim)), result)
+        places = places_of(pick_along(result, dim, index), result, result.size)
+        accumulate(result, rows, *places, combine=self.combine)
         return result
 
     @staticmethod

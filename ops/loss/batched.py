@@ -8,12 +8,12 @@ from tritorch.ops.batching import rule
 
 @rule
 def by_class(cls, call):
-    """The rule of losses of (input, target, weight, ignore_index, reduction), with the total weight and more."""
-    _, _, weight, ignored, reduction = call.args
+    """The rule of losses of (input, target, weight, ignore_index, reduction, ...), with the total weight and more."""
+    _, _, weight, ignored, reduction, *rest = call.args
     if call.batched[2]:
         return None
     input, target = call.folded(0, 1) if call.rank(0) > 1 else (call.front(0), call.front(1))
-    loss, _, *more = cls.apply(input, target, weight, ignored, "none")
+    loss, _, *more = cls.apply(input, target, weight, ignored, "none", *rest)
     shape = (call.size, *call.shape(1))
     loss, *more = (each.reshape(shape) for each in (loss, *more))
     if reduction == "none":

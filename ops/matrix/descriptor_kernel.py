@@ -86,6 +86,7 @@ def descriptor_kernel(
     b,  # right operand: (batch, inner, columns), or turned (batch, columns, inner)
     bias,  # None, or what is added to every row: (columns,) by its stride
     residual,  # None, or what is added to the result: (batch, rows, columns) by its strides
+    before,  # None, or what the activation is given, contiguous: (batch, rows, columns)
     out,  # product, contiguous: (batch, rows, columns); with parts their sums: (parts, batch, rows, columns)
     rows,
     columns,
@@ -163,7 +164,10 @@ def descriptor_kernel(
                 more = residual
                 if RANK > 0 and residual is not None:
                     more += offsets_of(index.to(tl.int64), batch_shape, residual_batch, 0, RANK)
-                value = ended(value, bias, more, alpha, beta, row, column, rows, columns, bias_step, residual_row,
+                kept = before
+                if before is not None:
+                    kept += index.to(tl.int64) * rows * columns
+                value = ended(value, bias, more, kept, alpha, beta, row, column, rows, columns, bias_step, residual_row,
                               residual_column, ACTIVATION, SCALED)  # fmt: skip
             value = value.to(out.dtype.element_ty)
             if STORED:

@@ -8,10 +8,17 @@ from tritorch.runtime import tl
 
 
 @kernel
-def activated(total, bias, place, inside, ACTIVATION: tl.constexpr):
-    """ACTIVATION(total + bias); the columns of a tile have their biases at `place`, where they are `inside`."""
+def biased(total, bias, place, inside):
+    """total + bias; the columns of a tile have their biases at `place`, where they are `inside`."""
     if bias is not None:
         total += tl.load(bias + place, mask=inside, other=0).to(total.dtype)[None, :]
+    return total
+
+
+@kernel
+def activated(total, bias, place, inside, ACTIVATION: tl.constexpr):
+    """ACTIVATION(total + bias), as `biased`."""
+    total = biased(total, bias, place, inside)
     if ACTIVATION is not None:
         total = ACTIVATION(total)
     return total
@@ -19,15 +26,22 @@ def activated(total, bias, place, inside, ACTIVATION: tl.constexpr):
 
 @kernel
 def ended(
-    total, bias, residual, alpha, beta, row, column, rows, columns, bias_step, residual_row, residual_column,
+    total, bias, residual, before, alpha, beta, row, column, rows, columns, bias_step, residual_row, residual_column,
     ACTIVATION: tl.constexpr, SCALED: tl.constexpr,
 ):  # fmt: skip
-    """ACTIVATION(alpha * total + bias) + beta * residual, for the elements of a tile at `row` and `column`."""
+    """ACTIVATION(alpha * total + bias) + beta * residual, for the elements of a tile at `row` and `column`.
+
+    What ACTIVATION is given goes to `before`, the place of a contiguous matrix, unless that is None.
+    """
     if SCALED:
         total = total * alpha.to(total.dtype)
-    total = activated(total, bias, column * bias_step, column < columns, ACTIVATION)
+    total = biased(total, bias, column * bias_step, column < columns)
+    inside = (row < rows)[:, None] & (column < columns)[None, :]
+    if before is not None:
+        tl.store(before + row[:, None] * columns + column[None, :], total.to(before.dtype.element_ty), mask=inside)
+    if ACTIVATION is not None:
+        total = ACTIVATION(total)
     if residual is not None:
-        inside = (row < rows)[:, None] & (column < columns)[None, :]
         place = residual + row[:, None] * residual_row + column[None, :] * residual_column
         more = tl.load(place, mask=inside, other=0).to(total.dtype)
         if SCALED:
@@ -76,6 +90,7 @@ def sum_parts_kernel(
     work,  # sums of a product's parts: (parts, batch, rows, columns)
     bias,  # None, or what is added to every row: (columns,) by its stride
     residual,  # None, or what is added to the result: (batch, rows, columns) by its strides
+    before,  # None, or what the activation is given, contiguous: (batch, rows, columns)
     out,  # product, contiguous: (batch, rows, columns)
     rows,
     columns,
@@ -102,7 +117,8 @@ def sum_parts_kernel(
     if WIDE:
         row, column = row.to(tl.int64), column.to(tl.int64)
     inside = (row < rows)[:, None] & (column < columns)[None, :]
-    place = index.to(tl.int64) * rows * columns + row[:, None] * columns + column[None, :]
+    first = index.to(tl.int64) * rows * columns
+    place = first + row[:, None] * columns + column[None, :]
     step = tl.full([], batch, tl.int64) * rows * columns
     total = tl.load(work + place, mask=inside, other=0)
     for _ in tl.static_range(1, PARTS):  # always in this order: the same sums give the same result
@@ -110,6 +126,8 @@ def sum_parts_kernel(
         total += tl.load(work + place, mask=inside, other=0)
     if RANK > 0 and residual is not None:
         residual += offsets_of(index.to(tl.int64), batch_shape, batch_strides, 2 * RANK, RANK)
-    total = ended(total, bias, residual, alpha, beta, row, column, rows, columns, bias_step, residual_row,
+    if before is not None:
+        before += first
+    total = ended(total, bias, residual, before, alpha, beta, row, column, rows, columns, bias_step, residual_row,
                   residual_column, ACTIVATION, SCALED)  # fmt: skip
     tl.store(out + place, total.to(out.dtype.element_ty), mask=inside)

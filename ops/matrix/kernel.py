@@ -48,6 +48,7 @@ def matmul_kernel(
     b,  # right operand: (batch, inner, columns) by its strides
     bias,  # None, or what is added to every row: (columns,) by its stride
     residual,  # None, or what is added to the result: (batch, rows, columns) by its strides
+    before,  # None, or what the activation is given, contiguous: (batch, rows, columns)
     out,  # product, contiguous: (batch, rows, columns); with parts their sums: (parts, batch, rows, columns)
     rows,
     columns,
@@ -114,7 +115,9 @@ def matmul_kernel(
     if SPLIT_K == 1:
         if RANK > 0 and residual is not None:
             residual += offsets_of(batch.to(tl.int64), batch_shape, batch_strides, 2 * RANK, RANK)
-        total = ended(total, bias, residual, alpha, beta, row, column, rows, columns, bias_step, residual_row,
+        if before is not None:
+            before += place * rows * columns
+        total = ended(total, bias, residual, before, alpha, beta, row, column, rows, columns, bias_step, residual_row,
                       residual_column, ACTIVATION, SCALED)  # fmt: skip
     place = out + place * rows * columns + row[:, None] * columns + column[None, :]
     tl.store(place, total.to(out.dtype.element_ty), mask=row_in & column_in)

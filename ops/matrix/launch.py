@@ -123,6 +123,7 @@ class Ending(NamedTuple):
     alpha: float
     beta: float
     activation: object
+    before: object  # None, or where what the activation is given goes
 
     @property
     def scaled(self):
@@ -130,22 +131,23 @@ class Ending(NamedTuple):
         return self.alpha != 1 or (self.residual is not None and self.beta != 1)
 
 
-_NOTHING = Ending(None, 0, None, 1.0, 1.0, None)
+_NOTHING = Ending(None, 0, None, 1.0, 1.0, None, None)
 
 
-def launch_matmul(a, b, shape, bias=None, activation=None, residual=None, alpha=1, beta=1, out=None):
+def launch_matmul(a, b, shape, bias=None, activation=None, residual=None, alpha=1, beta=1, out=None, before=None):
     """activation(alpha * (a @ b) + bias) + beta * residual, as a contiguous array of `shape`.
 
     a is (..., rows, inner), b (..., inner, columns), batches broadcast; `bias` has an element for each column or one,
     `residual` broadcasts to `shape`. The result is written to `out` where that is given: a contiguous array of `shape`,
-    which may be the residual itself, for sums to be added to what is there.
+    which may be the residual itself, for sums to be added to what is there. What the activation is given goes to
+    `before`, an array like the result, where there is one.
     """
     out = empty_like(a, shape) if out is None else out
     if out.size == 0:
         return out
     step = element_strides(bias)[0] if bias is not None and bias.shape == shape[-1:] else 0
     layout = laid_out(a, b, residual, step, shape)
-    ending = Ending(bias, step, residual, float(alpha), float(beta), activation)
+    ending = Ending(bias, step, residual, float(alpha), float(beta), activation, before)
     constants, sizes = dot_settings(a.dtype)
     if takes_descriptors(a, layout, sizes["tensor_cores"]):
         places = operands_described(a, b, layout)
@@ -165,17 +167,17 @@ def _by_pointers(a, b, out, layout, ending, constants, sizes):
                   for step in (layout.a_row, layout.a_inner, layout.b_inner, layout.b_column))  # fmt: skip
     rank, count = len(layout.batch), math.prod(layout.batch)
     config = matmul_kernel.config(
-        (a, b, ending.bias, ending.residual, out), rows=layout.rows, columns=layout.columns, inner=layout.inner,
-        batch=count, aligned=aligned, **sizes, ACTIVATION=ending.activation, SCALED=ending.scaled,
-        PRECISION=constants["PRECISION"], RANK=rank, WIDE=layout.wide, a_across=layout.a_inner != 1,
-        b_across=layout.b_column != 1,
+        (a, b, ending.bias, ending.residual, ending.before, out), rows=layout.rows, columns=layout.columns,
+        inner=layout.inner, batch=count, aligned=aligned, keeps=ending.before is not None, **sizes,
+        ACTIVATION=ending.activation, SCALED=ending.scaled, PRECISION=constants["PRECISION"], RANK=rank,
+        WIDE=layout.wide, a_across=layout.a_inner != 1, b_across=layout.b_column != 1,
     )  # fmt: skip
     tiles = cdiv(layout.rows, config["BLOCK_M"]) * cdiv(layout.columns, config["BLOCK_N"])
     end, target = _end_and_target(a, out, layout, ending, config["SPLIT_K"])
     matmul_kernel[(tiles * count * config["SPLIT_K"],)](
-        a, b, end.bias, end.residual, target, layout.rows, layout.columns, layout.inner, layout.a_row, layout.a_inner,
-        layout.b_inner, layout.b_column, end.bias_step, layout.residual_row, layout.residual_column, layout.batch,
-        (*layout.a_batch, *layout.b_batch, *layout.residual_batch), end.alpha, end.beta, RANK=rank,
+        a, b, end.bias, end.residual, end.before, target, layout.rows, layout.columns, layout.inner, layout.a_row,
+        layout.a_inner, layout.b_inner, layout.b_column, end.bias_step, layout.residual_row, layout.residual_column,
+        layout.batch, (*layout.a_batch, *layout.b_batch, *layout.residual_batch), end.alpha, end.beta, RANK=rank,
         ACTIVATION=end.activation, SCALED=end.scaled, WIDE=layout.wide,
         EVEN_K=layout.inner % config["BLOCK_K"] == 0, **constants, **config,
     )  # fmt: skip
@@ -193,19 +195,19 @@ def _by_descriptors(a, b, out, layout, ending, constants, places):
         "OUT_DESCRIBED": layout.columns % whole == 0 and not address_of(out) % ALIGNMENT,
     }  # fmt: skip
     config = descriptor_kernel.config(
-        (a, b, ending.bias, residual, out), rows=layout.rows, columns=layout.columns, inner=layout.inner,
-        batch=count, itemsize=a.dtype.itemsize, adds=residual is not None,
-        wide_result=max(itemsizes) > a.dtype.itemsize, ACTIVATION=ending.activation,
-        SCALED=ending.scaled, **facts,
+        (a, b, ending.bias, residual, ending.before, out), rows=layout.rows, columns=layout.columns,
+        inner=layout.inner, batch=count, itemsize=a.dtype.itemsize,
+        adds=residual is not None, keeps=ending.before is not None, wide_result=max(itemsizes) > a.dtype.itemsize,
+        ACTIVATION=ending.activation, SCALED=ending.scaled, **facts,
     )  # fmt: skip
     tiles = cdiv(layout.rows, config["BLOCK_M"]) * cdiv(layout.columns, config["BLOCK_N"])
     end, target = _end_and_target(a, out, layout, ending, config["SPLIT_K"])
     programs = min(tiles * count * config["SPLIT_K"], device_of(a).sms)
     descriptor_kernel[(programs,)](
-        a, b, end.bias, end.residual, target, layout.rows, layout.columns, layout.inner, count, first.step, other.step,
-        layout.batch, first.batch_steps, other.batch_steps, end.bias_step, layout.residual_row, layout.residual_column,
-        layout.residual_batch, end.alpha, end.beta, ACTIVATION=end.activation, SCALED=end.scaled, **facts,
-        **config,
+        a, b, end.bias, end.residual, end.before, target, layout.rows, layout.columns, layout.inner, count, first.step,
+        other.step, layout.batch, first.batch_steps, other.batch_steps, end.bias_step, layout.residual_row,
+        layout.residual_column, layout.residual_batch, end.alpha, end.beta, ACTIVATION=end.activation,
+        SCALED=end.scaled, **facts, **config,
     )  # fmt: skip
     _sum_parts(target, out, layout, ending, config["SPLIT_K"])
 
@@ -226,11 +228,12 @@ def _sum_parts(work, out, layout, ending, parts):
     facts = {"ACTIVATION": ending.activation, "SCALED": ending.scaled, "RANK": rank, "WIDE": layout.wide}
     facts["PARTS"] = parts
     config = sum_parts_kernel.config(
-        (work, ending.bias, ending.residual, out), rows=layout.rows, columns=layout.columns, batch=count, **facts
-    )
+        (work, ending.bias, ending.residual, ending.before, out), rows=layout.rows, columns=layout.columns,
+        batch=count, **facts,
+    )  # fmt: skip
     blocks = cdiv(layout.rows, config["ROWS"]) * cdiv(layout.columns, config["COLUMNS"])
     sum_parts_kernel[(blocks * count,)](
-        work, ending.bias, ending.residual, out, layout.rows, layout.columns, count, ending.bias_step,
+        work, ending.bias, ending.residual, ending.before, out, layout.rows, layout.columns, count, ending.bias_step,
         layout.residual_row, layout.residual_column, layout.batch,
         (*layout.a_batch, *layout.b_batch, *layout.residual_batch), ending.alpha, ending.beta, **facts, **config,
     )  # fmt: skip

@@ -8,6 +8,7 @@ from tritorch.ops.base import Op
 from tritorch.ops.formula import formula, sqrt
 from tritorch.ops.layout import formatted_as
 from tritorch.ops.normalization import batched
+from tritorch.ops.normalization.channel_map import channel_norm_kernel, channel_slope_kernel, launch_map, rows_of
 from tritorch.ops.normalization.channels_kernel import launch_moments
 from tritorch.ops.normalization.host import batch_inference_on_host, batch_norm_on_host, batch_slope_on_host
 from tritorch.ops.normalization.layout import over_batch
@@ -19,13 +20,13 @@ from tritorch.runtime import dtypes
 
 @formula
 def batch_normalised(x, mean, variance, weight, bias, eps):
-    return (x - mean) / sqrt(variance + eps) * weight + bias
+    return (x - mean) * (weight / sqrt(variance + eps)) + bias
 
 
 @formula
 def batch_slope(grad, x, mean, variance, weight, products, sums, eps, count):
     scale = 1 / sqrt(variance + eps)
-    return weight * scale * (grad - sums / count - (x - mean) * scale * (products / count))
+    return weight * scale * (grad - sums / count - (x - mean) * (scale * products / count))
 
 
 def _by_channel(layout, *arrays):
@@ -34,6 +35,10 @@ def _by_channel(layout, *arrays):
 
 def launch_normalised(input, mean, variance, weight, bias, layout, eps):
     """Each channel normalised by a mean and a variance, in one launch."""
+    lying = rows_of(input)
+    if lying is not None:
+        vectors = (mean, variance, weight, bias)
+        return launch_map(channel_norm_kernel, (input,), vectors, eps, channels=layout.shape[1], lying=lying)
     mean, variance, weight, bias = _by_channel(layout, mean, variance, weight, bias)
     weight, bias = 1.0 if weight is None else weight, 0.0 if bias is None else bias
     return launch_pointwise(
@@ -99,6 +104,12 @@ class BatchNormBackward(Op):
 
     def forward(self, grad, input, weight, mean, variance, products, sums, layout, eps):
         """One launch."""
+        lying = rows_of(grad, input)
+        if lying is not None:
+            vectors, numbers = (mean, variance, weight, products, sums), (eps, float(layout.count))
+            return launch_map(
+                channel_slope_kernel, (grad, input), vectors, *numbers, channels=layout.shape[1], lying=lying
+            )
         mean, variance, weight, products, sums = _by_channel(layout, mean, variance, weight, products, sums)
         weight = 1.0 if weight is None else weight
         return launch_pointwise(

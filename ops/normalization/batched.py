@@ -38,6 +38,17 @@ def rows(cls, call):
 
 
 @rule
+def added_rows(cls, call):
+    """The rule of normalisations of sums over the last dimensions."""
+    layout, eps = call.args[4:]
+    if call.batched[2] or call.batched[3]:
+        return None
+    whole = over_last((call.size, *layout.shape), len(layout.axes))
+    out, total, *statistics = cls.apply(call.front(0), call.front(1), *call.args[2:4], whole, eps)
+    return out, total, *(each.reshape((call.size, -1)) for each in statistics)
+
+
+@rule
 def groups(cls, call):
     """The rule of normalisations over groups of channels."""
     layout, eps = call.args[3:]

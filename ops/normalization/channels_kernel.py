@@ -10,9 +10,10 @@ import math
 
 from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import as_contiguous, broadcast_strides, empty_like, merge, needs_64_bits
+from tritorch.ops.normalization.program_sums import MOST, launch_program_sums
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
-from tritorch.ops.reduction.family import add
-from tritorch.ops.reduction.kernel import computed_in, launch_reduce, lies_along, reduce_default
+from tritorch.ops.reduction.kernel import computed_in, lies_along, reduce_default
+from tritorch.ops.rowwise.kernel import warps_of
 from tritorch.runtime import tl
 
 
@@ -67,8 +68,7 @@ def channel_sums_kernel(
     x,  # what was normalised: by the second strides
     mean,  # by the third strides, or None where it was taken as zero
     variance,  # by the third strides
-    products,  # sums of the gradient times the normalised x: (SPLITS, rows)
-    sums,  # sums of the gradient: (SPLITS, rows)
+    sums,  # those of the gradient times the normalised x, and of the gradient: (SPLITS, 2, rows)
     rows,
     columns,
     eps: tl.float64,
@@ -124,8 +124,8 @@ def channel_sums_kernel(
         g = g.to(COMPUTE)
         total += g
         product += tl.where(inside, g * hat, 0).to(COMPUTE)
-    tl.store(products + part * rows + row, tl.sum(product, 1), mask=valid)
-    tl.store(sums + part * rows + row, tl.sum(total, 1), mask=valid)
+    tl.store(sums + part * 2 * rows + row, tl.sum(product, 1), mask=valid)
+    tl.store(sums + (part * 2 + 1) * rows + row, tl.sum(total, 1), mask=valid)
 
 
 @kernel(space=CHANNELS_SPACE, default=channels_default, key=("KEPT_RANK", "GONE_RANK", "WIDE"))
@@ -193,25 +193,32 @@ def combine_moments_kernel(
     share: tl.int64,  # how many elements a part has, the last ones fewer or none
     parts,
     COMPUTE: tl.constexpr,
+    PARTS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    valid = row < rows
-    average = tl.zeros([BLOCK], COMPUTE)
-    spread = tl.zeros([BLOCK], COMPUTE)
-    # Two sets combined: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm", 1979.
-    for part in range(parts):
-        before = tl.full([BLOCK], tl.minimum(part * share, columns), tl.int64)
-        after = tl.full([BLOCK], tl.minimum(part * share + share, columns), tl.int64)
-        own = (after - before).to(COMPUTE)
-        weight = own / tl.maximum(after, 1).to(COMPUTE)
-        apart = tl.load(means + part * rows + row, mask=valid, other=0) - average
-        average += apart * weight
-        spread += tl.load(squares + part * rows + row, mask=valid, other=0) + apart * apart * weight * before.to(
-            COMPUTE
-        )
-    tl.store(mean + row, average, mask=valid)
-    tl.store(variance + row, spread / columns, mask=valid)
+    total = tl.zeros([PARTS, BLOCK], COMPUTE)
+    for start in range(0, parts, PARTS):
+        count, places, inside = _part(start, parts, share, rows, columns, row, COMPUTE, PARTS)
+        total += tl.load(means + places, mask=inside, other=0) * count
+    average = tl.sum(total, 0) / columns
+    # What lies between the parts is added to what lies within them; nothing cancels.
+    spread = tl.zeros([PARTS, BLOCK], COMPUTE)
+    for start in range(0, parts, PARTS):
+        count, places, inside = _part(start, parts, share, rows, columns, row, COMPUTE, PARTS)
+        apart = tl.load(means + places, mask=inside, other=0) - average[None, :]
+        spread += tl.load(squares + places, mask=inside, other=0) + apart * apart * count
+    tl.store(mean + row, average, mask=row < rows)
+    tl.store(variance + row, tl.sum(spread, 0) / columns, mask=row < rows)
+
+
+@kernel
+def _part(start, parts, share, rows, columns, row, COMPUTE: tl.constexpr, PARTS: tl.constexpr):
+    """Of PARTS parts from `start` on, how many elements each has, and where those of some channels are."""
+    part = start + tl.arange(0, PARTS).to(tl.int64)
+    inside = (part < parts)[:, None] & (row < rows)[None, :]
+    count = tl.minimum(part * share + share, columns) - tl.minimum(part * share, columns)
+    return tl.where(part < parts, count, 0).to(COMPUTE)[:, None], part[:, None] * rows + row[None, :], inside
 
 
 def _channels_and_elements(arrays, layout):
@@ -243,17 +250,19 @@ def launch_channel_sums(grad, input, mean, variance, layout, eps):
         along=lies_along((kept[0], kept[1][0]), (gone[0], gone[1][0])), **facts,
     )  # fmt: skip
     parts = config["SPLITS"]
-    products, sums = (empty_like(input, (parts, rows), compute) for _ in range(2))
+    sums = empty_like(input, (parts, 2, rows), compute)
     if rows:
         order = (1, 0, 2)
         channel_sums_kernel[(cdiv(rows, config["ROWS"]), parts)](
-            grad, input, mean, variance, products, sums, rows, columns, eps,
+            grad, input, mean, variance, sums, rows, columns, eps,
             kept[0], sum((kept[1][at] for at in order), ()), gone[0], sum((gone[1][at] for at in order), ()),
             COMPUTE=triton_dtype(compute), **facts, **config,
         )  # fmt: skip
-    if parts == 1:
-        return products.reshape((rows,)), sums.reshape((rows,))
-    return tuple(launch_reduce(each, 0, compute, compute, add, 0) for each in (products, sums))
+    if parts == 1 or not rows:
+        return sums[0, 0], sums[0, 1]
+    products, totals = (empty_like(input, (rows,), compute) for _ in range(2))
+    launch_program_sums(sums, products, totals)
+    return products, totals
 
 
 def launch_moments(input, layout):
@@ -275,9 +284,10 @@ def launch_moments(input, layout):
         COMPUTE=triton_dtype(compute), **facts, **config,
     )  # fmt: skip
     share = cdiv(cdiv(columns, config["COLUMNS"]), parts) * config["COLUMNS"]
-    block = min(next_power_of_2(rows), 128)
+    block = min(next_power_of_2(rows), 32)
+    height = min(next_power_of_2(parts), MOST // block)
     combine_moments_kernel[(cdiv(rows, block),)](
         means, squares, mean, variance, rows, columns, share, parts,
-        COMPUTE=triton_dtype(compute), BLOCK=block, num_warps=4,
+        COMPUTE=triton_dtype(compute), PARTS=height, BLOCK=block, num_warps=warps_of(height * block),
     )  # fmt: skip
     return mean, variance

@@ -68,15 +68,17 @@ class Norm(Op, abstract=True):
         """scale (g - mean g - x mean(g x)) for the normalised x, where g = grad weight and scale = 1 / sqrt(...)."""
         slope, products, sums = (None, None, None) if grad is None else self._gradients(grad)
         if self.edges[0] is not None:
-            for share in self._through(*(None, None, *statistics)[-2:]):
+            input, layout = self.inputs[0], self.inputs[3]
+            for share in through_statistics(*(None, None, *statistics)[-2:], input, layout, self.centred):
                 slope = share if slope is None else slope + share
         return slope, products, sums
 
     def _gradients(self, grad):
         """The gradients of input, weight and bias by ops that are each one kernel, unless they are recorded."""
-        if self.recording:
-            return self._composed(grad)
         input, weight, _, layout, eps = self.inputs
+        if self.recording:
+            slope, *sums = composed_gradients(grad, input, weight, layout, eps, self.centred)
+            return slope, *as_wanted(self.edges[1:3], sums)
         mean, variance = (None, *(each.detach() for each in self.outputs))[-2:]
         wanted, sums, slope = self.edges[1:3], (None, None), None
         if self.slope_needs_sums or wanted != [None, None]:
@@ -84,40 +86,43 @@ class Norm(Op, abstract=True):
         if self.edges[0] is not None:
             more = sums if self.slope_needs_sums else ()
             slope = self.slope.apply(grad, input, weight, mean, variance, *more, layout, eps)
-        return slope, *self._as_wanted(*sums)
+        return slope, *as_wanted(wanted, sums)
 
-    def _as_wanted(self, products, sums):
-        """The gradients of weight and bias in their shapes, where they are wanted."""
-        for edge, each in zip(self.edges[1:3], (products, sums), strict=True):
-            if edge is None:
-                yield None
-            else:
-                yield each if each.array.shape == edge[2] else each.reshape(edge[2])
 
-    def _apart(self):
-        """The input by its layout, in float32 at least, less its mean."""
-        input, layout = self.inputs[0], self.inputs[3]
-        x = input.reshape(layout.shape).to(dtypes.of(dtypes.COMPUTE[input.array.dtype]))
-        return x - x.mean(layout.axes, True) if self.centred else x
+def as_wanted(edges, sums):
+    """The gradients of weight and bias in their shapes, where they are wanted."""
+    for edge, each in zip(edges, sums, strict=True):
+        if edge is None:
+            yield None
+        else:
+            yield each if each.array.shape == edge[2] else each.reshape(edge[2])
 
-    def _composed(self, grad):
-        """The same as compositions of ops, which have gradients."""
-        _, weight, _, layout, eps = self.inputs
-        axes, apart = layout.axes, self._apart()
-        scale = ((apart * apart).mean(axes, True) + eps).rsqrt()
-        hat, g = apart * scale, grad.reshape(layout.shape).to(apart.dtype)
-        products, sums = self._as_wanted(*[each.sum_to_size(layout.channels) for each in (g * hat, g)])
-        g = g if weight is None else g * weight.reshape(layout.channels)
-        level = g - g.mean(axes, True) if self.centred else g
-        return (scale * (level - hat * (g * hat).mean(axes, True))).reshape(grad.shape), products, sums
 
-    def _through(self, mean, variance):
-        """What comes to the input through the mean and the variance, from their gradients."""
-        shape, layout = self.edges[0][2], self.inputs[3]
-        if mean is not None:
-            yield (mean / layout.count).reshape(layout.statistics).expand(layout.shape).reshape(shape)
-        if variance is not None:
-            yield ((variance * (2 / layout.count)).reshape(layout.statistics) * self._apart()).reshape(shape)
+def _apart(input, layout, centred):
+    """The input by its layout, in float32 at least, less its mean."""
+    x = input.reshape(layout.shape).to(dtypes.of(dtypes.COMPUTE[input.array.dtype]))
+    return x - x.mean(layout.axes, True) if centred else x
+
+
+def composed_gradients(grad, input, weight, layout, eps, centred):
+    """The gradients of input, weight and bias as compositions of ops, which have gradients."""
+    axes, apart = layout.axes, _apart(input, layout, centred)
+    scale = ((apart * apart).mean(axes, True) + eps).rsqrt()
+    hat, g = apart * scale, grad.reshape(layout.shape).to(apart.dtype)
+    products, sums = (each.sum_to_size(layout.channels) for each in (g * hat, g))
+    g = g if weight is None else g * weight.reshape(layout.channels)
+    level = g - g.mean(axes, True) if centred else g
+    return (scale * (level - hat * (g * hat).mean(axes, True))).reshape(grad.shape), products, sums
+
+
+def through_statistics(mean, variance, input, layout, centred):
+    """What comes to the input through the mean and the variance, from their gradients, which may be None."""
+    shape = input.array.shape
+    if mean is not None:
+        yield (mean / layout.count).reshape(layout.statistics).expand(layout.shape).reshape(shape)
+    if variance is not None:
+        factor = (variance * (2 / layout.count)).reshape(layout.statistics)
+        yield (factor * _apart(input, layout, centred)).reshape(shape)
 
 
 class ChannelSums(Op):

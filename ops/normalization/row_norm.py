@@ -7,10 +7,11 @@ import numpy as np
 from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op
 from tritorch.ops.normalization import batched
+from tritorch.ops.normalization.gradients_kernel import launch_norm_gradients
 from tritorch.ops.normalization.group_places import group_norm_by_place, group_slope_by_place
-from tritorch.ops.normalization.host import norm_backward_on_host, norm_on_host
+from tritorch.ops.normalization.host import channel_sums_on_host, norm_backward_on_host, norm_on_host
 from tritorch.ops.normalization.layout import over_groups, over_last, written_order
-from tritorch.ops.normalization.norm import Norm, mean_of, normalised, wide
+from tritorch.ops.normalization.norm import ChannelSums, Norm, as_wanted, mean_of, normalised, wide
 from tritorch.ops.normalization.rows_kernel import launch_norm, launch_norm_backward
 
 
@@ -18,6 +19,7 @@ class RowNorm(Norm, abstract=True):
     """A normalisation of rows."""
 
     batch = batched.rows
+    gradients: type[Op]  # the op of all gradients at once, where each column has a weight
 
     @classmethod
     def fast(cls, input, weight, bias, layout, eps):
@@ -30,6 +32,17 @@ class RowNorm(Norm, abstract=True):
         """One launch."""
         out, mean, variance = launch_norm(input, weight, bias, layout, eps, self.centred)
         return (out, mean, variance) if self.centred else (out, variance)
+
+    def _gradients(self, grad):
+        """All in one pass where columns have weights."""
+        input, weight, _, layout, eps = self.inputs
+        if self.recording or self.edges[0] is None or self.edges[1:3] == [None, None] or not by_column(layout):
+            return super()._gradients(grad)
+        mean, variance = (None, *(each.detach() for each in self.outputs))[-2:]
+        found = self.gradients.apply(
+            grad, None, input, weight, mean, variance, layout, eps, self.edges[2] is not None
+        )  # fmt: skip
+        return found[0], *as_wanted(self.edges[1:3], (*found[1:], None)[:2])
 
     @staticmethod
     def sized(draw, M=4096, N=4096):
@@ -74,6 +87,58 @@ class RowNormBackward(Op, abstract=True):
         return launch_norm_backward(grad, input, weight, mean, variance, layout, eps)
 
 
+def by_column(layout):
+    """Whether each element of what is normalised together has a weight of its own, the same ones in all rows."""
+    return layout.groups == (1, layout.count)
+
+
+class RowNormGradients(Op, abstract=True):
+    """The gradients of a normalisation over the last dimensions by its input, weight and, if `biased`, bias.
+
+    `more`, a gradient that comes to the input from elsewhere, is added; it, weight and mean may be None.
+    """
+
+    @classmethod
+    def host(cls, grad, more, input, weight, mean, variance, layout, eps, biased):
+        """In float32 at least, narrowed once."""
+        wider = wide(grad, input, weight)
+        slope = norm_backward_on_host(*wider, mean, variance, layout, eps)
+        if more is not None:
+            slope = np.add(slope, more, slope, casting="unsafe")
+        sums = channel_sums_on_host(*wider[:2], mean, variance, layout, eps)[: 1 + biased]
+        kind = (input if weight is None else weight).dtype
+        return slope.astype(input.dtype, copy=False), *(each.astype(kind, copy=False) for each in sums)
+
+    def forward(self, grad, more, input, weight, mean, variance, layout, eps, biased):
+        """Two launches."""
+        slope, *sums = launch_norm_gradients(grad, more, input, weight, mean, variance, layout, eps, biased)
+        return slope, *sums[: 1 + biased]
+
+    @classmethod
+    def samples(cls, draw):
+        for number, (input, weight, bias, layout, eps) in enumerate(cls.of.samples(draw)):
+            _, *statistics = cls.of.host(input, weight, bias, layout, eps)
+            more = draw(*input.shape) if number % 2 else None
+            yield draw(*input.shape), more, input, weight, *(None, *statistics)[-2:], layout, eps, number % 3 < 2
+
+    @classmethod
+    def sized(cls, draw, M=4096, N=4096):
+        input, weight, bias, layout, eps = cls.of.sized(draw, M, N)
+        _, *statistics = cls.of.host(input, weight, bias, layout, eps)
+        return draw(M, N), None, input, weight, *(None, *statistics)[-2:], layout, eps, cls.of.centred
+
+
+def _gradients_of(slope):
+    """The reference of a RowNormGradients, from the op of the gradient by the input."""
+
+    def reference(grad, more, input, weight, mean, variance, layout, eps, biased):
+        found = slope.reference(grad, input, weight, mean, variance, layout, eps)
+        sums = ChannelSums.reference(grad, input, mean, variance, layout, eps)
+        return found if more is None else found + more, *sums[: 1 + biased]
+
+    return staticmethod(reference)
+
+
 def _last(draw, *shape, dims=1, affine=True):
     own = shape[len(shape) - dims :]
     weight, bias = (draw.uniform(0.5, 1.5, *own), draw(*own)) if affine else (None, None)
@@ -110,7 +175,14 @@ class LayerNormBackward(RowNormBackward):
     of = LayerNorm
 
 
-LayerNorm.slope = LayerNormBackward
+class LayerNormGradients(RowNormGradients):
+    """The gradients of layer_norm by its input, weight and bias."""
+
+    of = LayerNorm
+    reference = _gradients_of(LayerNormBackward)
+
+
+LayerNorm.slope, LayerNorm.gradients = LayerNormBackward, LayerNormGradients
 
 
 class RmsNorm(RowNorm):
@@ -144,7 +216,14 @@ class RmsNormBackward(RowNormBackward):
     of = RmsNorm
 
 
-RmsNorm.slope = RmsNormBackward
+class RmsNormGradients(RowNormGradients):
+    """The gradients of rms_norm by its input, weight and bias."""
+
+    of = RmsNorm
+    reference = _gradients_of(RmsNormBackward)
+
+
+RmsNorm.slope, RmsNorm.gradients = RmsNormBackward, RmsNormGradients
 
 
 def _grouped(draw, *shape, groups, affine=True):

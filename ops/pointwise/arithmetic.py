@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.autocast import FLOAT32_ON_GPUS
-from tritorch.ops.base import enter, export, operator_of
+from tritorch.ops.base import TABLE, enter, export, one_call, operator_of
 from tritorch.ops.formula import absolute, divide, formula, sign
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.pointwise.division import DivideFloor, DivideTrunc
-from tritorch.ops.pointwise.family import Binary, Step, Unary, straddling
+from tritorch.ops.pointwise.family import Binary, Pointwise, Step, Unary, straddling
 from tritorch.ops.promotion import arithmetic, floating, refusing_bool, without_bool
 from tritorch.runtime import dtypes
 
@@ -29,6 +29,50 @@ def scaled(op, input, other, alpha):
     return other * alpha
 
 
+def call_with(op, input, other, alpha, sign):
+    """The op and the arguments that give input + sign * alpha * other."""
+    if alpha == 1 and alpha is not True:
+        return TABLE[op], (input, other)
+    by = scaled(op, input, other, alpha) if not _is_one_call(input, other, alpha) else None
+    return (AddScaled, (input, other, sign * alpha)) if by is None else (TABLE[op], (input, by))
+
+
+def _is_one_call(input, other, alpha):
+    """Whether a scaled sum is computed at once: of floating-point tensors and a number."""
+    kinds = [getattr(getattr(each, "array", None), "dtype", None) for each in (input, other)]
+    return type(alpha) in (int, float) and None not in kinds and all(kind.kind in "fV" for kind in kinds)
+
+
+class AddScaled(Pointwise):
+    """input + alpha * other, for floating point and a number alpha."""
+
+    arguments = ("input", "other", "alpha")
+    reference = staticmethod(lambda input, other, alpha: input + other * alpha)
+
+    @formula
+    def value(x, y, alpha):
+        return x + y * alpha
+
+    @staticmethod
+    def quick(input, other, alpha):
+        """The reference, in one array where the product fills the result."""
+        product = np.multiply(other, alpha)
+        if product.ndim and product.shape == np.broadcast(input, product).shape and product.dtype == input.dtype:
+            return np.add(input, product, out=product)
+        return input + product
+
+    def backward(self, grad):
+        """The gradient for the first, alpha times it for the second."""
+        return grad, grad * self.inputs[2] if self.edges[1] is not None else None, None
+
+    @staticmethod
+    def samples(draw):
+        for shape in straddling():
+            yield draw(*shape), draw(*shape), 0.5
+        yield draw(5, 1, 4), draw(3, 1), -2
+        yield draw(4, 6).T, draw(6, 4)[::-1], 3.0
+
+
 class Add(Binary):
     """input + alpha * other."""
 
@@ -41,7 +85,12 @@ class Add(Binary):
 
     @classmethod
     def call(cls, input, other, *, alpha=1):
-        return cls.apply(input, other if alpha == 1 and alpha is not True else scaled("add", input, other, alpha))
+        op, arguments = call_with("add", input, other, alpha, 1)
+        return op.apply(*arguments)
+
+    @classmethod
+    def one_call(cls, input, other, *, alpha=1):
+        return call_with("add", input, other, alpha, 1)
 
     def backward(self, grad):
         """The gradient itself, for both."""
@@ -69,7 +118,12 @@ class Sub(Binary):
 
     @classmethod
     def call(cls, input, other, *, alpha=1):
-        return cls.apply(input, other if alpha == 1 and alpha is not True else scaled("sub", input, other, alpha))
+        op, arguments = call_with("sub", input, other, alpha, -1)
+        return op.apply(*arguments)
+
+    @classmethod
+    def one_call(cls, input, other, *, alpha=1):
+        return call_with("sub", input, other, alpha, -1)
 
     def backward(self, grad):
         """The gradient for the first, its negative for the second."""
@@ -141,6 +195,7 @@ _ROUNDED = {None: TrueDivide, "floor": DivideFloor, "trunc": DivideTrunc}
 
 
 @export("div", "divide", "Tensor.div", "Tensor.divide", out=True)
+@one_call(lambda input, other, *, rounding_mode=None: (_ROUNDED[rounding_mode], (input, other)))
 def div(input, other, *, rounding_mode=None):
     """input / other; rounded down with rounding_mode="floor", towards zero with "trunc", which both keep integers.
 

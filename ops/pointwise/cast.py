@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autotune import cdiv, kernel
+from tritorch.autotune import kernel
 from tritorch.ops.base import Op, export
 from tritorch.ops.batching import leading
 from tritorch.ops.layout import (
@@ -16,39 +16,78 @@ from tritorch.ops.layout import (
     empty_preserved,
     empty_strided,
     merge,
-    needs_64_bits,
     result_order,
     strides_of_copy,
 )
-from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
+from tritorch.ops.pointwise.kernel import block_space, load_elements, offsets_of, pointwise_default
+from tritorch.ops.pointwise.walks import TILE_SPACE, load_tile, place_of, tile_default, tile_number, walk_of, widest
 from tritorch.runtime import tl
 from tritorch.runtime.cuda.copies import set_copy_kernel
 from tritorch.runtime.memory_format import check_format, contiguous_format, lies_in, preserve_format
 
 
-@kernel(space=block_space(), default=pointwise_default, key=("RANK", "WIDE"))
+@kernel
+def as_copied(value, BOOLEAN: tl.constexpr, NARROW: tl.constexpr):
+    """What is read on its way to another dtype."""
+    if BOOLEAN:
+        value = value != 0
+    if NARROW:
+        value = value.to(tl.float32).to(tl.int64)
+    return value
+
+
+@kernel(space=block_space(), default=pointwise_default, key=("RANK", "FLAT", "SINGLE", "ODD", "WIDE"))
 def _copy(
     out,  # what is written: `shape` by the first RANK strides
     x,  # what is read: `shape` by the last RANK strides
     count,
     shape,
     strides,
-    RANK: tl.constexpr,  # 0: both are contiguous
+    RANK: tl.constexpr,  # 0: both are contiguous, or one element is read
+    FLAT: tl.constexpr,  # bit 0: what is written, bit 1: what is read is contiguous
+    SINGLE: tl.constexpr,  # bit 1: one element is read for all
+    ODD: tl.constexpr,  # the count is no multiple of 16: all blocks but the last go without a mask
     BOOLEAN: tl.constexpr,  # the result is bool: whether the element is not zero
     NARROW: tl.constexpr,  # floating to an integer of fewer than 32 bits, which goes through int64 and wraps
     WIDE: tl.constexpr,  # 64-bit indices
     BLOCK: tl.constexpr,
 ):
-    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    first = tl.program_id(0) * BLOCK
     if WIDE:
-        index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        first = tl.program_id(0).to(tl.int64) * BLOCK
+    index = first + tl.arange(0, BLOCK)
     inside = index < count
-    value = tl.load(x + offsets_of(index, shape, strides, RANK, RANK), mask=inside)
-    if BOOLEAN:
-        value = value != 0
-    if NARROW:
-        value = value.to(tl.float32).to(tl.int64)
-    tl.store(out + offsets_of(index, shape, strides, 0, RANK), value.to(out.dtype.element_ty), mask=inside)
+    place = out + (index if FLAT & 1 else offsets_of(index, shape, strides, 0, RANK))
+    if ODD and first + BLOCK <= count:
+        value = load_elements(x, index, inside, shape, strides, 1, RANK, FLAT, SINGLE, False)
+        tl.store(place, as_copied(value, BOOLEAN, NARROW).to(out.dtype.element_ty))
+    else:
+        value = load_elements(x, index, inside, shape, strides, 1, RANK, FLAT, SINGLE, True)
+        tl.store(place, as_copied(value, BOOLEAN, NARROW).to(out.dtype.element_ty), mask=inside)
+
+
+@kernel(space=TILE_SPACE, default=tile_default, key=("RANK", "STILL_ROWS", "STILL_COLUMNS", "WIDE"))
+def _copy_tiles(
+    out,  # what is written: (*shape, rows, columns) by the first RANK strides
+    x,  # what is read: likewise, by the last RANK strides
+    shape,  # the outer dimensions
+    rows,
+    columns,
+    strides,
+    RANK: tl.constexpr,
+    STILL_ROWS: tl.constexpr,  # bit 1: one row is read for all
+    STILL_COLUMNS: tl.constexpr,
+    BOOLEAN: tl.constexpr,  # as above
+    NARROW: tl.constexpr,
+    WIDE: tl.constexpr,  # 64-bit indices
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    outer, row, column = tile_number(rows, columns, ROWS, COLUMNS, WIDE)
+    value = load_tile(x, outer, row, column, rows, columns, shape, strides, 1, RANK, STILL_ROWS, STILL_COLUMNS)
+    place = place_of(out, outer, row, column, shape, strides, 0, RANK)
+    value = as_copied(value, BOOLEAN, NARROW).to(out.dtype.element_ty)
+    tl.store(place, value, mask=(row < rows) & (column < columns))
 
 
 def copy_elements(source, destination):
@@ -58,14 +97,12 @@ def copy_elements(source, destination):
     whole = tuple(destination.shape)
     steps = [broadcast_strides(each, whole) for each in (destination, source)]
     shape, strides = merge(whole, steps, result_order(whole, (destination,)))
-    rank = 0 if all(own in ((1,), ()) for own in strides) else len(shape)
-    wide, to = needs_64_bits(shape, strides), destination.dtype
-    config = _copy.config((destination, source), count=destination.size, RANK=rank, WIDE=wide)
-    _copy[(cdiv(destination.size, config["BLOCK"]),)](
-        destination, source, destination.size, shape if rank else (), (*strides[0], *strides[1]) if rank else (),
-        RANK=rank, BOOLEAN=to.kind == "b", NARROW=_is_narrow(source.dtype, to),
-        WIDE=wide, **config,
-    )  # fmt: skip
+    arrays, to = (destination, source), destination.dtype
+    fixed = {"BOOLEAN": to.kind == "b", "NARROW": _is_narrow(source.dtype, to)}
+    walk = walk_of(shape, strides)
+    facts, launched = walk.facts, _copy_tiles if walk.tiled else _copy
+    config = launched.config(arrays, **walk.sizes, itemsize=widest(arrays), **facts)
+    launched[walk.grid(config)](*arrays, *walk.arguments(facts), **fixed, **facts, **config)
 
 
 set_copy_kernel(copy_elements)

@@ -6,7 +6,7 @@ import numbers
 
 import numpy as np
 
-from tritorch.ops.base import export
+from tritorch.ops.base import export, one_call
 from tritorch.ops.formula import formula, maximum, minimum, where
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.pointwise.family import Binary, Pointwise, straddling
@@ -71,9 +71,7 @@ def where_method(self, condition, other):
     return choose(condition, self, other)
 
 
-@export("masked_fill", "Tensor.masked_fill")
-def masked_fill(input, mask, value):
-    """`value`, a number or a tensor without dimensions, where `mask` is True, else input."""
+def _filled(input, mask, value):
     if mask.array.dtype != np.bool_:
         raise RuntimeError(
             "masked_fill_ only supports boolean masks, but got mask with dtype "
@@ -91,7 +89,15 @@ def masked_fill(input, mask, value):
         raise TypeError(f"masked_fill(): argument 'value' (position 3) must be Number, not {type(value).__name__}")
     else:
         value = number_for(value, own)
-    return Where.apply(mask, value, input)
+    return Where, (mask, value, input)
+
+
+@export("masked_fill", "Tensor.masked_fill")
+@one_call(_filled)
+def masked_fill(input, mask, value):
+    """`value`, a number or a tensor without dimensions, where `mask` is True, else input."""
+    op, arguments = _filled(input, mask, value)
+    return op.apply(*arguments)
 
 
 class Extreme(Binary, abstract=True):
@@ -257,16 +263,20 @@ class ClampBoth(Bounded):
         yield draw.integers(-9, 9, 7), -2, 3
 
 
-@export("clamp", "clip", "Tensor.clamp", "Tensor.clip", out=True)
-def clamp(input, min=None, max=None):
-    """input kept between min and max, numbers or tensors, of which one may be None."""
+def _clamped(input, min=None, max=None):
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if max is None:
-        return ClampMin.apply(input, min)
-    if min is None:
-        return ClampMax.apply(input, max)
-    return ClampBoth.apply(input, min, max)
+        return ClampMin, (input, min)
+    return (ClampMax, (input, max)) if min is None else (ClampBoth, (input, min, max))
+
+
+@export("clamp", "clip", "Tensor.clamp", "Tensor.clip", out=True)
+@one_call(_clamped)
+def clamp(input, min=None, max=None):
+    """input kept between min and max, numbers or tensors, of which one may be None."""
+    op, arguments = _clamped(input, min, max)
+    return op.apply(*arguments)
 
 
 @export("clamp_min", "Tensor.clamp_min")

@@ -66,13 +66,19 @@ def places_of(image, kernel, stride, padding, dilation, ceil_mode):
 
 def taps_of(image, out, kernel, stride, padding, dilation):
     """For each tap of a window: the part of the image it reads, and which of the places read there, both as slices."""
-    for taps in itertools.product(*map(range, kernel)):
+    for _, read, part in numbered_taps_of(image, out, kernel, stride, padding, dilation):
+        yield read, part
+
+
+def numbered_taps_of(image, out, kernel, stride, padding, dilation):
+    """The same, each with its number in the window: taps that read nothing are left out."""
+    for number, taps in enumerate(itertools.product(*map(range, kernel))):
         reach = [
             _reach(at * step - pad, by, size, places)
             for at, step, pad, by, size, places in zip(taps, dilation, padding, stride, image, out, strict=True)
         ]
         if all(part.stop > part.start for _, part in reach):
-            yield tuple([read for read, _ in reach]), tuple([part for _, part in reach])
+            yield number, tuple([read for read, _ in reach]), tuple([part for _, part in reach])
 
 
 def _reach(first, by, size, places):

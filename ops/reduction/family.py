@@ -13,7 +13,16 @@ from tritorch.ops.base import Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.dimensions import as_sizes, wrap_dim, wrap_dims
 from tritorch.ops.promotion import KIND_NAMES
-from tritorch.ops.reduction.kernel import as_dims, combiner, computed_in, launch_reduce, reduced_shape, widen
+from tritorch.ops.reduction.kernel import (
+    as_dims,
+    combiner,
+    computed_in,
+    divided,
+    launch_reduce,
+    reduced_shape,
+    whole,
+    widen,
+)
 from tritorch.ops.rowwise.host import sums_of_rows
 from tritorch.runtime import dtypes, views
 
@@ -59,7 +68,7 @@ class Reduction(Op, abstract=True):
     combine = None
     identity = 0
     prepare = widen
-    divide = False
+    finish = whole
 
     @classmethod
     def call(cls, input, dim=None, keepdim=False, *, dtype=None):
@@ -78,7 +87,7 @@ class Reduction(Op, abstract=True):
         """One launch of the family's kernel, or two where rows are few and long."""
         result = self.result_dtype(input.dtype, dtype)
         out = launch_reduce(
-            input, dim, result, computed_in(result), self.combine, self.identity, self.prepare, self.divide
+            input, dim, result, computed_in(result), self.combine, self.identity, self.prepare, self.finish
         )
         return out.reshape(reduced_shape(input.shape, dim, keepdim))
 
@@ -285,7 +294,7 @@ class Mean(Reduction):
 
     exports = ("mean", "Tensor.mean")
     combine = add
-    divide = True
+    finish = divided
 
     @staticmethod
     def reference(input, dim=None, keepdim=False, dtype=None):

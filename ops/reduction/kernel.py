@@ -17,27 +17,42 @@ from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bit
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.runtime import tl
 
+SMALL = 1 << 15  # elements that are not worth a second launch
+FEW = 1 << 20  # elements of which a multiprocessor gets few
 LEAST = 128  # elements of a tile, if there are so many: four for each thread of a warp
 
 
-def reduce_default(device, *, rows, columns, along):
-    """Tiles of 2048 to 4096 elements, wide where memory is, split until the GPU is full; few large ones interpreted."""
+def reduce_default(device, *, rows, columns, along, itemsize=4):
+    """Tiles of 8 to 16 KiB, wide where memory is, split until the GPU is full; few large ones interpreted.
+
+    What is on its way to a multiprocessor at once should be 32 KiB at least: three tiles and more. A sum of few parts
+    is not split once more.
+    """
     if device.kind == "interpreter":
         splits = 2 if rows < 8 and columns > 512 else 1
         width = min(next_power_of_2(cdiv(columns, splits)), 32768)
         height = min(next_power_of_2(cdiv(rows, 8)), max(131072 // width, 1))
         return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": 4}
+    enough, tile = 3 * device.sms, min(16384 // itemsize, 8192)
     if along:
-        width = min(next_power_of_2(columns), 4096)
-        height = min(next_power_of_2(rows), max(2048 // width, 1), 256)
-        while height > 1 and height * width > LEAST and cdiv(rows, height) < 2 * device.sms:
+        width = min(next_power_of_2(columns), tile)
+        height = min(next_power_of_2(rows), max(tile // 2 // width, 1), 256)
+        while height > 1 and height * width > LEAST and cdiv(rows, height) < enough:
             height //= 2
     else:
-        height = min(next_power_of_2(rows), 128)
-        width = min(next_power_of_2(columns), 2048 // height)
+        height = min(next_power_of_2(rows), 256 if itemsize < 4 else 128)
+        tile = tile if rows * columns <= FEW else tile // 2
+        while (
+            height > 32
+            and height * next_power_of_2(columns) > LEAST
+            and cdiv(rows, height) * cdiv(columns, 4 * (tile // height)) < enough
+        ):
+            height //= 2
+        width = min(next_power_of_2(columns), tile // height)
     splits = 1
-    while splits < 1024 and cdiv(rows, height) * splits < 2 * device.sms and columns > 4 * width * splits:
-        splits *= 2
+    if rows * columns > SMALL:
+        while splits < 512 and cdiv(rows, height) * splits < enough and columns > 4 * width * splits:
+            splits *= 2
     warps = 8 if width * height > 2048 else 4 if width * height > 256 else 1
     return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": warps}
 
@@ -64,12 +79,12 @@ def in_lines(ROWS, COLUMNS, rows, columns, along):
 
 
 def split_where_few(ROWS, COLUMNS, SPLITS, rows, columns, device):
-    """Rows are split where there are too few programs for the GPU, until there are two to eight for each SM."""
+    """Long rows are split where there are too few programs for the GPU, until there are two to 16 for each SM."""
     programs = max(next_power_of_2(rows) // ROWS, 1) * SPLITS
     blocks = next_power_of_2(columns) // (COLUMNS * SPLITS)
-    if SPLITS > 1 and (programs >= 8 * device.sms or blocks < 4):
+    if SPLITS > 1 and (programs >= 16 * device.sms or blocks < 4):
         return False
-    return programs >= 2 * device.sms or blocks <= 4
+    return programs >= 2 * device.sms or blocks <= 4 or rows * columns <= SMALL
 
 
 REDUCE_SPACE = Space(
@@ -86,6 +101,17 @@ def widen(value, COMPUTE: tl.constexpr):
 @kernel
 def nonzero(value, COMPUTE: tl.constexpr):
     return (value != 0).to(COMPUTE)
+
+
+@kernel
+def whole(total, number):
+    """What a reduction comes to by itself."""
+    return total
+
+
+@kernel
+def divided(total, number):
+    return total / number
 
 
 @functools.cache
@@ -106,9 +132,17 @@ def combiner(fn):
     return combine
 
 
+@kernel
+def line_of(row, kept, strides, FIRST: tl.constexpr, RANK: tl.constexpr, ROWS: tl.constexpr):
+    """Where each row begins. One row begins at zero, which is aligned as the number of a program is not known to be."""
+    if RANK == 0:
+        return tl.zeros([ROWS], row.dtype)
+    return offsets_of(row, kept, strides, FIRST, RANK)
+
+
 @kernel(
     space=REDUCE_SPACE, default=reduce_default,
-    key=("COMBINE", "PREPARE", "COMPUTE", "DIVIDE", "KEPT_RANK", "GONE_RANK", "WIDE"),
+    key=("COMBINE", "PREPARE", "COMPUTE", "FINISH", "KEPT_RANK", "GONE_RANK", "WIDE"),
 )  # fmt: skip
 def reduce_kernel(
     x,  # what is reduced: rows by `kept`, columns by `gone` strides
@@ -119,13 +153,13 @@ def reduce_kernel(
     kept_strides,
     gone,
     gone_strides,
-    divisor,  # an integer; 1 but for a mean
+    number,  # an integer: how many a mean is of
     COMBINE: tl.constexpr,  # two values to one
     FOLD: tl.constexpr,  # the columns of a tile to one
     PREPARE: tl.constexpr,  # an element to a value of type COMPUTE
     IDENTITY: tl.constexpr,
     COMPUTE: tl.constexpr,
-    DIVIDE: tl.constexpr,
+    FINISH: tl.constexpr,  # what a row comes to, and `number`, to the result
     KEPT_RANK: tl.constexpr,
     GONE_RANK: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit indices
@@ -138,7 +172,7 @@ def reduce_kernel(
     if WIDE:
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         part = part.to(tl.int64)
-    line = x + offsets_of(row, kept, kept_strides, 0, KEPT_RANK)[:, None]
+    line = x + line_of(row, kept, kept_strides, 0, KEPT_RANK, ROWS)[:, None]
     share = tl.cdiv(tl.cdiv(columns, COLUMNS), SPLITS) * COLUMNS
     first = part * share
     last = tl.minimum(first + share, columns)
@@ -151,9 +185,7 @@ def reduce_kernel(
         place = line + offsets_of(column, gone, gone_strides, 0, GONE_RANK)[None, :]
         value = PREPARE(tl.load(place, mask=inside, other=0), COMPUTE)
         total = COMBINE(total, tl.where(inside, value, IDENTITY).to(COMPUTE))
-    result = FOLD(total)
-    if DIVIDE:
-        result = result / tl.full([ROWS], divisor, tl.int64).to(COMPUTE)
+    result = FINISH(FOLD(total), tl.full([ROWS], number, tl.int64).to(COMPUTE))
     tl.store(out + part * rows + row, result.to(out.dtype.element_ty), mask=row < rows)
 
 
@@ -198,35 +230,36 @@ def is_wide(kept, gone):
     return needs_64_bits((*kept[0], *gone[0]), [(*kept[1], *gone[1])])
 
 
-def launch_reduce(x, dim, result, compute, combine, identity, prepare=widen, divide=False):
+def launch_reduce(x, dim, result, compute, combine, identity, prepare=widen, finish=whole):
     """Reduce `dim` of an array to a flat array of dtype `result`, computing in `compute`, in stages where useful."""
     kept, gone = kept_and_gone(x, dim)
     columns = math.prod(gone[0])
     if columns == 0:
         gone = (0,), (0,)
     constants = {"COMBINE": combine, "FOLD": fold_by(combine), "IDENTITY": identity, "COMPUTE": triton_dtype(compute)}
-    return _stage(x, kept, gone, columns, result, compute, prepare, divide, constants)
+    return _stage(x, kept, gone, columns, result, compute, prepare, finish, constants)
 
 
-def _stage(x, kept, gone, divisor, result, compute, prepare, divide, constants):
+def _stage(x, kept, gone, number, result, compute, prepare, finish, constants):
     """One launch and, where it leaves parts of rows, the stages that combine those."""
     rows, columns = math.prod(kept[0]), math.prod(gone[0])
     fixed = {"PREPARE": prepare, "KEPT_RANK": len(kept[0]), "GONE_RANK": len(gone[0]), "WIDE": is_wide(kept, gone)}
     config = reduce_kernel.config(
-        (x,), rows=rows, columns=columns, along=lies_along(kept, gone), COMBINE=constants["COMBINE"], COMPUTE=compute,
-        DIVIDE=divide, **fixed,
+        (x,), rows=rows, columns=columns, along=lies_along(kept, gone), itemsize=x.dtype.itemsize,
+        COMBINE=constants["COMBINE"], COMPUTE=compute, FINISH=finish, **fixed,
     )  # fmt: skip
     splits = config["SPLITS"]
     out = empty_like(x, (rows * splits,), compute if splits > 1 else result)
     if rows == 0:
         return out
     reduce_kernel[(cdiv(rows, config["ROWS"]), splits)](
-        x, out, rows, columns, *kept, *gone, divisor, DIVIDE=divide and splits == 1, **fixed, **constants, **config
-    )
+        x, out, rows, columns, *kept, *gone, number, FINISH=finish if splits == 1 else whole, **fixed, **constants,
+        **config,
+    )  # fmt: skip
     if splits == 1:
         return out
     parts = ((rows,), (1,)), ((splits,), (rows,))
-    return _stage(out, *parts, divisor, result, compute, widen, divide, constants)
+    return _stage(out, *parts, number, result, compute, widen, finish, constants)
 
 
 def computed_in(dtype):

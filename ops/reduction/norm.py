@@ -10,13 +10,13 @@ from tritorch.autotune import kernel
 from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import TABLE, Op
 from tritorch.ops.batching import shifted
+from tritorch.ops.formula import sqrt
 from tritorch.ops.layout import empty_like
 from tritorch.ops.pointwise.arithmetic import Abs
 from tritorch.ops.pointwise.cast import copy_elements
-from tritorch.ops.pointwise.exponential import Sqrt
 from tritorch.ops.pointwise.power import Pow
 from tritorch.ops.reduction.family import add
-from tritorch.ops.reduction.kernel import as_dims, computed_in, launch_reduce, nonzero, reduced_shape, widen
+from tritorch.ops.reduction.kernel import as_dims, computed_in, launch_reduce, nonzero, reduced_shape, whole
 from tritorch.ops.reduction.select_kernel import larger, smaller
 from tritorch.runtime import tl
 
@@ -30,6 +30,11 @@ def magnitude(value, COMPUTE: tl.constexpr):
 def squared(value, COMPUTE: tl.constexpr):
     value = value.to(COMPUTE)
     return value * value
+
+
+@kernel
+def rooted(total, number):
+    return sqrt(total)
 
 
 # How elements of the orders that need no power are prepared and combined, from which identity.
@@ -71,15 +76,13 @@ class LinalgVectorNorm(Op):
     def forward(self, input, ord, dim, keepdim):
         """A reduction of prepared elements, then the root of what is left."""
         compute, x = computed_in(input.dtype), input
-        direct = DIRECT.get(ord)
-        if direct is None:
-            x = Pow().forward(Abs().forward(_as(x, compute)), ord)
-        prepare, combine, identity = direct or (widen, add, 0)
-        total = launch_reduce(x, dim, compute, compute, combine, identity, prepare)
-        if ord == 2:
-            total = Sqrt().forward(total)
-        elif direct is None:
-            total = Pow().forward(total, 1 / ord)
+        if ord in DIRECT:
+            prepare, combine, identity = DIRECT[ord]
+            finish = rooted if ord == 2 else whole
+            total = launch_reduce(x, dim, input.dtype, compute, combine, identity, prepare, finish)
+        else:
+            powers = Pow().forward(Abs().forward(_as(x, compute)), ord)
+            total = Pow().forward(launch_reduce(powers, dim, compute, compute, add, 0), 1 / ord)
         return _as(total, input.dtype).reshape(reduced_shape(input.shape, dim, keepdim))
 
     def backward(self, grad):

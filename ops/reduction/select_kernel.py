@@ -20,6 +20,7 @@ from tritorch.ops.reduction.kernel import (
     is_wide,
     kept_and_gone,
     lies_along,
+    line_of,
     reduce_default,
 )
 from tritorch.runtime import tl
@@ -71,7 +72,9 @@ def _few_each(ROWS, COLUMNS, num_warps):
 SELECT_SPACE = Space(where=(*(each for each, _ in REDUCE_SPACE.conditions), _few_each), **REDUCE_SPACE.knobs)
 
 
-@kernel(space=SELECT_SPACE, default=reduce_default, key=("CHOOSE", "VALUES", "KEPT_RANK", "GONE_RANK", "WIDE"))
+@kernel(
+    space=SELECT_SPACE, default=reduce_default, key=("CHOOSE", "VALUES", "NUMBER", "KEPT_RANK", "GONE_RANK", "WIDE")
+)  # fmt: skip
 def select_kernel(
     x,  # what is searched: rows by `kept`, columns by `gone` strides
     numbers,  # which column of the first stage a value comes from, laid out as x; None in the first stage
@@ -87,6 +90,8 @@ def select_kernel(
     FOLD: tl.constexpr,  # the columns of a tile to one
     IDENTITY: tl.constexpr,
     COMPUTE: tl.constexpr,
+    NUMBER: tl.constexpr,  # what columns are counted in
+    LAST: tl.constexpr,  # its largest number
     KEPT_RANK: tl.constexpr,
     GONE_RANK: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit indices
@@ -99,12 +104,12 @@ def select_kernel(
     if WIDE:
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         part = part.to(tl.int64)
-    line = offsets_of(row, kept, kept_strides, 0, KEPT_RANK)[:, None]
+    line = line_of(row, kept, kept_strides, 0, KEPT_RANK, ROWS)[:, None]
     share = tl.cdiv(tl.cdiv(columns, COLUMNS), SPLITS) * COLUMNS
     first = part * share
     last = tl.minimum(first + share, columns)
     best = tl.full([ROWS, COLUMNS], IDENTITY, COMPUTE)
-    at = tl.full([ROWS, COLUMNS], 9223372036854775807, tl.int64)
+    at = tl.full([ROWS, COLUMNS], LAST, NUMBER)
     for start in range(first, last, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
         if WIDE:
@@ -113,31 +118,34 @@ def select_kernel(
         offset = line + offsets_of(column, gone, gone_strides, 0, GONE_RANK)[None, :]
         value = tl.where(inside, tl.load(x + offset, mask=inside, other=0).to(COMPUTE), IDENTITY).to(COMPUTE)
         if numbers is None:
-            number = column.to(tl.int64)[None, :] + tl.zeros([ROWS, COLUMNS], tl.int64)
+            number = column.to(NUMBER)[None, :] + tl.zeros([ROWS, COLUMNS], NUMBER)
         else:
-            number = tl.load(numbers + offset, mask=inside, other=0)
-        number = tl.where(inside, number, 9223372036854775807)
+            number = tl.load(numbers + offset, mask=inside, other=0).to(NUMBER)
+        number = tl.where(inside, number, LAST).to(NUMBER)
         best, at = CHOOSE(best, at, value, number)
     best, at = FOLD((best, at))
     if values is not None:
         tl.store(values + part * rows + row, best.to(values.dtype.element_ty), mask=row < rows)
-    tl.store(places + part * rows + row, at, mask=row < rows)
+    tl.store(places + part * rows + row, at.to(tl.int64), mask=row < rows)
 
 
 def launch_select(x, dim, choose, identity, want_values=True):
     """The chosen element along `dim` and its number, as flat arrays; `dim` None numbers all elements in order."""
     constants = {"CHOOSE": choose, "FOLD": fold_by(choose), "IDENTITY": identity}
     constants["COMPUTE"] = triton_dtype(computed_in(x.dtype))
-    return _stage(x, None, *kept_and_gone(x, dim, ordered=True), want_values, constants)
+    parts = kept_and_gone(x, dim, ordered=True)
+    number = _INT64 if is_wide(*parts) else np.dtype(np.int32)
+    constants |= {"NUMBER": triton_dtype(number), "LAST": int(np.iinfo(number).max)}
+    return _stage(x, None, *parts, want_values, number, constants)
 
 
-def _stage(x, numbers, kept, gone, want_values, constants):
+def _stage(x, numbers, kept, gone, want_values, number, constants):
     """One launch and, where it leaves parts of rows, the stages that choose among those."""
     rows, columns = math.prod(kept[0]), math.prod(gone[0])
     fixed = {"KEPT_RANK": len(kept[0]), "GONE_RANK": len(gone[0]), "WIDE": is_wide(kept, gone)}
     config = select_kernel.config(
-        (x, numbers), rows=rows, columns=columns, along=lies_along(kept, gone), CHOOSE=constants["CHOOSE"],
-        VALUES=want_values, **fixed,
+        (x, numbers), rows=rows, columns=columns, along=lies_along(kept, gone), itemsize=max(x.dtype.itemsize, 4),
+        CHOOSE=constants["CHOOSE"], VALUES=want_values, NUMBER=number, **fixed,
     )  # fmt: skip
     splits = config["SPLITS"]
     values = empty_like(x, (rows * splits,)) if want_values or splits > 1 else None
@@ -149,4 +157,4 @@ def _stage(x, numbers, kept, gone, want_values, constants):
     )
     if splits == 1:
         return values, places
-    return _stage(values, places, ((rows,), (1,)), ((splits,), (rows,)), want_values, constants)
+    return _stage(values, places, ((rows,), (1,)), ((splits,), (rows,)), want_values, number, constants)

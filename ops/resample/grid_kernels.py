@@ -163,7 +163,8 @@ def grid_rows_kernel(
     grad,  # contiguous: (images, channels, places)
     grid,  # contiguous: (images, places, RANK)
     rows,  # each element's share of the gradient: (images, places, taps, channels)
-    targets,  # where in the gradient by the images its row belongs, negative for nowhere: (images, places, taps)
+    targets,  # where in the gradient by the images its row belongs, `bound` for nowhere: (images, places, taps)
+    bound,
     count,  # of images and places
     channels,
     places,
@@ -195,7 +196,7 @@ def grid_rows_kernel(
                 inside = line & (column >= 0) & (column < size[2])
                 number = index * (TAPS[0] * TAPS[1] * TAPS[2]) + (i * TAPS[1] + j) * TAPS[2] + k
                 target = (image * channels * size[0] + layer) * size[1] * size[2] + row * size[2] + column
-                tl.store(targets + number, tl.where(inside, target, -1), mask=known)
+                tl.store(targets + number, tl.where(inside, target, bound), mask=known)
                 weight = WEIGHT(back - deep) * WEIGHT(down - low) * WEIGHT(across - right)
                 share, row_start = grad, rows + number * channels
                 for channel in range(channels):

@@ -14,14 +14,31 @@ from tritorch.ops.pointwise.family import offsets_of, triton_dtype
 from tritorch.ops.reduction.kernel import computed_in
 from tritorch.runtime import tl
 
+WIDEST = 32768  # elements of a row that is kept in registers, by 1024 threads: 128 KiB
+PART = 16384  # of a longer row at a time
 
-def rows_default(device, *, rows, columns, along):
-    """A whole row a block up to 16384 elements, several short rows; tall blocks where rows lie across memory."""
+
+def rows_default(device, *, rows, columns, along, itemsize=4):
+    """A whole row a block where it stays in registers, several short rows; tall blocks where rows lie across memory.
+
+    `itemsize` is of what is computed.
+    """
+    return rows_config(device, rows, columns, along, WIDEST * 4 // itemsize, PART * 4 // itemsize)
+
+
+def pairs_default(device, *, rows, columns, along, itemsize=4):
+    """The same for rows of two tensors."""
+    return rows_config(device, rows, columns, along, WIDEST * 2 // itemsize, PART * 4 // itemsize)
+
+
+def rows_config(device, rows, columns, along, widest, part):
+    """A config for rows, of which up to `widest` elements are kept, else `part` at a time."""
     if device.kind == "interpreter":
         width = min(next_power_of_2(columns), 4096)
         return {"ROWS": min(next_power_of_2(cdiv(rows, 8)), 131072 // width), "COLUMNS": width, "num_warps": 4}
     if along:
-        width = min(next_power_of_2(columns), 16384)
+        width = next_power_of_2(columns)
+        width = width if width <= widest else part
         height = min(max(1024 // width, 1), 256, next_power_of_2(rows))
     else:
         width = min(next_power_of_2(columns), 128)
@@ -33,7 +50,7 @@ def rows_default(device, *, rows, columns, along):
 
 def warps_of(tile):
     """How many warps share a tile of so many elements."""
-    return 16 if tile > 4096 else 8 if tile > 1024 else 4 if tile > 256 else 1
+    return 32 if tile > 16384 else 16 if tile > 4096 else 8 if tile > 1024 else 4 if tile > 256 else 1
 
 
 def _no_larger(ROWS, COLUMNS, rows, columns):
@@ -67,7 +84,7 @@ ROWS_SPACE = rows_space(32)  # of one tensor
 
 @kernel
 def normalised(shifted, total):
-    return tl.exp(shifted) / total
+    return tl.exp(shifted) * (1 / total)
 
 
 @kernel
@@ -156,7 +173,7 @@ def log_softmax_slope(grad, output, total):
     return grad - tl.exp(output) * total
 
 
-@kernel(space=ROWS_SPACE, default=rows_default, key=("TERM", "FINISH", "RANK", "WIDE"))
+@kernel(space=ROWS_SPACE, default=pairs_default, key=("TERM", "FINISH", "RANK", "WIDE"))
 def softmax_backward_kernel(
     grad,  # the gradient of the result: rows by `strides[:RANK]`, columns by `grad_step`
     output,  # the result: rows by the next RANK strides, columns by `output_step`
@@ -204,6 +221,12 @@ def softmax_backward_kernel(
             store_tile(out, target, start + column, out_step, valid, columns, FINISH(g, y, total[:, None]))
 
 
+def rows_of(shape, strides):
+    """`merge` of the rows, one of which is a dimension too: its start is a multiple of anything, as loads must know."""
+    shape, strides = merge(shape, strides)
+    return (shape, strides) if shape else ((1,), [(0,)] * len(strides))
+
+
 def launch_rows(kernel, arrays, dim, result, **functions):
     """Run a row-wise kernel along `dim` of arrays of one shape; the result is contiguous, of NumPy dtype `result`."""
     out = empty_like(arrays[0], dtype=result)
@@ -215,13 +238,16 @@ def launch_rows(kernel, arrays, dim, result, **functions):
     columns = 1 if dim is None else whole[dim]
     kept = [each for each in range(len(whole)) if each != dim]
     steps = [element_strides(each) for each in everyone]
-    shape, strides = merge(tuple(whole[d] for d in kept), [tuple(own[d] for d in kept) for own in steps])
+    shape, strides = rows_of(tuple(whole[d] for d in kept), [tuple(own[d] for d in kept) for own in steps])
     rows, along = math.prod(shape), [0 if dim is None else own[dim] for own in steps]
     shortest = min((abs(step) for step in strides[0] if step), default=1 << 62)
     facts = {"RANK": len(shape), "WIDE": needs_64_bits(whole, steps), **functions}
-    config = kernel.config(everyone, rows=rows, columns=columns, along=abs(along[0]) <= shortest, **facts)
+    compute = computed_in(result)
+    config = kernel.config(
+        everyone, rows=rows, columns=columns, along=abs(along[0]) <= shortest, itemsize=compute.itemsize, **facts
+    )
     kernel[(cdiv(rows, config["ROWS"]),)](
         *everyone, rows, columns, shape, sum(strides, ()), *along,
-        COMPUTE=triton_dtype(computed_in(result)), WHOLE=config["COLUMNS"] >= columns, **facts, **config,
+        COMPUTE=triton_dtype(compute), WHOLE=config["COLUMNS"] >= columns, **facts, **config,
     )  # fmt: skip
     return out

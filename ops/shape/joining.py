@@ -13,6 +13,7 @@ from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.layout import empty_by, format_order, in_order, out_of_order
 from tritorch.ops.outputs import takes_out
 from tritorch.ops.pointwise.cast import copy_elements
+from tritorch.ops.shape.side_by_side import copy_side_by_side
 from tritorch.ops.shape.views import Select, Slice
 from tritorch.runtime.dtypes import of, promote_types
 
@@ -92,12 +93,15 @@ class Cat(Op):
         return dim
 
     def forward(self, dim, starts, *tensors):
-        """One launch for each tensor, which copies it to its region."""
+        """One launch, which copies each tensor to its region; one more for each that has gaps or another dtype."""
         kept = [each for each in tensors if each.shape != (0,)] or list(tensors[:1])
-        out = empty_by(kept[0], _joint_shape(kept, dim), _common_order(kept), joint_dtype(tensors))
-        for each, start in zip(tensors, starts, strict=True):
-            if each.size:
-                copy_elements(each, out[(*(slice(None),) * dim, slice(start, start + each.shape[dim]))])
+        order = _common_order(kept)
+        out = empty_by(kept[0], _joint_shape(kept, dim), order, joint_dtype(tensors))
+        pairs = [(in_order(each, order), start) for each, start in zip(tensors, starts, strict=True) if each.size]
+        if pairs:
+            copy_side_by_side(
+                in_order(out, order), dim if order is None else order.index(dim), *zip(*pairs, strict=True)
+            )
         return out
 
     def backward(self, grad):
@@ -200,11 +204,13 @@ class Stack(Op):
         return cls.apply(wrap_dim(dim, len(first) + 1), *tensors)
 
     def forward(self, dim, *tensors):
-        """One launch for each tensor, which copies it to its place."""
-        kind = joint_dtype(tensors)
-        out = empty_by(tensors[0], _stacked_shape(tensors, dim), _stacked_order(tensors, dim), kind)
-        for position, each in enumerate(tensors):
-            copy_elements(each, out[(*(slice(None),) * dim, position, ...)])
+        """One launch, which copies each tensor to its place; one more for each that has gaps or another dtype."""
+        kind, order = joint_dtype(tensors), _stacked_order(tensors, dim)
+        out = empty_by(tensors[0], _stacked_shape(tensors, dim), order, kind)
+        if out.size:
+            parts = [in_order(each[(*(slice(None),) * dim, None, ...)], order) for each in tensors]
+            place = dim if order is None else order.index(dim)
+            copy_side_by_side(in_order(out, order), place, parts, range(len(parts)))
         return out
 
     def backward(self, grad):

@@ -3,8 +3,8 @@
 An element becomes an integer whose order is the element's, with NaN above everything (-0 equals 0). Up to 32 bits it
 shares an int64 with the element's column, so that no two are equal and every order of them is the stable one; wider
 ones go with their columns as pairs. A block is sorted in registers by a bitonic network (Batcher 1968); longer rows are
-sorted blocks that are merged, each element finding its place in the other run by bisection. Where only the first few
-are wanted, the first of each block are sorted again until they fit one.
+sorted by their digits (`radix.py`). Where only the first few are wanted, the first of each block are sorted again until
+they fit one.
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
-from tritorch.ops.pointwise.family import block_space, offsets_of, pointwise_default
+from tritorch.ops.pointwise.family import offsets_of
+from tritorch.ops.sort.radix import radix_sort, sort_key
 from tritorch.runtime import tl
 
 _INT64 = np.dtype(np.int64)
 
 
 def sort_default(device, *, rows, columns, keep):
-    """Blocks of 32, 128 or 512, so that few networks are compiled; small ones, quickly merged, interpreted.
+    """Blocks of 32, 128, 512 or 1024, so that few networks are compiled; small ones interpreted.
 
-    keep  how many of a row are wanted in the end, which decides whether blocks are sorted again or merged
+    keep  how many of a row are wanted in the end, which decides whether blocks are sorted again
     """
     if device.kind == "interpreter":
         width = min(next_power_of_2(columns), 64)
         lines = rows * cdiv(columns, width)
         return {"ROWS": min(next_power_of_2(cdiv(lines, 8)), 32768 // width), "COLUMNS": width, "num_warps": 4}
+    if 512 < columns <= 1024:
+        return {"ROWS": 1, "COLUMNS": 1024, "num_warps": 8}
     width = 32 if columns <= 32 else 128 if columns <= 128 else 512
     return {"ROWS": 512 // width, "COLUMNS": width, "num_warps": 4}
 
@@ -47,7 +50,7 @@ def _needed(ROWS, COLUMNS, rows, columns):
 
 
 def _whole_where_it_can(COLUMNS, columns):
-    """A row that fits a block is not merged from several small ones."""
+    """A row that fits a block is sorted at once."""
     return COLUMNS >= min(next_power_of_2(columns), 128)
 
 
@@ -55,27 +58,6 @@ SORT_SPACE = Space(
     ROWS=powers(1, 64), COLUMNS=powers(32, 1024), num_warps=warps(1, 8),
     where=(_shared_out, _needed, _whole_where_it_can),
 )  # fmt: skip
-
-
-@kernel
-def sort_key(value, flip):
-    """An integer of 32 bits, or 64 for wider elements, with the order of `value`; reversed where `flip` is -1."""
-    if value.dtype.is_floating():
-        if value.dtype == tl.float64:
-            bits = value.to(tl.int64, bitcast=True)
-            most = 9223372036854775807
-        else:
-            value = value.to(tl.float32)
-            bits = value.to(tl.int32, bitcast=True)
-            most = 2147483647
-        key = tl.where(bits < 0, bits ^ most, bits)
-        key = tl.where(value == 0, 0, key)
-        key = tl.where(value != value, most, key).to(bits.dtype)
-    elif value.dtype == tl.int64:
-        key = value
-    else:
-        key = value.to(tl.int32)
-    return key ^ flip
 
 
 @kernel
@@ -161,74 +143,6 @@ def sort_blocks(
         tl.store(places + target, at, mask=wanted)
 
 
-@kernel(space=block_space(most=8), default=pointwise_default)
-def merge_rows(
-    merged,  # the keys, in sorted runs of twice the length: (rows, columns)
-    merged_order,  # what they stand for, likewise; None unless PAIRS
-    keys,  # in sorted runs of `length`: (rows, columns)
-    order,  # what they stand for, likewise; None unless PAIRS
-    count,
-    columns,
-    length,
-    PAIRS: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = index < count
-    key = tl.load(keys + index, mask=inside, other=0)
-    row, column = index // columns, index % columns
-    run = column // length
-    second = run % 2 == 1
-    pair = (run // 2) * 2 * length
-    begin = tl.minimum(tl.where(second, pair, pair + length), columns)
-    low, high = begin, tl.minimum(begin + length, columns)
-    # How many of the partner run come before this key: the smaller ones and, for the second run, equal ones too.
-    left = length
-    while left > 0:
-        middle = (low + high) // 2
-        searching = low < high
-        other = tl.load(keys + row * columns + middle, mask=inside & searching, other=0)
-        before = tl.where(second, other <= key, other < key)
-        low = tl.where(searching & before, middle + 1, low)
-        high = tl.where(searching & (before == 0), middle, high)
-        left = left // 2
-    place = row * columns + pair + (column - run * length) + (low - begin)
-    tl.store(merged + place, key, mask=inside)
-    if PAIRS:
-        tl.store(merged_order + place, tl.load(order + index, mask=inside, other=0), mask=inside)
-
-
-@kernel(space=block_space(), default=pointwise_default, key=("RANK",))
-def place_sorted(
-    x,  # what was sorted: rows by `strides[:RANK]`, columns by `x_step`
-    keys,  # sorted: (rows, columns)
-    order,  # the columns of x that they stand for, likewise; None unless PAIRS
-    values,  # the sorted elements: rows by `strides[RANK:]`, columns by `out_step`
-    places,  # the columns they come from, laid out likewise
-    count,  # of what is wanted: rows * keep
-    columns,
-    keep,
-    shape,
-    strides,
-    x_step,
-    out_step,
-    PAIRS: tl.constexpr,
-    RANK: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = index < count
-    row, column = index // keep, index % keep
-    if PAIRS:
-        at = tl.load(order + row * columns + column, mask=inside, other=0)
-    else:
-        at = tl.load(keys + row * columns + column, mask=inside, other=0) & 0xFFFFFFFF
-    source = offsets_of(row, shape, strides, 0, RANK) + at * x_step
-    target = offsets_of(row, shape, strides, RANK, RANK) + column * out_step
-    tl.store(values + target, tl.load(x + source, mask=inside, other=0), mask=inside)
-    tl.store(places + target, at, mask=inside)
-
-
 def sort_along(x, dim, keep, descending=False):
     """The first `keep` of the elements along `dim` in order, and the index of each; equal ones keep their order."""
     shape = (*x.shape[:dim], keep, *x.shape[dim + 1 :])
@@ -270,26 +184,17 @@ def sort_along(x, dim, keep, descending=False):
         config = config_of(columns)
     if columns <= config["COLUMNS"]:
         sort_each(columns, config, None, 0)
-        return values, places
-    keys, order = sort_each(columns, config, config["COLUMNS"], columns)
-    keys, order = merge_all(keys, order, config["COLUMNS"])
-    config = place_sorted.config((x, keys, order, values, places), count=rows * keep, RANK=len(outer))
-    place_sorted[(cdiv(rows * keep, config["BLOCK"]),)](
-        x, keys, order, values, places, rows * keep, columns, keep, *layout, **fixed, **config
-    )  # fmt: skip
+    else:
+        radix_sort(x, values, places, rows, x.shape[dim], keep, descending, wide, layout)
     return values, places
 
 
-def merge_all(keys, order, length):
-    """Keys of (rows, columns), in sorted runs of `length`, sorted as whole rows, and `order`, if any, with them."""
-    columns = keys.shape[1]
-    spare = [(empty_like(keys), None if order is None else empty_like(keys)), (keys, order)]
-    config = merge_rows.config((*spare[0], keys, order), count=keys.size)
-    while length < columns:
-        target = spare[0]
-        merge_rows[(cdiv(keys.size, config["BLOCK"]),)](
-            *target, keys, order, keys.size, columns, length, PAIRS=order is not None, **config
-        )  # fmt: skip
-        (keys, order), spare = target, spare[::-1]
-        length *= 2
-    return keys, order
+def sort_numbers(numbers, bound):
+    """A vector of integers from 0 to `bound` in order, and where each comes from."""
+    count = numbers.size
+    if count <= 1024:
+        return sort_along(numbers, 0, count)
+    found, places = empty_like(numbers), empty_like(numbers, dtype=_INT64 if count >= 2**31 else np.dtype(np.int32))
+    (step,) = element_strides(numbers)
+    radix_sort(numbers, found, places, 1, count, count, False, count * abs(step) >= 2**31, ((), (), step, 1), bound + 1)
+    return found, places

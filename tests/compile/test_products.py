@@ -14,6 +14,7 @@ from tritorch.ops.formula import tanh
 from tritorch.ops.matrix.descriptor_kernel import descriptor_kernel
 from tritorch.ops.matrix.kernel import matmul_kernel
 from tritorch.ops.matrix.launch import launch_matmul
+from tritorch.ops.pointwise.activation import Gelu, Silu
 from tritorch.runtime import precision, transfer
 from tritorch.runtime.binding import binder_of
 from tritorch.runtime.compile import compile_values, resources, spilled
@@ -111,6 +112,18 @@ def test_ends_fit(narrow):
     kind = BFLOAT16 if narrow else np.float32
     out = vast(shape[:2], kind)
     compiled(shape, "nt", bias=vast((4096,), BFLOAT16), activation=tanh, residual=out, alpha=0.5, out=out)
+
+
+@pytest.mark.parametrize("device", [A100, H200, B200], ids=lambda device: device.name)
+@pytest.mark.parametrize(("activation", "rows"), [(Gelu, 8192), (Gelu, 200), (Silu, 8192)])
+def test_linear_layers_with_activations_fit(activation, rows, device):
+    """The result and what the activation is given are both stored 16 bytes at once."""
+    shape = rows, 4096, 1024
+    given = {"bias": vast((shape[1],), BFLOAT16), "activation": activation.value, "before": vast(shape[:2], BFLOAT16)}
+    (launch, text), *_ = compiled(shape, "nt", device, **given)
+    assert launch.kernel is (matmul_kernel if device is A100 or rows == 200 else descriptor_kernel)
+    assert "st.global.v4" in text
+    assert (PRODUCTS in text) == (device is H200)
 
 
 @pytest.mark.parametrize(("device", "wanted"), [(A100, "cp.async.cg"), (B200, COPIES)], ids=["sm_80", "sm_100"])

@@ -41,16 +41,19 @@ FREE = {
     "WHOLE": "whether a row fits a block: follows from a size and a knob",
     "arrivals": "whether programs wait for one another: follows from sizes and knobs",
     "PARTS": "tiles of weights that are kept: follows from a size and knobs",
+    "FOLD_1": "how far apart the lines of a box are: follows from a fact, and from a knob that has one line or more",
+    "FOLD_2": "the same of places",
     "WIDTH": "a size of the key, padded",
     "VALUE_WIDTH": "a size of the key, padded",
     "P": "an exponent: the formulas that differ by it are in the key",
+    "flash_key_kernel.slopes": "whether slopes are stored: follows from sizes and a knob",
     "nll_kernel.MEAN": "a division by the only program, if there is one",
     "step_kernel.given": "numbers of the step that are on the device: each program reads them once",
     "step_kernel.found": "whether there is a step, likewise",
     "nll_kernel.out": "narrowed by the only program, if there is one: follows from a size and a knob",
     "nll_kernel.weights": "likewise",
     **dict.fromkeys(
-        [f"{name}weight_kernel.out" for name in ("", "tap_", "lane_", "depthwise_")],
+        [f"{name}weight_kernel.out" for name in ("", "tap_", "lane_", "box_", "depthwise_")],
         "narrowed by the only part, if there is one: follows from a knob",
     ),
     **dict.fromkeys(
@@ -63,7 +66,7 @@ FREE = {
     ),
     **dict.fromkeys(
         [f"sort_blocks.{name}" for name in ("values", "places", "sorted_keys", "sorted_order")],
-        "the results where a row fits a block, else what is merged: follows from a size and a knob",
+        "the results where a row fits a block, else what is sorted again: follows from a size and a knob",
     ),
 }
 

@@ -9,9 +9,11 @@ import pytest
 from tolerances import tolerance
 
 from tritorch.autotune import generation
-from tritorch.autotune.tunable import noting_configs, pretending, using
+from tritorch.autotune.tunable import by_formula, noting_configs, pretending, set_answer, using
+from tritorch.ops.attention import flash_launch
 from tritorch.ops.attention.flash import flash_kernel
 from tritorch.ops.attention.flash_backward import flash_key_kernel, flash_query_kernel
+from tritorch.ops.attention.flash_slopes import flash_begin_kernel, flash_product_kernel
 from tritorch.ops.base import TABLE
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.guarded import guarded_memory
@@ -20,8 +22,19 @@ from tritorch.validation import call_on
 
 HOPPER, AMPERE = generation(90), generation(80)
 KERNELS = (flash_kernel, flash_query_kernel, flash_key_kernel)
-FLASH = [kernel.__name__ for kernel in KERNELS]
+STORING_KERNELS = (flash_kernel, flash_begin_kernel, flash_key_kernel, flash_product_kernel)
+FLASH, STORING = ([kernel.__name__ for kernel in each] for each in (KERNELS, STORING_KERNELS))
 RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture
+def storing():
+    """Slopes are stored at any length, as `check(kernels=STORING)` expects."""
+    before = set_answer(
+        lambda kernel, *asked: by_formula(kernel, *asked) | ({"STORES": True} if kernel is flash_key_kernel else {})
+    )
+    yield
+    set_answer(before)
 
 
 def draw(*shape):
@@ -66,16 +79,51 @@ def check(device, *arrays, kernels=FLASH, **settings):
         np.testing.assert_allclose(mine.astype(np.float64), true, relative, absolute, err_msg=str(number))
 
 
+LENGTHS = pytest.mark.parametrize(("length", "keys"), [(64, 128), (150, 40), (1, 200), (129, 1), (260, 390)])
+
+
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize(("length", "keys"), [(64, 128), (150, 40), (1, 200), (129, 1)])
+@LENGTHS
 @pytest.mark.parametrize("device", [HOPPER, AMPERE], ids=lambda device: device.name)
 def test_any_length(device, length, keys, causal):
     check(device, *drawn(length=length, keys=keys), causal=causal)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@LENGTHS
+@pytest.mark.parametrize("device", [HOPPER, AMPERE], ids=lambda device: device.name)
+def test_any_length_with_stored_slopes(device, length, keys, causal, storing):
+    check(device, *drawn(length=length, keys=keys), causal=causal, kernels=STORING)
+
+
+@pytest.mark.parametrize(("room", "shares"), [(1, 6), (4, 2), (5, 2), (6, 1)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_slopes_are_stored_of_as_many_heads_as_there_is_room_for(room, shares, causal, storing, monkeypatch):
+    """Of 6 heads of keys, each with its 3 heads of queries."""
+    arrays = drawn(batch=2, heads=9, shared=3, length=140, keys=150)
+    nbytes = flash_launch.slopes_bytes(*arrays[:2], causal)
+    assert nbytes == 3 * (3 if causal else 4) * 128 * 128 * 2
+    monkeypatch.setattr(flash_launch, "MOST_SLOPES", room * nbytes)
+    check(HOPPER, *arrays, causal=causal, kernels=[*STORING[:2], *STORING[2:] * shares])
+
+
+def test_slopes_of_a_head_that_do_not_fit_are_computed_again(storing, monkeypatch):
+    """Thus memory is linear in the length."""
+    arrays = drawn(length=140, keys=150, heads=1)
+    monkeypatch.setattr(flash_launch, "MOST_SLOPES", flash_launch.slopes_bytes(*arrays[:2], False) - 1)
+    check(HOPPER, *arrays, causal=True, kernels=STORING)
+    check(HOPPER, *arrays, kernels=FLASH)
+
+
 @pytest.mark.parametrize(("width", "value_width"), [(16, 32), (24, 8), (64, 40)])
 def test_any_width(width, value_width):
     check(HOPPER, *drawn(length=40, keys=70, width=width, value_width=value_width), causal=True)
+
+
+def test_any_width_with_stored_slopes(storing):
+    for width, value_width in ((16, 32), (24, 8), (64, 40)):
+        arrays = drawn(length=40, keys=70, width=width, value_width=value_width)
+        check(HOPPER, *arrays, causal=True, kernels=STORING)
 
 
 @pytest.mark.parametrize("device", [HOPPER, AMPERE], ids=lambda device: device.name)
@@ -105,26 +153,39 @@ def covering(kernel, known):
     seen, found = set(), []
     for config in reversed(list(kernel.space.configs(**known, device=HOPPER))):
         values = {(knob, config[knob]) for knob in ("ROWS", "COLUMNS", "BULK", "SPECIALIZED") if knob in config}
-        if len(values - seen) > 1 or (found and values - seen):
+        if config.get("STORES", True) and (len(values - seen) >= min(2, len(values)) or (found and values - seen)):
             seen |= values
             found.append(config)
     return found
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_every_tile(causal):
-    arrays = drawn(length=130, keys=90, heads=2, shared=1)
+def check_every_tile(kernels, causal):
+    arrays = drawn(length=130, keys=190, heads=2, shared=1)
     with pretending(HOPPER), noting_configs() as noted:
-        attended(*arrays, causal=causal)
+        _, _, launched = attended(*arrays, causal=causal)
+    assert launched == [kernel.__name__ for kernel in kernels]
     asked = {each.kernel: each for each in noted}
-    configs = {kernel: covering(kernel, asked[kernel].known) for kernel in KERNELS}
-    assert all({config["BULK"] for config in each} == {False, True} for each in configs.values())
+    configs = {kernel: covering(kernel, asked[kernel].known) for kernel in kernels}
+    copied = [{config["BULK"] for config in configs[kernel]} for kernel in kernels if kernel is not flash_begin_kernel]
+    assert all(each == {False, True} for each in copied)
     for at in range(max(map(len, configs.values()))):
         with ExitStack() as stack:
-            for kernel in KERNELS:
+            for kernel in kernels:
                 chosen = configs[kernel][at % len(configs[kernel])]
+                if kernel is flash_key_kernel:
+                    chosen = chosen | {"STORES": flash_product_kernel in kernels}
                 stack.enter_context(using(kernel, asked[kernel].key, chosen))
-            check(HOPPER, *arrays, causal=causal)
+            check(HOPPER, *arrays, causal=causal, kernels=launched)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_every_tile(causal):
+    check_every_tile(KERNELS, causal)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_every_tile_with_stored_slopes(causal, storing):
+    check_every_tile(STORING_KERNELS, causal)
 
 
 def test_rows_that_no_tile_of_the_kernel_by_queries_covers():
@@ -166,3 +227,31 @@ def test_the_same_gradients_every_time():
               np.ones((1, 4, 200), np.float32), 0.0, True, 0.25, 0, 0), INTERPRETER)  # fmt: skip
         first, second = ([each.array for each in call_on(*op)] for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_the_same_gradients_every_time_with_stored_slopes(storing):
+    test_the_same_gradients_every_time()
+
+
+@pytest.mark.parametrize("device", [HOPPER, AMPERE], ids=lambda device: device.name)
+def test_where_storing_slopes_pays(device):
+    def stores(length, width, keys=None):
+        sizes = {"length": length, "keys": keys or length, "width": width, "value_width": width}
+        return flash_key_kernel.config_for(device, **sizes)["STORES"]
+
+    assert all(stores(length, width) for length in (1024, 2048, 16384) for width in (64, 128, 256))
+    assert not stores(512, 64) and not stores(4096, 32) and not stores(4096, 128, keys=64)
+
+
+def slopes_bytes(length, causal, shared=16):
+    """Those of a head of keys, where 16 heads of queries share what there are."""
+    query, key = (np.broadcast_to(np.float16(0), (1, heads, length, 128)) for heads in (16, shared))
+    return flash_launch.slopes_bytes(query, key, causal)
+
+
+def test_what_slopes_take_at_most():
+    """Whatever the length and the heads: a head of 16384 tokens, or two under a causal mask."""
+    most = flash_launch.MOST_SLOPES
+    assert slopes_bytes(16384, False) == 512 << 20 < most < 2 * slopes_bytes(16384, False)
+    assert 2 * slopes_bytes(16384, True) <= most < slopes_bytes(32768, True)
+    assert slopes_bytes(8192, False, shared=4) <= most < slopes_bytes(16384, True, shared=4)

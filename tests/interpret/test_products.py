@@ -156,6 +156,25 @@ def test_products_are_added_to_what_is_there(kernel, device, knobs):
 
 
 @pytest.mark.parametrize(("kernel", "device"), WAYS, ids=["descriptors", "pointers"])
+@pytest.mark.parametrize("knobs", [None, {"SPLIT_K": 2}])
+@pytest.mark.parametrize("columns", [88, 87])
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_what_the_activation_is_given_is_kept(kernel, device, knobs, columns, batch):
+    with guarded_memory() as guarded:
+        a, b = (
+            guarded.mirror(each, INTERPRETER) for each in operands("nt", batch, rows=72, columns=columns, inner=320)
+        )
+        bias = guarded.mirror(numbers(columns), INTERPRETER)
+        before = guarded.mirror(np.zeros((*batch, 72, columns), np.float16), INTERPRETER)
+        found, kernels = launched(a, b, bias, tanh, before=before, device=device, knobs=knobs, kernel=kernel)
+        assert kernels == [kernel] if knobs is None else [kernel, sum_parts_kernel]
+        assert not guarded.broken()
+    expected = wide(a) @ wide(b) + wide(bias)
+    check(before, expected, np.float16)
+    check(found, np.tanh(expected), np.float16)
+
+
+@pytest.mark.parametrize(("kernel", "device"), WAYS, ids=["descriptors", "pointers"])
 def test_batches_broadcast(kernel, device):
     tiles = {"BLOCK_M": 64, "BLOCK_N": 64}
     single, batch = numbers(72, 48), numbers(3, 72, 48)

@@ -36,6 +36,8 @@ _settings = _Settings()
 class _Caster(Interceptor):
     """Casts the arguments of ops that were not called by their public functions, which do it themselves."""
 
+    transparent = True
+
     def intercept(self, cls, args):
         """The call with its arguments cast."""
         if current.active is not None and cls.autocast is not None:

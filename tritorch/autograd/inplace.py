@@ -1,8 +1,9 @@
 """In-place writes: `x.add_(y)`, `x[key] = y`, `x.copy_(y)`.
 
-The op runs as always and its result is written over `x`, whose version rises, so that whoever saved the old value for a
-gradient notices. A write through a view is a write to its root: the root's history becomes "what it was, with the
-view's region replaced", and other views of it are recorded again when they are next used.
+The op runs as always and its result is written over `x` (overwriting.py: or goes there by itself), whose version rises,
+so that whoever saved the old value for a gradient notices. A write through a view is a write to its root: the root's
+history becomes "what it was, with the view's region replaced", and other views of it are recorded again when they are
+next used.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from tritorch.autograd.apply import apply
 from tritorch.autograd.grad_mode import state
+from tritorch.autograd.overwriting import record_written, written_straight
 from tritorch.autograd.variable import Variable, next_sequence
 from tritorch.ops.base import Node
 from tritorch.ops.layout import element_strides
@@ -27,6 +29,10 @@ def apply_inplace(function, name, tensor, *args, **kwargs):
         return tensor.write_in_place(function, name, args, kwargs)
     recorded = state.recording
     check_writable(tensor, name, recorded)
+    straight = written_straight(function, tensor, args, kwargs)
+    if straight is not None:
+        _follow(tensor, *straight)
+        return tensor
     before = alias(tensor)
     before.about_to_change = True
     result = function(before, *args, **kwargs)
@@ -42,6 +48,14 @@ def apply_inplace(function, name, tensor, *args, **kwargs):
     for interceptor in state.interceptors:
         interceptor.written(tensor, result)
     return tensor
+
+
+def _follow(tensor, op, arguments, wanted):
+    """Raise the version of what an op wrote itself, and record the call where a gradient is wanted."""
+    before = alias(tensor) if wanted else None
+    bump(tensor)
+    if wanted:
+        rebase(tensor, before, record_written(op, arguments, tensor, before))
 
 
 def check_writable(tensor, name, recorded=True, expanded=False):

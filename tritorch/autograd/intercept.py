@@ -15,10 +15,12 @@ from tritorch.autograd.grad_mode import state
 class Interceptor:
     """Inside `with self:`, every op call of this thread becomes `self.intercept(cls, args)`.
 
-    One that is `outermost` stands where `in_all_threads` puts it: what it sees is what the device gets.
+    One that is `outermost` stands where `in_all_threads` puts it: what it sees is what the device gets. One that is
+    `transparent` does not mind whether a layer calls one op or several for the same result.
     """
 
     outermost = False
+    transparent = False
 
     def intercept(self, cls, args):
         """What becomes of the call of op class `cls`; `cls.apply(*args)` lets it go on."""

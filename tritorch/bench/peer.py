@@ -46,6 +46,26 @@ class Torch:
         """The arrays of its results."""
         return [from_dlpack(each.detach()).array for each in tensors]
 
+    def compiled(self, function):
+        """A function or a module as the library's compiler makes it for the shapes it is called with.
+
+        What was compiled before is forgotten: one case is compiled at a time. Gradients are asked for more than once of
+        one result, so that the compiler may not reuse what was kept for them.
+        """
+        self.lib._dynamo.reset()
+        importlib.import_module("torch._functorch.config").donated_buffer = False
+        return self.lib.compile(function, dynamic=False)
+
+    def launches(self, function):
+        """How many kernels a call launches on the GPU, by the library's profiler; None where that sees none."""
+        profiler = self.lib.profiler
+        with profiler.profile(activities=[profiler.ProfilerActivity.CUDA]) as found:
+            function()
+            self.lib.cuda.synchronize()
+        kind = self.lib.autograd.DeviceType.CUDA  # also of stretches with a name, such as an optimizer's step
+        on_gpu = [each for each in found.events() if each.device_type == kind and not each.is_user_annotation]
+        return sum(not each.name.startswith(("Memcpy", "Memset")) for each in on_gpu) or None
+
     @contextlib.contextmanager
     def running(self, device):
         """Inside, its work is queued on this library's stream."""

@@ -14,12 +14,15 @@ from tritorch.runtime.kernel import recording_launches
 
 ROUNDS = 11
 ROUND_SECONDS, MOST_CALLS = 0.005, 500  # of a round, and calls in it: fewer than a GPU's queue holds
+STEP_ROUND_SECONDS = 0.1  # of a round of whole steps, so that the wait at its end does not count
 WARM_CALLS = 3  # the first compiles, the second is noted for a plan, the third is the first to follow it
 LONG_SECONDS, FEW_ROUNDS = 0.2, 3  # of what takes longer than this
 
 
-def stopwatch_for(device, on_host):
-    """What times on a device; `on_host` for Python's time until all is queued there."""
+def stopwatch_for(device, on_host, is_whole=False):
+    """What times on a device: Python's time until all is queued if `on_host`, until all is done if `is_whole`."""
+    if is_whole and not (device.is_cuda and launcher.is_diverted()):
+        return StepStopwatch(device)
     if on_host or not device.is_cuda:
         return HostStopwatch(device)
     return SimulatedStopwatch(device) if launcher.is_diverted() else DeviceStopwatch(device)
@@ -27,6 +30,9 @@ def stopwatch_for(device, on_host):
 
 class HostStopwatch:
     """Times by the host's clock; what the calls have queued on a GPU is waited for between rounds."""
+
+    round_seconds = property(lambda self: ROUND_SECONDS)
+    long_seconds, few_rounds = LONG_SECONDS, FEW_ROUNDS
 
     def __init__(self, device):
         self.device = device
@@ -38,9 +44,9 @@ class HostStopwatch:
             for _ in range(WARM_CALLS):
                 self._round(function, 1)
             once.append(self._round(function, 1))
-        counts = [min(max(int(ROUND_SECONDS / seconds), 1), MOST_CALLS) for seconds in once]
+        counts = [min(max(int(self.round_seconds / seconds), 1), MOST_CALLS) for seconds in once]
         samples = [[] for _ in functions]
-        for turn in range(ROUNDS if max(once) < LONG_SECONDS else FEW_ROUNDS):
+        for turn in range(ROUNDS if max(once) < self.long_seconds else self.few_rounds):
             for at in range(len(functions)):
                 at = (at + turn) % len(functions)
                 samples[at].append(self._round(functions[at], counts[at]))
@@ -50,12 +56,29 @@ class HostStopwatch:
         start = time.perf_counter()
         for _ in range(calls):
             function()
-        seconds = (time.perf_counter() - start) / calls
+        seconds = time.perf_counter() - start
+        self._wait()
+        return max(seconds / calls, 1e-9)
+
+    def _wait(self):
         if self.device.is_cuda:
             from tritorch.runtime.cuda import stream
 
             stream.synchronize(self.device)
-        return max(seconds, 1e-9)
+
+
+class StepStopwatch(HostStopwatch):
+    """Times rounds of whole steps, one after the other as a training loop makes them, until a GPU has done the last."""
+
+    round_seconds = property(lambda self: STEP_ROUND_SECONDS)
+    long_seconds, few_rounds = 1.0, 5
+
+    def _round(self, function, calls):
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        self._wait()
+        return max((time.perf_counter() - start) / calls, 1e-9)
 
 
 class DeviceStopwatch:

@@ -227,17 +227,14 @@ def cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
     axis = 1 if input.array.ndim > 1 else 0
-    if label_smoothing == 0.0 and target.array.shape != input.array.shape and input.is_floating_point():
+    if target.array.shape != input.array.shape and input.is_floating_point():
         target = checked_classes(input, target, weight)
-        return TABLE["cross_entropy"].apply(input, target, weight, ignore_index, reduction)[0]
-    logs = TABLE["log_softmax"].call(input, axis)
-    if target.array.shape == input.array.shape:
-        if ignore_index >= 0:
-            raise RuntimeError("ignore_index is not supported for floating point target")
-        return _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, axis)
-    target = checked_classes(input, target, weight)
-    hard = TABLE["nll_loss"].apply(logs, target, weight, ignore_index, reduction)
-    return _smoothed(logs, target, weight, ignore_index, reduction, label_smoothing, axis, hard)
+        smoothing = float(label_smoothing)
+        return TABLE["cross_entropy"].apply(input, target, weight, ignore_index, reduction, smoothing)[0]
+    logs = TABLE["log_softmax"].call(input, axis)  # which refuses integers
+    if ignore_index >= 0:
+        raise RuntimeError("ignore_index is not supported for floating point target")
+    return _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, axis)
 
 
 def _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, axis):
@@ -254,17 +251,6 @@ def _soft_cross_entropy(logs, target, weight, reduction, label_smoothing, axis):
         rows = max(logs.array.size // max(logs.array.shape[axis], 1), 1)
         return loss.sum() / rows
     return loss.sum() if reduction == "sum" else loss.sum(axis)
-
-
-def _smoothed(logs, target, weight, ignore_index, reduction, label_smoothing, axis, hard):
-    """(1 - s) of the loss of the target plus s / classes of that of all classes."""
-    weighted = logs if weight is None else logs * _over_classes(weight, logs, axis)
-    smooth = TABLE["where"].apply(target == ignore_index, 0.0, -weighted.sum(axis))
-    if reduction != "none":
-        smooth = smooth.sum()
-    if reduction == "mean":
-        smooth = smooth / hard[1].detach()
-    return hard[0] * (1 - label_smoothing) + smooth * (label_smoothing / logs.array.shape[axis])
 
 
 def _over_classes(weight, logs, axis):

@@ -8,6 +8,7 @@ import ml_dtypes
 
 from tritorch.autograd.inplace import bump
 from tritorch.ops.autocast import FLOAT32_ON_GPUS, Policy, untouched
+from tritorch.ops.autocast import state as autocast
 from tritorch.ops.base import EXPORTS, TABLE, export
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.guard import need_tensors
@@ -101,6 +102,48 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
         raise NotImplementedError(f"\"rms_norm\" not implemented for '{KIND_NAMES[input.dtype.name]}'")
     eps = float(ml_dtypes.finfo(input.array.dtype).eps) if eps is None else eps
     return TABLE["rms_norm"].apply(input, weight, None, over_last(tuple(input.array.shape), dims), eps)[0]
+
+
+@export("nn.functional.add_layer_norm")
+def add_layer_norm(input, residual, normalized_shape, weight=None, bias=None, eps=1e-05):
+    """layer_norm of input + residual, and that sum: `x, y = add_layer_norm(...)[::-1]` before a block that works on y.
+
+    One launch, where PyTorch, which has no function for it, takes two. So are the gradients of both results.
+    """
+    need_tensors("add_layer_norm", input=input, residual=residual)
+    if not _can_add(input, residual, weight, bias):
+        total = input + residual
+        return EXPORTS["nn.functional.layer_norm"](total, normalized_shape, weight, bias, eps), total
+    dims = _normalized_dims("layer_norm", input, normalized_shape, ", ", weight=weight, bias=bias)
+    layout = over_last(tuple(input.array.shape), dims)
+    return TABLE["add_layer_norm"].apply(input, residual, weight, bias, layout, eps)[:2]
+
+
+@export("nn.functional.add_rms_norm")
+def add_rms_norm(input, residual, normalized_shape, weight=None, eps=None):
+    """rms_norm of input + residual, and that sum, as `add_layer_norm` does it."""
+    need_tensors("add_rms_norm", input=input, residual=residual)
+    if not _can_add(input, residual, weight):
+        total = input + residual
+        return EXPORTS["nn.functional.rms_norm"](total, normalized_shape, weight, eps), total
+    dims = _normalized_dims("rms_norm", input, normalized_shape, "", weight=weight)
+    kind = dtypes.result_type(input.array, residual.array)
+    eps = float(ml_dtypes.finfo(kind.numpy).eps) if eps is None else eps
+    layout = over_last(tuple(input.array.shape), dims)
+    return TABLE["add_rms_norm"].apply(input, residual, weight, None, layout, eps)[:2]
+
+
+def _can_add(input, residual, *parameters):
+    """Whether a sum and its norm are one op: tensors of one shape whose sum has the dtype that the norm computes in."""
+    kind = dtypes.result_type(input.array, residual.array)
+    if not kind.is_floating_point or input.array.shape != residual.array.shape or not input.array.ndim:
+        return False
+    active = autocast.active
+    if active is not None and input.device.type in active and kind not in (dtypes.float32, dtypes.float64):
+        return False
+    return all(each is None or each.dtype in (kind, dtypes.float32) for each in parameters) and (
+        kind is not dtypes.float64 or all(each is None or each.dtype is kind for each in parameters)
+    )
 
 
 def _group_norm(input, num_groups, weight, bias, eps):

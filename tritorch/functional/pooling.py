@@ -8,6 +8,7 @@ from tritorch.ops.autocast import FLOAT32_ON_CPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import format_order
+from tritorch.ops.pooling.numbers import numbered
 from tritorch.ops.pooling.shape import check_line, check_pool, refuse_types, windows_of
 
 MaxPool, AvgPool, MaxPoolBackward = TABLE["max_pool"], TABLE["avg_pool"], TABLE["max_pool_backward"]
@@ -26,14 +27,15 @@ def channels_innermost(input):
     return input.level is None and format_order(input.array) is not None
 
 
-def _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode):
+def _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode, places=True):
     need_tensors(op, input=input)
     given = windows_of(op, ndim, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
     if ndim == 1:
         check_line(input.array, *given, ceil_mode)
     check_pool(op, input.array, *given, ceil_mode)
     refuse_types(f"{op}_impl" if ndim == 1 else op, input.array, "biu" if ndim == 1 else "b")
-    return unbatched(lambda x: MaxPool.apply(x, *given, bool(ceil_mode)), input, ndim)
+    taps = not places and numbered(given[0])  # bytes instead of int64s, where only the gradient needs them
+    return unbatched(lambda x: MaxPool.apply(x, *given, bool(ceil_mode), taps), input, ndim)
 
 
 def _make_max_pool(ndim):
@@ -43,7 +45,7 @@ def _make_max_pool(ndim):
     @export(f"nn.functional.{op}", autocast=policy)
     def max_pool(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
         """The largest element of each window, and with `return_indices` where in its plane it is."""
-        found = _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode)
+        found = _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
         return found if return_indices else found[0]
 
     names = [f"{op}_with_indices", f"nn.functional.{op}_with_indices"]
@@ -58,7 +60,7 @@ def _make_max_pool(ndim):
     @export(op, autocast=policy)
     def max_pool_values(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
         """The largest element of each window."""
-        return _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode)[0]
+        return _max_pool(op, ndim, input, kernel_size, stride, padding, dilation, ceil_mode, False)[0]
 
     return max_pool
 

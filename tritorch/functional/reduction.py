@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import warnings
 
-from tritorch.functional.matrices import wide as _wide
 from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import TABLE, export
 from tritorch.ops.named_results import returns
 from tritorch.ops.reduction.family import count_along, dims_of
-from tritorch.ops.reduction.kernel import as_dims
 from tritorch.runtime import dtypes
 
 
 def _variance(op, input, dim, unbiased, keepdim, correction):
-    """The variance, and the mean with all dimensions kept: two passes, so that nothing cancels."""
+    """The variance and the mean."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     dims = dims_of(op, input, dim)
@@ -22,7 +20,6 @@ def _variance(op, input, dim, unbiased, keepdim, correction):
         raise RuntimeError("std and var only support floating point and complex dtypes")
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
-    kind, input = input.dtype, _wide(input)
     freedom = count_along(input.array.shape, dims) - correction
     if freedom <= 0:
         warnings.warn(
@@ -30,18 +27,7 @@ def _variance(op, input, dim, unbiased, keepdim, correction):
             "numel divided by output numel).",
             stacklevel=4,
         )
-    mean = TABLE["mean"].apply(input, dims, True, None)
-    squares = TABLE["squared_difference"].apply(input, mean)
-    total = TABLE["sum"].apply(squares, dims, bool(keepdim), None)
-    found = total / max(freedom, 0)
-    return (found, mean, dims) if input.dtype is kind else (found.to(kind), mean.to(kind), dims)
-
-
-def _without(mean, dims, keepdim):
-    if keepdim:
-        return mean
-    gone = as_dims(dims, mean.array.ndim)
-    return mean.reshape(tuple(size for each, size in enumerate(mean.array.shape) if each not in gone))
+    return TABLE["var_mean"].apply(input, dims, bool(keepdim), float(max(freedom, 0)))
 
 
 @export("var", "Tensor.var", out=True)
@@ -59,27 +45,23 @@ def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
 @export("var_mean")
 def var_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """The variance and the mean."""
-    found, mean, dims = _variance("var_mean", input, dim, unbiased, keepdim, correction)
-    return found, _without(mean, dims, keepdim)
+    return _variance("var_mean", input, dim, unbiased, keepdim, correction)
 
 
 @export("std_mean")
 def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """The standard deviation and the mean."""
-    found, mean, dims = _variance("std_mean", input, dim, unbiased, keepdim, correction)
-    return found.sqrt(), _without(mean, dims, keepdim)
+    found, mean = _variance("std_mean", input, dim, unbiased, keepdim, correction)
+    return found.sqrt(), mean
 
 
 @export("logsumexp", "Tensor.logsumexp", autocast=FLOAT32_ON_GPUS, out=True)
 def logsumexp(input, dim, keepdim=False):
     """log sum exp(input) along `dim`, without overflow."""
     dim = dims_of("logsumexp", input, dim)
-    kind, input = input.dtype, _wide(input) if input.is_floating_point() else input.to(dtypes.get_default_dtype())
-    highest = TABLE["amax"].apply(input.detach(), dim, True) if input.array.size else input.detach().sum(dim, True)
-    highest = TABLE["where"].apply(highest.isinf(), 0.0, highest)
-    found = (input - highest).exp().sum(dim, True).log() + highest
-    found = _without(found, dim, keepdim)
-    return found.to(kind) if kind.is_floating_point else found
+    if not input.is_floating_point():
+        input = input.to(dtypes.get_default_dtype())
+    return TABLE["log_sum_exp"].apply(input, dim, bool(keepdim))
 
 
 @export("count_nonzero", "Tensor.count_nonzero")

@@ -6,6 +6,8 @@ import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
+from tritorch.nn.modules.fused import linear_then
+from tritorch.nn.modules.linear import Linear
 from tritorch.nn.modules.module import Module
 from tritorch.nn.modules.parameters import ParameterDict, ParameterList
 from tritorch.nn.modules.utils import pairs_of
@@ -76,9 +78,16 @@ class Sequential(_Numbered):
                 self.add_module(str(number), module)
 
     def forward(self, input):
+        """The last module's output; a Linear and an activation behind it may be one op."""
+        linear = None  # the module before, where it was not called yet
         for module in self._modules.values():
-            input = module(input)
-        return input
+            if type(module) is Linear:
+                input, linear = input if linear is None else linear(input), module
+            elif linear is None:
+                input = module(input)
+            else:
+                input, linear = linear_then(linear, module, input), None
+        return input if linear is None else linear(input)
 
     def __getitem__(self, index):
         if isinstance(index, slice):

@@ -14,6 +14,7 @@ from tritorch.nn.init import xavier_uniform_
 from tritorch.nn.modules.activation import MultiheadAttention
 from tritorch.nn.modules.container import ModuleList
 from tritorch.nn.modules.dropout import Dropout
+from tritorch.nn.modules.fused import linear_then, plus_linear
 from tritorch.nn.modules.linear import Linear
 from tritorch.nn.modules.module import Module
 from tritorch.nn.modules.normalization import LayerNorm
@@ -74,7 +75,23 @@ def _get_clones(module, count):
     return ModuleList([copy.deepcopy(module) for _ in range(count)])
 
 
-class TransformerEncoderLayer(Module):
+class _Layer(Module):
+    """What layers of encoders and decoders share: the two linear layers behind attention."""
+
+    def _ff_block(self, x):
+        return self._last_dropout()(self.linear2(self._ff_hidden(x)))
+
+    def _ff_hidden(self, x):
+        return self.dropout(linear_then(self.linear1, self.activation, x))
+
+    def _plus_ff_block(self, residual, x):
+        """residual + _ff_block(x)."""
+        if type(self)._ff_block is not _Layer._ff_block or "_ff_block" in self.__dict__:
+            return residual + self._ff_block(x)
+        return plus_linear(residual, self._last_dropout(), self.linear2, self._ff_hidden(x))
+
+
+class TransformerEncoderLayer(_Layer):
     """Self-attention, then two linear layers, each added to its input and normed after, or before, the sum."""
 
     def __init__(self, d_model, nhead, dim_feedforward=2048, dropout=0.1, activation=F.relu, layer_norm_eps=1e-5,
@@ -98,20 +115,20 @@ class TransformerEncoderLayer(Module):
         x = src
         if self.norm_first:
             x = x + self._sa_block(self.norm1(x), src_mask, src_key_padding_mask, is_causal=is_causal)
-            return x + self._ff_block(self.norm2(x))
+            return self._plus_ff_block(x, self.norm2(x))
         x = self.norm1(x + self._sa_block(x, src_mask, src_key_padding_mask, is_causal=is_causal))
-        return self.norm2(x + self._ff_block(x))
+        return self.norm2(self._plus_ff_block(x, x))
 
     def _sa_block(self, x, attn_mask, key_padding_mask, is_causal=False):
         attended, _ = self.self_attn(x, x, x, attn_mask=attn_mask, key_padding_mask=key_padding_mask,
                                      need_weights=False, is_causal=is_causal)  # fmt: skip
         return self.dropout1(attended)
 
-    def _ff_block(self, x):
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+    def _last_dropout(self):
+        return self.dropout2
 
 
-class TransformerDecoderLayer(Module):
+class TransformerDecoderLayer(_Layer):
     """Self-attention, attention to the memory of an encoder, then two linear layers, each added and normed."""
 
     def __init__(self, d_model, nhead, dim_feedforward=2048, dropout=0.1, activation=F.relu, layer_norm_eps=1e-5,
@@ -137,10 +154,10 @@ class TransformerDecoderLayer(Module):
         if self.norm_first:
             x = x + self._sa_block(self.norm1(x), tgt_mask, tgt_key_padding_mask, tgt_is_causal)
             x = x + self._mha_block(self.norm2(x), memory, memory_mask, memory_key_padding_mask, memory_is_causal)
-            return x + self._ff_block(self.norm3(x))
+            return self._plus_ff_block(x, self.norm3(x))
         x = self.norm1(x + self._sa_block(x, tgt_mask, tgt_key_padding_mask, tgt_is_causal))
         x = self.norm2(x + self._mha_block(x, memory, memory_mask, memory_key_padding_mask, memory_is_causal))
-        return self.norm3(x + self._ff_block(x))
+        return self.norm3(self._plus_ff_block(x, x))
 
     def _sa_block(self, x, attn_mask, key_padding_mask, is_causal=False):
         attended, _ = self.self_attn(x, x, x, attn_mask=attn_mask, key_padding_mask=key_padding_mask,
@@ -152,8 +169,8 @@ class TransformerDecoderLayer(Module):
                                           is_causal=is_causal, need_weights=False)  # fmt: skip
         return self.dropout2(attended)
 
-    def _ff_block(self, x):
-        return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+    def _last_dropout(self):
+        return self.dropout3
 
 
 class TransformerEncoder(Module):

@@ -33,7 +33,7 @@ def transposed(graph, out, grad, weight, size, stride, padding, dilation, groups
 
 
 @translates("max_pool")
-def max_pool(graph, out, input, kernel_size, stride, padding, dilation, ceil_mode):
+def max_pool(graph, out, input, kernel_size, stride, padding, dilation, ceil_mode, taps=False):
     return graph.node(
         "MaxPool", input, kernel_shape=list(kernel_size), strides=list(stride), pads=_pads(padding),
         dilations=list(dilation), ceil_mode=int(ceil_mode),

@@ -34,6 +34,18 @@ def rms_norm(graph, out, input, weight, bias, layout, eps):
     return found if bias is None else graph.node("Add", found, bias)
 
 
+@translates("add_layer_norm")
+def add_layer_norm(graph, out, input, residual, weight, bias, layout, eps):
+    total = graph.node("Add", input, residual)
+    return layer_norm(graph, out, total, weight, bias, layout, eps), total
+
+
+@translates("add_rms_norm")
+def add_rms_norm(graph, out, input, residual, weight, bias, layout, eps):
+    total = graph.node("Add", input, residual)
+    return rms_norm(graph, out, total, weight, bias, layout, eps), total
+
+
 @translates("group_norm")
 def group_norm(graph, out, input, weight, bias, layout, eps):
     groups, rest = layout.shape[1], [1] * (len(input.shape) - 2)
