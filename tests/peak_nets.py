@@ -2,14 +2,17 @@
 
 They are written for whichever of the two libraries is handed in. Run as a script where PyTorch is installed, this
 prints `PEAKS` anew: the most bytes that its CPU allocator gave out at once in forward and backward, by its profiler.
+What convolutions take for a moment, to sum their weights' gradients in parts, counts on our side alone.
 """
 
 from __future__ import annotations
 
+import importlib
+
 # Of PyTorch 2.13 on the CPU, whose kernels keep for backward what those of its GPUs do, but for recurrent layers.
 PEAKS = {
-    ("residual", "float32"): 28465840,
-    ("residual", "bfloat16"): 15111060,
+    ("residual", "float32"): 56933424,
+    ("residual", "bfloat16"): 29463444,
     ("transformer", "float32"): 7547400,
     ("transformer", "bfloat16"): 6689288,
     ("convolutional", "float32"): 13752496,
@@ -19,7 +22,7 @@ PEAKS = {
 
 
 def residual(torch):
-    """A residual network for 32 small images."""
+    """A residual network for 64 small images."""
     nn, relu = torch.nn, torch.nn.functional.relu
 
     class Block(nn.Module):
@@ -40,7 +43,7 @@ def residual(torch):
         nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), Block(16, 16, 1), Block(16, 32, 2),
         Block(32, 32, 1), Block(32, 64, 2), Block(64, 64, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10),
     )  # fmt: skip
-    return net, torch.randn(32, 3, 32, 32), 32, 10
+    return net, torch.randn(64, 3, 32, 32), 64, 10
 
 
 def transformer(torch):
@@ -133,8 +136,7 @@ def peak_of_pytorch(torch, step):
 
 def main():
     """Print what PyTorch takes."""
-    import torch
-
+    torch = importlib.import_module("torch")
     for name, dtype in PEAKS:
         step = step_of(torch, name, dtype, "cpu")
         step()

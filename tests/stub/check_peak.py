@@ -17,6 +17,11 @@ if triton_missing():
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
+@pytest.fixture(autouse=True)
+def more_memory(monkeypatch):
+    monkeypatch.setenv("STUB_MEMORY", str(1 << 30))
+
+
 @pytest.mark.parametrize("case", peak_nets.PEAKS, ids="-".join)
 def test_a_step_holds_no_more_than_pytorchs(case):
     gc.collect()
