@@ -295,8 +295,7 @@ def test_seeds_and_steps_are_passed_on(replayed):
     for count in range(1, 6):
         ours, theirs = ([tensor(abs(numbers(5, 7, seed=seed))) for seed in range(4)] for _ in range(2))
         options = 0.1 / count, 0.9, 0.99, 1e-8, 0.0, False, False, False, count
-        by_apply(step, (*options, *ours))
-        by_forward(step, (*options, *theirs))
+        assert same(by_apply(step, (*options, *ours)), by_forward(step, (*options, *theirs)))
         assert same(on_host(tuple(ours)), on_host(tuple(theirs)))
     assert replayed == ["adam_step"] * 3
 
