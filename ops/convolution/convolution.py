@@ -144,6 +144,7 @@ def convolutions_innermost():
     """The same with channels that lie innermost, for each kernel that reads them so."""
     one = ((1, 1), (1, 1))
     yield (45, 16, 2, 3), (8, 16, 2, 2), ((1, 1), one, (1, 1), 1)  # images enough for a tile
+    yield (4, 16, 4, 4), (64, 16, 3, 3), ((1, 1), one, (1, 1), 1)  # places and images enough for a box
     yield (2, 32, 5, 6), (16, 16, 3, 2), ((2, 1), ((1, 0), (2, 1)), (1, 2), 2)
     yield (2, 9, 5, 4), (9, 1, 3, 3), ((2, 1), one, (1, 1), 9)
     yield (3, 20, 4, 4), (8, 20, 1, 1), ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)

@@ -12,7 +12,13 @@ import math
 import numpy as np
 
 from tritorch.autotune import cdiv, device_of, kernel
-from tritorch.ops.convolution.lane_tiles import LANE_SPACE, LANE_WEIGHT_SPACE, lane_default, lane_weight_default
+from tritorch.ops.convolution.lane_tiles import (
+    LANE_SPACE,
+    LANE_WEIGHT_SPACE,
+    is_full,
+    lane_default,
+    lane_weight_default,
+)
 from tritorch.ops.convolution.parts import parts_for, sum_parts
 from tritorch.ops.convolution.reach import periods, places_reached, reached, stepped, steps_of
 from tritorch.ops.layout import element_strides
@@ -21,8 +27,6 @@ from tritorch.runtime import descriptors, precision, tl
 from tritorch.runtime.specialise import ALIGNMENT, address_of
 
 _LONGEST_STEP = 2**40  # bytes, of a descriptor
-_ROWS = 64  # of the tiles: those of a warp group
-_FULL = 0.7  # of the rows of a tile, at least
 
 
 @kernel
@@ -240,24 +244,30 @@ def reaching(tap, last, unit, taps, size, places, stride, before, dilation):
 
 def lanes_fit(images, *arrays):
     """Whether these kernels take arrays (images or filters, channels, *size) and find `images` enough of them."""
-    dtype = arrays[0].dtype
-    takes = dtype.itemsize == 2 or (dtype == np.float32 and precision.input_precision() == "tf32")
-    if not (takes and descriptors.enabled) or device_of(arrays[0]).capability < descriptors.CAPABILITY:
-        return False
-    if images < _FULL * _ROWS * cdiv(images, _ROWS):
-        return False
-    return all(map(_is_described, arrays))
+    return is_multiplied(arrays[0].dtype) and is_full(images) and describable(*arrays)
 
 
-def _is_described(array):
+def is_multiplied(dtype):
+    """Whether warp groups multiply such numbers."""
+    return dtype.itemsize == 2 or (dtype == np.float32 and precision.input_precision() == "tf32")
+
+
+def describable(*arrays):
+    """Whether descriptors can be made of arrays (images or filters, channels, *size) whose channels have no gaps."""
+    if not descriptors.enabled or device_of(arrays[0]).capability < descriptors.CAPABILITY:
+        return False
+    return all(map(_is_describable, arrays))
+
+
+def _is_describable(array):
     """Whether a descriptor can be made of an array whose channels lie without gaps."""
     whole = ALIGNMENT // array.itemsize
     if array.shape[1] % whole or address_of(array) % ALIGNMENT:
         return False
-    return all(0 < step < _LONGEST_STEP // array.itemsize and step % whole == 0 for step in _steps_of(array))
+    return all(0 < step < _LONGEST_STEP // array.itemsize and step % whole == 0 for step in described_steps(array))
 
 
-def _steps_of(array):
+def described_steps(array):
     """The strides of (images, three spatial dimensions), of dimensions of one element those of channels."""
     image, _, *rest = steps_of(array)
     sizes = (array.shape[0], *(1,) * (5 - array.ndim), *array.shape[2:])
@@ -284,7 +294,7 @@ def launch_lanes(x, weight, bias, out, windows, back, activation=None, own=None)
     lane_kernel[(min(tiles, config["PROGRAMS"] * device_of(x).sms),)](
         x, weight, bias, out, images, inner, own or inner, columns, *windows,
         *periods(windows.stride, windows.dilation, back),
-        _steps_of(x), _steps_of(out), 0 if bias is None else element_strides(bias)[0],
+        described_steps(x), described_steps(out), 0 if bias is None else element_strides(bias)[0],
         BACK=back, ACTIVATION=activation, **knobs,
     )  # fmt: skip
 
@@ -301,7 +311,7 @@ def launch_lane_weights(grad, x, out, windows):
     parts, steps = parts_for(out, number)
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * cdiv(windows.number, config["SHARED"])
     lane_weight_kernel[(tiles * number,)](
-        grad, x, parts, images, rows, columns, *windows, _steps_of(grad), _steps_of(x), steps, number,
+        grad, x, parts, images, rows, columns, *windows, described_steps(grad), described_steps(x), steps, number,
         **knobs,
     )  # fmt: skip
     sum_parts(parts, out, number)

@@ -12,15 +12,31 @@ from tritorch.autotune import Space, cdiv, choices, next_power_of_2, powers, sta
 from tritorch.ops.convolution.tiles import MOST_PARTS
 
 LEAST = 64  # rows that a warp group multiplies
-_SPARE = 2048  # bytes of shared memory for barriers
-_SUMS = 128  # that a thread keeps at most
+_FULL = 0.7  # of the rows of a tile, at least
+SPARE = 2048  # bytes of shared memory for barriers
+SUMS = 128  # that a thread keeps at most
 # Of a multiprocessor in a nanosecond: bytes that it gets from the second-level cache, products that it adds up.
 _BYTES, _PRODUCTS = 56, 2800
 # Nanoseconds of a tile beside its loop: alone on its multiprocessor, or while another one multiplies.
-_ALONE, _BESIDE = 1500, 500
+ALONE, BESIDE = 1500, 500
 _SUMMED = 1500  # bytes of parts that the GPU writes and adds up in a nanosecond
 _SUMMING = 3000  # nanoseconds that adding up takes at least
-_PARTS = (1, 2, 3, 4, 5, 6, 8, 11, 12, 16, 22, 24, 32, 44, 48, 64, 88, 128, MOST_PARTS)
+PARTS = (1, 2, 3, 4, 5, 6, 8, 11, 12, 16, 22, 24, 32, 44, 48, 64, 88, 128, MOST_PARTS)
+
+
+def is_full(rows):
+    """Whether most rows of tiles are among `rows`."""
+    return rows >= _FULL * LEAST * cdiv(rows, LEAST)
+
+
+def step_time(rows, columns, depth, itemsize):
+    """The nanoseconds in which both operands of a step arrive and are multiplied."""
+    return max(_stage(rows, columns, depth, itemsize) / _BYTES, rows * columns * depth / _PRODUCTS)
+
+
+def summing_time(parts, count):
+    """The nanoseconds in which parts of `count` sums are written and added up."""
+    return _SUMMING + parts * count * 4 / _SUMMED if parts > 1 else 0
 
 
 def _stage(one, other, BLOCK_K, itemsize):
@@ -30,12 +46,12 @@ def _stage(one, other, BLOCK_K, itemsize):
 
 def _forward_memory(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize):
     """The bytes of all stages, and of a tile on its way out."""
-    return _stage(PLACES * BLOCK_M, BLOCK_N, BLOCK_K, itemsize) * num_stages + BLOCK_M * BLOCK_N * itemsize + _SPARE
+    return _stage(PLACES * BLOCK_M, BLOCK_N, BLOCK_K, itemsize) * num_stages + BLOCK_M * BLOCK_N * itemsize + SPARE
 
 
 def _weight_memory(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize):
     """The bytes of all stages."""
-    return _stage(BLOCK_M, SHARED * BLOCK_N, BLOCK_K, itemsize) * num_stages + _SPARE
+    return _stage(BLOCK_M, SHARED * BLOCK_N, BLOCK_K, itemsize) * num_stages + SPARE
 
 
 def lane_default(device, *, images, columns, inner, lines, width, taps, itemsize=2):
@@ -45,15 +61,15 @@ def lane_default(device, *, images, columns, inner, lines, width, taps, itemsize
     steps, best = taps * cdiv(inner, k), None
     for n, places in itertools.product({min(64, widest), min(128, widest), widest}, (1, 2, 4)):
         sizes = places, m, n, k
-        if places > next_power_of_2(width) or places * m * n > _SUMS * 256:
+        if places > next_power_of_2(width) or places * m * n > SUMS * 256:
             continue
         if _forward_memory(*sizes, 3, itemsize) > device.shared_memory:
             continue
         tiles = lines * cdiv(width, places) * cdiv(columns, n) * cdiv(images, m)
-        beside = places * m * n <= _SUMS * 128 and tiles > device.sms
+        beside = places * m * n <= SUMS * 128 and tiles > device.sms
         beside = beside and 2 * _forward_memory(*sizes, 3, itemsize) <= device.shared_memory
-        step = max(_stage(places * m, n, k, itemsize) / _BYTES, places * m * n * k / _PRODUCTS)
-        cost = cdiv(tiles, device.sms) * (steps * step + (_BESIDE if beside else _ALONE))
+        step = step_time(places * m, n, k, itemsize)
+        cost = cdiv(tiles, device.sms) * (steps * step + (BESIDE if beside else ALONE))
         if best is None or (cost, n, places) < best[:3]:
             best = cost, n, places, beside
     _, n, places, beside = best
@@ -61,7 +77,7 @@ def lane_default(device, *, images, columns, inner, lines, width, taps, itemsize
     while depth > 2 and programs * _forward_memory(places, m, n, k, depth, itemsize) > device.shared_memory:
         depth -= 1
     return {"PLACES": places, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "PROGRAMS": programs,
-            "num_warps": 8 if places * m * n > _SUMS * 128 else 4, "num_stages": depth}  # fmt: skip
+            "num_warps": 8 if places * m * n > SUMS * 128 else 4, "num_stages": depth}  # fmt: skip
 
 
 def lane_weight_default(device, *, images, rows, columns, places=1, taps=1, itemsize=2):
@@ -74,25 +90,25 @@ def lane_weight_default(device, *, images, rows, columns, places=1, taps=1, item
     while depth > 2 and _weight_memory(shared, m, n, k, depth, itemsize) > device.shared_memory:
         depth -= 1
     tiles, steps = cdiv(rows, m) * cdiv(columns, n) * cdiv(taps, shared), places * cdiv(images, k)
-    step = max(_stage(m, shared * n, k, itemsize) / _BYTES, shared * m * n * k / _PRODUCTS)
+    step = step_time(m, shared * n, k, itemsize)
 
     def cost(parts):
-        added = _SUMMING + parts * rows * columns * taps * 4 / _SUMMED if parts > 1 else 0
-        return cdiv(tiles * parts, device.sms) * (cdiv(steps, parts) * step + _ALONE) + added
+        time = cdiv(tiles * parts, device.sms) * (cdiv(steps, parts) * step + ALONE)
+        return time + summing_time(parts, rows * columns * taps)
 
-    allowed = [each for each in _PARTS if _parts_have_work(each, k, images, places)]
+    allowed = [each for each in PARTS if _parts_have_work(each, k, images, places)]
     return {"SHARED": shared, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "PARTS": min(allowed, key=cost),
-            "num_warps": 8 if shared * m * n > _SUMS * 128 else 4, "num_stages": depth}  # fmt: skip
+            "num_warps": 8 if shared * m * n > SUMS * 128 else 4, "num_stages": depth}  # fmt: skip
 
 
 def _sums_of_a_thread(PLACES, BLOCK_M, BLOCK_N, num_warps):
     """Up to 128 sums a thread, and at least 8."""
-    return 256 * num_warps <= PLACES * BLOCK_M * BLOCK_N <= _SUMS * 32 * num_warps
+    return 256 * num_warps <= PLACES * BLOCK_M * BLOCK_N <= SUMS * 32 * num_warps
 
 
 def _weight_sums(SHARED, BLOCK_M, BLOCK_N, num_warps):
     """Up to 128 sums a thread, and at least 8."""
-    return 256 * num_warps <= SHARED * BLOCK_M * BLOCK_N <= _SUMS * 32 * num_warps
+    return 256 * num_warps <= SHARED * BLOCK_M * BLOCK_N <= SUMS * 32 * num_warps
 
 
 def _columns_needed(BLOCK_N, columns):
@@ -154,7 +170,7 @@ LANE_SPACE = Space(
 )  # fmt: skip
 LANE_WEIGHT_SPACE = Space(
     SHARED=choices(1, 2, 3, default=3), BLOCK_M=powers(64, 128, default=128), BLOCK_N=powers(16, 256, default=64),
-    BLOCK_K=powers(32, 128, default=64), PARTS=choices(*_PARTS, default=1), num_warps=choices(4, 8),
+    BLOCK_K=powers(32, 128, default=64), PARTS=choices(*PARTS, default=1), num_warps=choices(4, 8),
     num_stages=stages(2, 5, default=4),
     where=(
         _weight_sums, _columns_needed, _rows_needed, _taps_needed, _lanes_needed, _parts_have_work, _weight_stages_fit,

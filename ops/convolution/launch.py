@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from tritorch.ops.convolution.box_kernels import boxes_fit, launch_box_weights, launch_boxes, weight_boxes_fit
 from tritorch.ops.convolution.depthwise_kernels import launch_depthwise, launch_depthwise_weights
 from tritorch.ops.convolution.few_channels import (
     filters_by_rows,
@@ -152,6 +153,8 @@ def _tiled(x, weight, bias, out, spaces, groups, back=False, activation=None, ow
     target = out if is_contiguous(innermost(out)) else _empty(out, out.shape, True)
     if groups == 1 and lanes_fit(x.shape[0], x, weight, target):
         launch_lanes(x, weight, bias, target, spaces, back, activation, own)
+    elif groups == 1 and boxes_fit(spaces, back, x, weight, target):
+        launch_boxes(x, weight, bias, target, spaces, back, activation, own)
     else:
         launch_taps(x, weight, bias, target, spaces, groups, back, activation, own)
     return out if target is out else channels_first(target)
@@ -162,6 +165,8 @@ def _filters(grad, x, out, spaces, groups):
     grad, x = _packed(grad), _packed(x)
     if groups == 1 and lanes_fit(x.shape[0], grad, x):
         launch_lane_weights(grad, x, out, spaces)
+    elif groups == 1 and weight_boxes_fit(spaces, grad, x):
+        launch_box_weights(grad, x, out, spaces)
     else:
         launch_tap_weights(grad, x, out, spaces, groups)
 

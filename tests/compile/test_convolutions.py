@@ -13,7 +13,7 @@ from tritorch.autotune import generation
 from tritorch.autotune.tunable import pretending
 from tritorch.ops.convolution.arguments import out_size
 from tritorch.ops.convolution.launch import launch_forward, launch_input_gradient, launch_weight_gradient
-from tritorch.runtime import precision, transfer
+from tritorch.runtime import descriptors, precision, transfer
 from tritorch.runtime.binding import binder_of
 from tritorch.runtime.compile import compile_values, resources, spilled
 from tritorch.runtime.kernel import materialise, recording_launches
@@ -47,6 +47,12 @@ def last(shape, dtype):
 def _results(monkeypatch):
     monkeypatch.setattr(transfer, "empty_on_host", vast)
     materialise()
+
+
+@pytest.fixture
+def pointers(monkeypatch):
+    """No descriptors, as where a driver has trouble with them."""
+    monkeypatch.setattr(descriptors, "enabled", False)
 
 
 def launches_of(layer, images, device, dtype, groups=1, lay=last):
@@ -103,7 +109,7 @@ def test_few_channels_are_multiplied_by_warp_groups_too():
 
 
 @pytest.mark.parametrize("device", [A100, H200, B200], ids=lambda device: device.name)
-def test_few_channels_leave_out_the_pixel_behind_a_window_by_copies_of_eight_bytes(device):
+def test_few_channels_leave_out_the_pixel_behind_a_window_by_copies_of_eight_bytes(device, pointers):
     launches = launches_of((3, 64, 7, 2, 224), 8, device, BFLOAT16)
     launch = next(each for each in launches if each.kernel.__name__ == "tap_kernel")
     assert launch.keywords["OWN"] == 28
@@ -114,7 +120,7 @@ def test_few_channels_leave_out_the_pixel_behind_a_window_by_copies_of_eight_byt
 
 @pytest.mark.parametrize(("images", "device", "product"), [(16, H200, WARP_GROUPS), (64, A100, WARPS)])
 @pytest.mark.parametrize("layer", [*LAYERS[1:3], ODD[0]], ids=str)
-def test_layers_by_pointers_copy_ahead(layer, images, device, product):
+def test_layers_by_pointers_copy_ahead(layer, images, device, product, pointers):
     launches = [each for each in launches_of(layer, images, device, BFLOAT16) if "tap" in each.kernel.__name__]
     assert len(launches) == 3
     for launch in launches:
@@ -143,3 +149,35 @@ def test_tensor_cores_for_float32_on_hopper():
                 assert WARP_GROUPS in built(launch, H200).asm["ptx"]
     finally:
         precision.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("images", [1, 16, 40])
+@pytest.mark.parametrize("layer", [*LAYERS, (96, 192, 5, 1, 27)], ids=str)
+def test_few_images_on_hopper_copy_boxes_and_multiply_by_warp_groups(layer, images):
+    launches = [each for each in launches_of(layer, images, H200, BFLOAT16) if "add" not in each.kernel.__name__]
+    assert [each.kernel.__name__ for each in launches] == ["box_kernel"] * 2 + ["box_weight_kernel"]
+    for launch in launches:
+        compiled = built(launch, H200)
+        assert TILE_COPIES in compiled.asm["ptx"] and WARP_GROUPS in compiled.asm["ptx"]
+        assert pending(compiled)[0] > 0, "the loop waits for its products"
+        if launch.kernel.__name__ == "box_kernel":  # the gradient of the other does, once for all taps
+            assert "ttg.local_load" not in compiled.asm["ttgir"], "boxes pass through registers"
+
+
+@pytest.mark.parametrize("layer", [LAYERS[1], LAYERS[4]], ids=str)
+def test_few_images_on_blackwell_copy_boxes(layer):
+    for launch in launches_of(layer, 8, B200, BFLOAT16):
+        if "box" in launch.kernel.__name__:
+            assert TILE_COPIES in built(launch, B200).asm["ptx"]
+
+
+def test_few_images_of_float32_by_tensor_cores():
+    before = precision.get_float32_matmul_precision()
+    precision.set_float32_matmul_precision("high")
+    try:
+        launches = launches_of(LAYERS[2], 16, H200, np.float32)
+        assert [each.kernel.__name__ for each in launches[:3]] == ["box_kernel", "tap_kernel", "tap_weight_kernel"]
+        compiled = built(launches[0], H200)
+    finally:
+        precision.set_float32_matmul_precision(before)
+    assert WARP_GROUPS in compiled.asm["ptx"] and "ttg.local_load" not in compiled.asm["ttgir"]

@@ -41,6 +41,8 @@ FREE = {
     "WHOLE": "whether a row fits a block: follows from a size and a knob",
     "arrivals": "whether programs wait for one another: follows from sizes and knobs",
     "PARTS": "tiles of weights that are kept: follows from a size and knobs",
+    "FOLD_1": "how far apart the lines of a box are: follows from a fact, and from a knob that has one line or more",
+    "FOLD_2": "the same of places",
     "WIDTH": "a size of the key, padded",
     "VALUE_WIDTH": "a size of the key, padded",
     "P": "an exponent: the formulas that differ by it are in the key",
@@ -51,7 +53,7 @@ FREE = {
     "nll_kernel.out": "narrowed by the only program, if there is one: follows from a size and a knob",
     "nll_kernel.weights": "likewise",
     **dict.fromkeys(
-        [f"{name}weight_kernel.out" for name in ("", "tap_", "lane_", "depthwise_")],
+        [f"{name}weight_kernel.out" for name in ("", "tap_", "lane_", "box_", "depthwise_")],
         "narrowed by the only part, if there is one: follows from a knob",
     ),
     **dict.fromkeys(

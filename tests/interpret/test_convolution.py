@@ -122,6 +122,7 @@ def test_few_channels(channels, taps, stride, padding, innermost):
 ENDED = [
     ((45, 16, 3, 4), (8, 16, 3, 3), 1, True, "lane_kernel"),
     ((2, 16, 3, 4), (8, 16, 3, 3), 1, True, "tap_kernel"),
+    ((4, 16, 4, 4), (64, 16, 3, 3), 1, True, "box_kernel"),
     ((2, 16, 3, 4), (32, 8, 3, 3), 2, True, "tap_kernel"),
     ((2, 16, 3, 4), (16, 1, 3, 3), 16, True, "depthwise_kernel"),
     ((2, 3, 3, 4), (16, 3, 3, 3), 1, False, "tap_kernel"),

@@ -25,6 +25,9 @@ HOPPER, AMPERE = 90, 80
 FAMILIES = [
     ((45, 16, 5, 9), (16, 16, 3, 3), 1, 1, HOPPER, ("lane_kernel", "lane_kernel", "lane_weight_kernel")),
     ((45, 16, 5, 8), (16, 16, 3, 2), 2, 1, HOPPER, ("lane_kernel", "lane_kernel", "lane_weight_kernel")),
+    ((2, 64, 9, 13), (64, 64, 3, 3), 1, 1, HOPPER, ("box_kernel", "box_kernel", "box_weight_kernel")),
+    ((4, 64, 16, 16), (64, 64, 3, 3), 2, 1, HOPPER, ("box_kernel", "box_kernel", "box_weight_kernel")),
+    ((4, 3, 11, 30), (64, 3, 3, 7), 2, 1, HOPPER, ("box_kernel", "tap_kernel", "box_weight_kernel")),
     ((2, 16, 5, 9), (8, 16, 3, 3), 1, 1, AMPERE, ("tap_kernel", "tap_kernel", "tap_weight_kernel")),
     ((2, 24, 6, 8), (24, 12, 3, 3), 2, 2, AMPERE, ("tap_kernel", "tap_kernel", "tap_weight_kernel")),
     ((45, 3, 5, 9), (16, 3, 3, 3), 2, 1, HOPPER, ("lane_kernel", "tap_kernel", "lane_weight_kernel")),

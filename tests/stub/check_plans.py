@@ -187,6 +187,24 @@ def test_views_and_pointers_that_are_not_aligned(replayed):
     assert "transpose" in replayed or "t" in replayed or "permute" in replayed
 
 
+@pytest.mark.parametrize(
+    ("name", "gates", "states"), [("rnn_layer", 1, 1), ("lstm_layer", 4, 2), ("gru_layer", 3, 1)], ids=str
+)
+def test_programs_that_meet_count_from_zero_at_each_replay(name, gates, states, replayed, launched):
+    """A recurrent layer is two launches: one clears the counts by which the programs of the other meet."""
+    batch, hidden, steps = 3, 40, 3
+    weight = numbers(gates * hidden, hidden) * 0.1
+    more = {"rnn_layer": (None, (batch,) * steps, False, True), "lstm_layer": (None, (batch,) * steps, True)}
+    rest = more.get(name, (None, None, (batch,) * steps, False))
+    for seed in range(5):
+        projection = numbers(batch * steps, gates * hidden, seed=seed)
+        given = [projection, *[numbers(batch, hidden, seed=seed + 9)] * states, weight]
+        args = [*map(tensor, given), *rest]
+        assert same(by_apply(TABLE[name], args), by_forward(TABLE[name], args))
+    assert replayed == [name] * 3
+    assert sum("NUMBERS" in constants for constants in launched) == 10  # of every call, and again without dispatch
+
+
 def test_numbers_that_are_equal_and_not_the_same(replayed):
     x = tensor(np.array([1, -2], np.int64))
     for other, kind in ((1, np.int64), (True, np.int64), (1.0, np.float32)):
