@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tritorch.bench.nets import nets
+from tritorch.bench.training import Steps
+
 
 def chain(lib):
     """((a*b+a)@b).relu().sum() on 8x8, without gradients."""
@@ -44,36 +47,16 @@ def regression(lib):
     return step
 
 
-def cnn(lib):
-    """A step of the MNIST-shaped convolutional net at batch 64."""
-    nn, functional = lib.nn, lib.nn.functional
+def net_step(name):
+    """A step of a net of `tritorch bench step`, as small as it is there on a processor."""
+    training = nets()[name].training(quick=False, small=True)
 
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv1, self.conv2 = nn.Conv2d(1, 32, 3, 1), nn.Conv2d(32, 64, 3, 1)
-            self.dropout1, self.dropout2 = nn.Dropout2d(0.25), nn.Dropout2d(0.5)
-            self.fc1, self.fc2 = nn.Linear(9216, 128), nn.Linear(128, 10)
+    def make(lib):
+        random = np.random.default_rng(0)
+        tensors = [lib.from_numpy(each.numbers(random)) for each in training.inputs]
+        return Steps(training, False, lib, tensors)
 
-        def forward(self, x):
-            x = functional.relu(self.conv2(functional.relu(self.conv1(x))))
-            x = self.dropout1(functional.max_pool2d(x, 2))
-            x = self.dropout2(functional.relu(self.fc1(lib.flatten(x, 1))))
-            return functional.log_softmax(self.fc2(x), dim=1)
-
-    net, criterion = Net(), nn.CrossEntropyLoss()
-    optimizer = lib.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-    random = np.random.default_rng(0)
-    x = lib.from_numpy(random.standard_normal((64, 1, 28, 28)).astype("f"))
-    y = lib.from_numpy(random.integers(0, 10, 64))
-
-    def step():
-        optimizer.zero_grad()
-        loss = criterion(net(x), y)
-        loss.backward()
-        optimizer.step()
-
-    return step
+    return make
 
 
 def of_op(function, *shapes, gradient=True, numbers=()):
@@ -225,10 +208,12 @@ def unique(lib, x):
 
 
 CASES = {
-    "chain forward": (chain, 2.0),
-    "chain forward+backward": (chain_gradient, 2.0),
-    "regression step": (regression, 2.0),
-    "cnn step": (cnn, 2.0),
+    "chain forward": (chain, 1.2),
+    "chain forward+backward": (chain_gradient, 1.2),
+    "regression step": (regression, 1.2),
+    "cnn step": (net_step("mnist-cnn"), 2.0),
+    "small gpt step": (net_step("gpt2"), 2.0),
+    "lstm step": (net_step("lstm"), 2.5),
 }
 
 IMAGES, TOKENS, HEADS = (64, 64, 32, 32), (8, 128, 128), (8, 4, 128, 32)

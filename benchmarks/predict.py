@@ -3,7 +3,8 @@
     python benchmarks/predict.py [--dtype bfloat16] [-o FILE]
 
 For each case: the operations it takes, the bytes it moves at least, and the larger of the two times on an H200 as
-`autotune/roofline.py` knows it (what was attained there, not the datasheet). Needs no GPU; writes a Markdown table.
+`autotune/roofline.py` knows it (what was attained there, not the datasheet). Of suites bound by bytes the sizes of
+`--quick`: others follow from theirs. Needs no GPU; writes a Markdown table.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from tritorch.bench.suites import suites
 def rows(dtypes):
     """(suite, case, its Work) of all cases that have one."""
     for name, suite in suites().items():
-        for case in suite.cases([each for each in suite.DTYPES if each in dtypes], False, False):
+        quick = hasattr(suite, "AXIS")
+        chosen = [each for each in suite.DTYPES if each in dtypes] or list(suite.DTYPES)
+        for case in suite.cases(chosen, quick, False):
             if case.work is not None:
                 yield name, case
 

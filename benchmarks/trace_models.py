@@ -15,46 +15,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+from tracing import Calls, Worth, nothing_runs
 
 import tritorch as torch
-from tritorch.autograd.intercept import Interceptor
 from tritorch.autotune.arguments import TensorSpec
-from tritorch.autotune.op_problem import OpProblem
-from tritorch.autotune.problem import describe
-from tritorch.autotune.roofline import PRETENDED
-from tritorch.autotune.trace import Seen, trace_of, write_shapes
 from tritorch.nn import functional as F
-from tritorch.runtime import transfer
 from tritorch.runtime.device import CPU, INTERPRETER
-from tritorch.runtime.kernel import recording_launches
 from tritorch.vision.models import GPT, GPTConfig, ResNet
 from tritorch.vision.models.resnet import BasicBlock
-
-SHORTEST = 2e-6  # seconds that a launch takes at least, however little it does
-MOST = 500
-
-
-class Calls(Interceptor):
-    """Every op call as an OpProblem, in order; None where there is nothing to tune."""
-
-    def __init__(self, values):
-        self.values, self.found = values, []
-
-    def intercept(self, cls, args):
-        """The call, noted."""
-        try:
-            self.found.append(OpProblem.of(cls, args, self.values))
-        except ValueError:
-            self.found.append(None)
-        return cls.apply(*args)
-
-
-class Dropped:
-    """What recorded launches are put in when nobody wants them: a list would keep every array."""
-
-    def append(self, launch):
-        """Let go of it."""
 
 
 def gpt_step(calls, batch, length, width, vocabulary):
@@ -105,12 +73,8 @@ def calls_of(step, device, **sizes):
     if device is CPU:
         step(calls, **sizes)
         return calls.found
-    before, transfer.empty_on_host = transfer.empty_on_host, np.zeros
-    try:
-        with recording_launches(run=False, launches=Dropped()):
-            step(calls, **sizes)
-    finally:
-        transfer.empty_on_host = before
+    with nothing_runs():
+        step(calls, **sizes)
     return calls.found
 
 
@@ -143,20 +107,15 @@ def _with_values(mine, other, classes):
 def write(path, name, step, large, small, classes):
     """Write the shapes file of a step."""
     calls, examples = by_op(calls_of(step, INTERPRETER, **large)), by_op(calls_of(step, CPU, **small))
-    seen: dict = {}
+    worth = Worth()
     for op, mine in calls.items():
         others = examples.get(op, [])
         if len(mine) != len(others):  # the host has shorter ways, without a copy
             print(f"{name}: {len(mine)} calls of {op}, {len(others)} by the small model; its values are not known")
             others = mine
         for call, example in zip(mine, others, strict=True):
-            problem = with_values(call, example, classes)
-            seen.setdefault(str(describe(call)), Seen(op, problem, device=INTERPRETER)).count += 1
-    for each in seen.values():
-        work = each.problem.call(INTERPRETER, values=False).work
-        each.seconds = each.count * max(SHORTEST, PRETENDED.seconds(work))
-    trace = trace_of(sorted(seen.values(), key=lambda each: -each.seconds), MOST)
-    write_shapes(path, trace, name, "none: the least time on an H200")
+            worth.add(with_values(call, example, classes), by=call)
+    trace = worth.write(path, name)
     print(
         f"{path}: {len(trace.problems)} problems, {trace.count} calls, at least {trace.seconds * 1e3:.2f} ms on an H200"
     )

@@ -28,6 +28,7 @@ TABLE: dict[str, type[Op]] = {}
 EXPORTS: dict[str, object] = {}  # "softmax", "Tensor.softmax", "nn.functional.softmax" -> what stands there
 MAKERS: dict[str, Callable] = {}  # what makes arguments that are neither tensors nor plain values, by name
 
+ADDED = object()  # what `backward` returns for a gradient that it added to `self.present_gradient(position)` itself
 RESULT = -1  # among the positions of what is saved
 
 MOST_TENSORS = 64  # how many tensors an op that takes any number of them may save

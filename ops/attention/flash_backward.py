@@ -192,7 +192,7 @@ def add_queries(
     return k_total, v_total
 
 
-@kernel(space=FLASH_KEY_SPACE, default=flash_key_default, key=FLASH_FACTS, do_not_specialize=("before",))
+@kernel(space=FLASH_KEY_SPACE, default=flash_key_default, key=FLASH_FACTS, do_not_specialize=("all_shared", "before"))
 def flash_key_kernel(
     grad,  # of the result: (batch, heads, length, value width) by its strides
     q,  # queries: (batch, heads, length, width) by its strides
@@ -225,11 +225,11 @@ def flash_key_kernel(
     FILLED: tl.constexpr,  # WIDTH and VALUE_WIDTH are the widths
     WIDTH: tl.constexpr,
     VALUE_WIDTH: tl.constexpr,
-    STORES: tl.constexpr,  # whether slopes are stored
     BULK: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
+    STORES: tl.constexpr = slopes is not None
     turn, stored = turn_of(tl.program_id(0), tl.cdiv(keys, COLUMNS), all_shared, together)
     first = turn * COLUMNS  # under a causal mask the first have most to do
     shared, place = heads // group, before + stored

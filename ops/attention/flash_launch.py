@@ -75,11 +75,10 @@ def backward(grad, grad_log_sum, query, key, value, is_causal, scale, output, lo
     padded = cdiv(query.shape[2], PANEL) * PANEL
     begins = empty_like(log_sum, (*query.shape[:2], padded // PANEL, 2, PANEL))
     sizes = _sizes(query, key, value, widths_of(query, value), is_causal)
-    config = flash_key_kernel.config((grad, query, key, value, begins, *results[1:]), **sizes)
-    if slopes_bytes(query, key, is_causal) > MOST_SLOPES:
-        config = config | {"STORES": False}
+    config = dict(flash_key_kernel.config((grad, query, key, value, begins, *results[1:]), **sizes))
+    stores = config.pop("STORES") and slopes_bytes(query, key, is_causal) <= MOST_SLOPES
     rows = (grad, grad_log_sum, output, log_sum, begins)
-    if config["STORES"]:
+    if stores:
         _begin(rows, scale)
         _store_and_multiply(grad, query, key, value, begins, is_causal, scale, results, config)
     else:

@@ -129,7 +129,9 @@ def add_slopes(
     return tl.dot(tl.trans(tile), other, total)
 
 
-@kernel(space=FLASH_PRODUCT_SPACE, default=flash_product_default, key=FLASH_FACTS, do_not_specialize=("before",))
+@kernel(
+    space=FLASH_PRODUCT_SPACE, default=flash_product_default, key=FLASH_FACTS, do_not_specialize=("all_heads", "before")
+)
 def flash_product_kernel(
     slopes,  # what the kernel by the keys stored: (heads of the launch, lines, PANEL)
     k,  # keys: (batch, heads / group, keys, width) by its strides

@@ -106,7 +106,7 @@ def flash_product_default(device, *, length, keys, width):
 
 def flash_begin_default(device, *, length, value_width):
     """As many rows as give each thread 32 elements of two arrays."""
-    return {"ROWS": max(16, min(PANEL, 4096 // value_width)), "num_warps": 4}
+    return {"ROWS": max(16, min(PANEL, 4096 // next_power_of_2(value_width))), "num_warps": 4}
 
 
 def _warps_have_scores(ROWS, COLUMNS, num_warps):

@@ -62,6 +62,7 @@ class Embedding(Op):
     def samples(draw):
         yield draw(7, 3), draw.integers(0, 7, 4, 5), -1, False
         yield draw(7, 16), draw.integers(0, 7, 40), -1, False
+        yield draw(7, 300), draw.integers(0, 7, 3, 5), -1, False
         yield draw(3, 7).T, draw.integers(0, 7, 1025, dtype=np.int32), -1, False
         yield draw(7, 3), draw.integers(0, 7), -1, False
         yield draw(7, 3), draw.integers(0, 7, 0), -1, False

@@ -216,6 +216,8 @@ class Index(Op):
         yield draw(4, 6).T, (0,), draw.integers(0, 6, 1025)
         yield draw(5, 3), (0,), draw.integers(0, 5, 0)
         yield draw(5), (0,), draw.integers(0, 5, dtype=np.int32)
+        yield draw(5, 3, 40), (1,), draw.integers(-3, 3, 2, 4)  # rows
+        yield draw(70, 9).T, (0,), draw.integers(0, 9, 7)
 
     @staticmethod
     def sized(draw, M=4096, N=4096, K=4096):
@@ -287,6 +289,7 @@ class IndexPut(Op):
         yield draw(2, 5, 3, 4), draw(2, 6, 4), True, (1, 2), draw.integers(0, 5, 6), draw.integers(0, 3, 6)
         yield draw(4, 6).T, draw(3, 4), False, (0,), np.array([5, 0, -4])
         yield draw(5, 3), draw(1), False, (1,), np.array([2, 0])
+        yield draw(9, 40), draw(40), False, (0,), np.array([[5, 0], [-3, 2]])
         yield draw(5, 3, 4), draw(3, 3), False, (0, 2), np.array([0, 4, 1]), np.array([1, 1, 3])
         yield draw(2100), draw(3000), True, (0,), draw.integers(0, 2100, 3000)
         yield draw(5, 3), draw(0, 3), True, (0,), draw.integers(0, 5, 0)

@@ -63,7 +63,7 @@ def rows_default(device, *, count, width):
         return {"ROWS": rows, "COLUMNS": columns, "num_warps": 4}
     while columns > 256 and cdiv(width, columns) * columns > 1.07 * width:
         columns //= 2
-    rows = min(max(2048 // columns, 1), next_power_of_2(count))
+    rows = min(max(2048 // columns, 1), 64, next_power_of_2(count))
     while rows * columns > 512 and rows > 1 and cdiv(count, rows) * cdiv(width, columns) < 8 * device.sms:
         rows //= 2
     return {"ROWS": rows, "COLUMNS": columns, "num_warps": min(max(rows * columns // 256, 1), 8)}
@@ -81,7 +81,7 @@ def _rows_needed(ROWS, COLUMNS, count, width):
 
 
 ROWS_SPACE = Space(
-    ROWS=powers(1, 64), COLUMNS=powers(32, 2048), num_warps=warps(1, 8), where=(_rows_shared_out, _rows_needed)
+    ROWS=powers(1, 64), COLUMNS=powers(1, 2048), num_warps=warps(1, 8), where=(_rows_shared_out, _rows_needed)
 )
 
 

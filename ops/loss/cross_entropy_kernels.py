@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from tritorch.autotune import kernel
-from tritorch.ops.pointwise.family import offsets_of
-from tritorch.ops.rowwise.kernel import ROWS_SPACE, load_tile, rows_default, store_tile
+import math
+
+from tritorch.autotune import cdiv, kernel, next_power_of_2
+from tritorch.ops.layout import as_contiguous, broadcast_strides, element_strides, empty_like, needs_64_bits
+from tritorch.ops.loss.cross_entropy import nll_finish
+from tritorch.ops.pointwise.family import offsets_of, triton_dtype
+from tritorch.ops.reduction.family import add
+from tritorch.ops.reduction.kernel import computed_in, launch_reduce
+from tritorch.ops.rowwise.kernel import ROWS_SPACE, load_tile, rows_default, rows_of, store_tile
 from tritorch.runtime import tl
 
 
@@ -91,8 +97,8 @@ def cross_entropy_kernel(
 
 @kernel(space=ROWS_SPACE, default=rows_default, key=("RANK", "SMOOTH", "WIDE"))
 def cross_entropy_backward_kernel(
-    grad,  # the gradient of the loss: rows by `strides[2 * RANK : 3 * RANK]`, all zero for a mean or sum
     x,  # the input: rows by `strides[:RANK]`, classes by `step`
+    grad,  # that of the loss: rows by `strides[2 * RANK : 3 * RANK]`, all zero for a mean or sum; or None for one
     target,  # class indices: rows by `strides[RANK : 2 * RANK]`
     weight,  # of the classes, (classes,) by `weight_step`; or None
     total,  # the sum of weights: (), or None where nothing is divided by it
@@ -127,7 +133,9 @@ def cross_entropy_backward_kernel(
     counted = valid & (place != ignored)
     known = (place >= 0) & (place < classes)
     tl.device_assert(known, "index out of bounds", mask=counted)
-    share = tl.load(grad + offsets_of(row, shape, strides, 2 * RANK, RANK), mask=counted, other=0).to(COMPUTE)
+    share = counted.to(COMPUTE)
+    if grad is not None:
+        share = tl.load(grad + offsets_of(row, shape, strides, 2 * RANK, RANK), mask=counted, other=0).to(COMPUTE)
     if total is not None:
         share = share / tl.load(total).to(COMPUTE)
     factor = share  # of the class of the target
@@ -153,3 +161,73 @@ def cross_entropy_backward_kernel(
         # What is ignored has no gradient, whatever it holds.
         slope = tl.where(counted[:, None], slope, 0).to(COMPUTE)
         store_tile(out, result, at, out_step, valid, classes, slope)
+
+
+def class_axis(ndim):
+    """The dimension that classes lie along."""
+    return 1 if ndim > 1 else 0
+
+
+def _apart(strides, axis):
+    return strides[:axis] + strides[axis + 1 :], strides[axis]
+
+
+def _sum_of(weight, smoothing, compute):
+    """The sum of class weights where it is needed, else None."""
+    if weight is None or not smoothing:
+        return None
+    return launch_reduce(weight, None, compute, compute, add, 0)
+
+
+def launch_losses(input, target, weight, ignore_index, reduction, smoothing):
+    """Losses by row, or their sums by program, those of the weights, and log sum exp of each row; how many programs."""
+    compute, summed = computed_in(input.dtype), reduction != "none"
+    kept, step = _apart(element_strides(input), class_axis(input.ndim))
+    shape, strides = rows_of(target.shape, [kept, element_strides(target)])
+    rows, classes = math.prod(target.shape), input.shape[class_axis(input.ndim)]
+    shortest = min((abs(each) for each in strides[0] if each), default=1 << 62)
+    wide = needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides)
+    facts = {"RANK": len(shape), "SUM": summed, "SMOOTH": bool(smoothing), "WIDE": wide}
+    config = cross_entropy_kernel.config(
+        (input, target, weight), rows=rows, columns=classes, along=abs(step) <= shortest, itemsize=compute.itemsize,
+        **facts,
+    )  # fmt: skip
+    programs = cdiv(rows, config["ROWS"])
+    losses = empty_like(input, (programs,) if summed else target.shape, compute if summed else input.dtype)
+    weights, lse = empty_like(input, (programs,), compute), empty_like(input, target.shape, compute)
+    if rows:
+        cross_entropy_kernel[(programs,)](
+            input, target, weight, losses, weights, lse, rows, classes, ignore_index, shape, sum(strides, ()), step,
+            element_strides(weight)[0] if weight is not None else 0, float(smoothing),
+            _sum_of(weight, smoothing, compute), COMPUTE=triton_dtype(compute), **facts, **config,
+        )  # fmt: skip
+    return losses, weights, lse, programs
+
+
+def launch_finish(losses, weights, loss, total, count, mean):
+    """Add `count` sums of losses to `loss`, divided by that of the weights if `mean`, which goes to `total`."""
+    nll_finish[(1,)](
+        losses, weights, loss, total, count, MEAN=mean, COMPUTE=triton_dtype(weights.dtype),
+        BLOCK=min(max(next_power_of_2(count), 128), 4096), num_warps=4,
+    )  # fmt: skip
+
+
+def launch_slope(grad, input, target, weight, total, lse, out, ignore_index, smoothing):
+    """Write the gradient of the input to `out`, which may be the input; grad and total are one where they are None."""
+    axis = class_axis(input.ndim)
+    (kept, step), (own, out_step) = (_apart(element_strides(each), axis) for each in (input, out))
+    given = (0,) * target.ndim if grad is None else broadcast_strides(grad, target.shape)
+    shape, strides = rows_of(target.shape, [kept, element_strides(target), given, own])
+    rows, classes = math.prod(target.shape), input.shape[axis]
+    shortest = min((abs(each) for each in strides[0] if each), default=1 << 62)
+    wide = needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides)
+    arrays, compute = (input, grad, target, weight, total, as_contiguous(lse), out), computed_in(input.dtype)
+    facts = {"RANK": len(shape), "SMOOTH": bool(smoothing), "WIDE": wide}
+    config = cross_entropy_backward_kernel.config(
+        arrays, rows=rows, columns=classes, along=abs(step) <= shortest, itemsize=compute.itemsize, **facts
+    )
+    cross_entropy_backward_kernel[(cdiv(rows, config["ROWS"]),)](
+        *arrays, rows, classes, ignore_index, shape, sum(strides, ()), step, out_step,
+        element_strides(weight)[0] if weight is not None else 0, float(smoothing),
+        _sum_of(weight, smoothing, compute), COMPUTE=triton_dtype(compute), **facts, **config,
+    )  # fmt: skip

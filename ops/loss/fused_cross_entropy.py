@@ -5,45 +5,24 @@ What is saved for the gradient is the logarithm of each row's sum of exponential
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from tritorch.autotune import cdiv, next_power_of_2
 from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import Op
-from tritorch.ops.layout import as_contiguous, broadcast_strides, element_strides, empty_like, needs_64_bits
+from tritorch.ops.layout import empty_like
 from tritorch.ops.loss.batched import by_class, spread_gradient
-from tritorch.ops.loss.cross_entropy import NllLoss, NllLossBackward, all_within, nll_finish
-from tritorch.ops.loss.cross_entropy_kernels import cross_entropy_backward_kernel, cross_entropy_kernel
+from tritorch.ops.loss.cross_entropy import NllLoss, NllLossBackward, all_within
+from tritorch.ops.loss.cross_entropy_kernels import class_axis, launch_finish, launch_losses, launch_slope
 from tritorch.ops.parallel import for_each, pieces_of, scratch
-from tritorch.ops.pointwise.family import triton_dtype
-from tritorch.ops.reduction.family import PLAIN, add
-from tritorch.ops.reduction.kernel import computed_in, launch_reduce
+from tritorch.ops.reduction.family import PLAIN
 from tritorch.ops.rowwise.host import log_sum_exp
-from tritorch.ops.rowwise.kernel import rows_of
 from tritorch.ops.rowwise.softmax import Softmax
 from tritorch.runtime import dtypes
 
 
-def _axis(ndim):
-    return 1 if ndim > 1 else 0
-
-
-def _apart(strides, axis):
-    return strides[:axis] + strides[axis + 1 :], strides[axis]
-
-
-def _sum_of(weight, smoothing, compute):
-    """The sum of class weights, where it is needed: None without them."""
-    if weight is None or not smoothing:
-        return None
-    return launch_reduce(weight, None, compute, compute, add, 0)
-
-
 def _over_classes(weight, ndim):
     """Class weights as they broadcast to an input, one without them."""
-    return 1 if weight is None else weight.reshape([-1 if axis == _axis(ndim) else 1 for axis in range(ndim)])
+    return 1 if weight is None else weight.reshape([-1 if axis == class_axis(ndim) else 1 for axis in range(ndim)])
 
 
 def log_sum_exp_on_host(input, axis):
@@ -65,14 +44,14 @@ def _smoothed(logs, target, weight, ignore_index, reduction, smoothing):
     loss, total = NllLoss.reference(logs, target, weight, ignore_index, reduction)
     if not smoothing:
         return loss, total
-    spread = -np.sum(logs * _over_classes(weight, logs.ndim), axis=_axis(logs.ndim))
+    spread = -np.sum(logs * _over_classes(weight, logs.ndim), axis=class_axis(logs.ndim))
     spread = np.where(target == ignore_index, 0, spread)
     if reduction != "none":
         spread = np.sum(spread)
     if reduction == "mean":
         spread = spread / total
     kind = logs.dtype.type
-    loss = loss * kind(1 - smoothing) + spread * kind(smoothing / logs.shape[_axis(logs.ndim)])
+    loss = loss * kind(1 - smoothing) + spread * kind(smoothing / logs.shape[class_axis(logs.ndim)])
     return np.asarray(loss, logs.dtype), total
 
 
@@ -89,7 +68,7 @@ class CrossEntropy(Op):
 
     @staticmethod
     def reference(input, target, weight, ignore_index, reduction, label_smoothing=0.0):
-        axis = _axis(input.ndim)
+        axis = class_axis(input.ndim)
         highest = np.max(input, axis=axis, keepdims=True, initial=-np.inf)
         lse = np.log(np.sum(np.exp(input - highest), axis=axis, keepdims=True)) + highest
         found = _smoothed(input - lse, target, weight, ignore_index, reduction, label_smoothing)
@@ -103,7 +82,7 @@ class CrossEntropy(Op):
             weight = None if weight is None else weight.astype(compute)
             loss, *rest = cls.host(input.astype(compute), target, weight, ignore_index, reduction, label_smoothing)
             return np.asarray(loss).astype(input.dtype), *rest
-        axis = _axis(input.ndim)
+        axis = class_axis(input.ndim)
         lse = np.asarray(log_sum_exp_on_host(input, axis))
         if not is_plain(input, target, weight, ignore_index):
             logs = input - np.expand_dims(lse, axis)
@@ -120,31 +99,10 @@ class CrossEntropy(Op):
 
     def forward(self, input, target, weight, ignore_index, reduction, label_smoothing=0.0):
         """One launch, and one that adds the sums of its programs."""
-        compute, summed = computed_in(input.dtype), reduction != "none"
-        kept, step = _apart(element_strides(input), _axis(input.ndim))
-        shape, strides = rows_of(target.shape, [kept, element_strides(target)])
-        rows, classes = math.prod(target.shape), input.shape[_axis(input.ndim)]
-        shortest = min((abs(each) for each in strides[0] if each), default=1 << 62)
-        wide = needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides)
-        facts = {"RANK": len(shape), "SUM": summed, "SMOOTH": bool(label_smoothing), "WIDE": wide}
-        config = cross_entropy_kernel.config(
-            (input, target, weight), rows=rows, columns=classes, along=abs(step) <= shortest,
-            itemsize=compute.itemsize, **facts,
-        )  # fmt: skip
-        programs = cdiv(rows, config["ROWS"])
-        losses = empty_like(input, (programs,) if summed else target.shape, compute if summed else input.dtype)
-        weights, lse = empty_like(input, (programs,), compute), empty_like(input, target.shape, compute)
-        if rows:
-            cross_entropy_kernel[(programs,)](
-                input, target, weight, losses, weights, lse, rows, classes, ignore_index, shape, sum(strides, ()),
-                step, element_strides(weight)[0] if weight is not None else 0, float(label_smoothing),
-                _sum_of(weight, label_smoothing, compute), COMPUTE=triton_dtype(compute), **facts, **config,
-            )  # fmt: skip
-        loss, total = empty_like(input, ()), empty_like(input, (), compute)
-        nll_finish[(1,)](
-            losses, weights, loss, total, programs if summed else 0, MEAN=reduction == "mean",
-            COMPUTE=triton_dtype(compute), BLOCK=min(max(next_power_of_2(programs), 128), 4096), num_warps=4,
-        )  # fmt: skip
+        losses, weights, lse, programs = launch_losses(input, target, weight, ignore_index, reduction, label_smoothing)
+        loss, total = empty_like(input, ()), empty_like(input, (), weights.dtype)
+        summed = reduction != "none"
+        launch_finish(losses, weights, loss, total, programs if summed else 0, reduction == "mean")
         return loss if summed else losses, total, lse
 
     def backward(self, grad, _=None, grad_lse=None):
@@ -152,13 +110,11 @@ class CrossEntropy(Op):
         if self.edges[0] is None:  # class weights have no gradient
             return (None,)
         input, target, weight, ignore_index, reduction, smoothing = self.inputs
-        axis, slope = _axis(input.ndim), None
+        axis, slope = class_axis(input.ndim), None
         total, lse = (each.detach() for each in self.outputs)
         total = total if reduction == "mean" else None
         if grad is not None and self.recording:
-            hard = NllLossBackward.apply(grad, target, weight, total, self.edges[0][2], ignore_index, reduction)
-            hard = hard if not smoothing else hard * (1 - smoothing) - self._spread(grad, total)
-            slope = hard - Softmax.apply(input, axis, None) * hard.sum(axis, True)
+            slope = composed_slope(grad, input, target, weight, total, ignore_index, reduction, smoothing)
         elif grad is not None:
             slope = CrossEntropyBackward.apply(
                 grad, input, target, weight, total, lse, ignore_index, reduction, smoothing
@@ -167,14 +123,6 @@ class CrossEntropy(Op):
             more = Softmax.apply(input, axis, None) * grad_lse.unsqueeze(axis)
             slope = more if slope is None else slope + more
         return (slope,)
-
-    def _spread(self, grad, total):
-        """What smoothing takes from the gradient of each logarithm."""
-        input, target, weight, ignore_index, _, smoothing = self.inputs
-        axis = _axis(input.ndim)
-        rows = grad * (target != ignore_index).to(grad.dtype)
-        rows = (rows if total is None else rows / total) * (smoothing / input.array.shape[axis])
-        return rows.unsqueeze(axis) * _over_classes(weight, input.ndim)
 
     @staticmethod
     def samples(draw):
@@ -195,6 +143,17 @@ class CrossEntropy(Op):
         return draw(M, N), draw.integers(0, N, M), None, -100, "mean", 0.0
 
 
+def composed_slope(grad, input, target, weight, total, ignore_index, reduction, smoothing):
+    """The gradient of cross_entropy by its input as a composition of ops, which have gradients."""
+    axis, shape = class_axis(input.ndim), tuple(input.array.shape)
+    hard = NllLossBackward.apply(grad, target, weight, total, shape, ignore_index, reduction)
+    if smoothing:
+        rows = grad * (target != ignore_index).to(grad.dtype)
+        rows = (rows if total is None else rows / total) * (smoothing / shape[axis])
+        hard = hard * (1 - smoothing) - rows.unsqueeze(axis) * _over_classes(weight, input.ndim)
+    return hard - Softmax.apply(input, axis, None) * hard.sum(axis, True)
+
+
 def is_plain(input, target, weight, ignore_index):
     """Whether each row of a matrix has a class that exists and counts once."""
     return input.ndim == 2 and weight is None and ignore_index < 0 and all_within(target, input.shape[1])
@@ -205,7 +164,7 @@ class CrossEntropyBackward(Op):
 
     @staticmethod
     def reference(grad, input, target, weight, total, lse, ignore_index, reduction, label_smoothing=0.0):
-        axis = _axis(input.ndim)
+        axis = class_axis(input.ndim)
         hard = NllLossBackward.reference(grad, target, weight, total, input.shape, ignore_index, reduction)
         if label_smoothing:
             rows = np.where(target == ignore_index, 0, grad if total is None else grad / total).astype(input.dtype)
@@ -242,26 +201,9 @@ class CrossEntropyBackward(Op):
 
     def forward(self, grad, input, target, weight, total, lse, ignore_index, reduction, label_smoothing=0.0):
         """One launch."""
-        out, axis = empty_like(input), _axis(input.ndim)
-        if not out.size:
-            return out
-        (kept, step), (own, out_step) = (_apart(element_strides(each), axis) for each in (input, out))
-        steps = [kept, element_strides(target), broadcast_strides(grad, target.shape), own]
-        shape, strides = rows_of(target.shape, steps)
-        rows, classes = math.prod(target.shape), input.shape[axis]
-        shortest = min((abs(each) for each in strides[0] if each), default=1 << 62)
-        wide = needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides)
-        arrays = (grad, input, target, weight, total, as_contiguous(lse), out)
-        config = cross_entropy_backward_kernel.config(
-            arrays, rows=rows, columns=classes, along=abs(step) <= shortest, itemsize=lse.dtype.itemsize,
-            RANK=len(shape), SMOOTH=bool(label_smoothing), WIDE=wide,
-        )  # fmt: skip
-        cross_entropy_backward_kernel[(cdiv(rows, config["ROWS"]),)](
-            *arrays, rows, classes, ignore_index, shape, sum(strides, ()), step, out_step,
-            element_strides(weight)[0] if weight is not None else 0, float(label_smoothing),
-            _sum_of(weight, label_smoothing, lse.dtype), COMPUTE=triton_dtype(computed_in(input.dtype)),
-            RANK=len(shape), SMOOTH=bool(label_smoothing), WIDE=wide, **config,
-        )  # fmt: skip
+        out = empty_like(input)
+        if out.size:
+            launch_slope(grad, input, target, weight, total, lse, out, ignore_index, label_smoothing)
         return out
 
     @classmethod

@@ -7,7 +7,7 @@ import numpy as np
 from tritorch.ops.base import Op
 from tritorch.ops.batching import broadcast_whole
 from tritorch.ops.matrix.launch import launch_matmul
-from tritorch.ops.matrix.matmul import Matmul, product_shape
+from tritorch.ops.matrix.matmul import Matmul, product_for, product_shape
 from tritorch.ops.matrix.products import product
 
 
@@ -50,9 +50,9 @@ class AddMatmul(Op):
             of_input = grad if beta == 1 else grad * beta
         scaled = grad if alpha == 1 else grad * alpha
         if self.edges[1] is not None:
-            of_first = Matmul.apply(scaled, second, False, True)
+            of_first = product_for(self, 1, scaled, second, False, True)
         if self.edges[2] is not None:
-            of_second = Matmul.apply(first, scaled, True, False)
+            of_second = product_for(self, 2, first, scaled, True, False)
         return of_input, of_first, of_second
 
     @staticmethod

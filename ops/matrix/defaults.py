@@ -30,7 +30,9 @@ _LAUNCH = 3500  # of the launch that adds up parts
 _BUSY = 8  # warps that a multiprocessor needs to multiply by itself without waiting
 
 
-def pointer_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True, aligned=True):
+def pointer_default(
+    device, *, rows, columns, inner, batch=1, itemsize=4, tensor_cores=True, dots=True, aligned=True, keeps=False
+):  # fmt: skip
     """The best tile by estimate, as many stages as fit; for integers and float64 that of `matmul_default`, whole."""
     sizes = rows, columns, inner, batch
     if device.kind == "interpreter" or not dots or itemsize > 4:
@@ -38,7 +40,7 @@ def pointer_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor
                                 tensor_cores=tensor_cores, dots=dots, aligned=aligned)  # fmt: skip
         return config | {"SPLIT_K": 1}
     groups = tensor_cores and device.capability >= 90 and rows >= 64
-    most = most_sums(tensor_cores, itemsize, aligned)
+    most = most_sums(tensor_cores, itemsize, aligned and not keeps)
     m, n, parts = best(device, sizes, itemsize, tensor_cores, most, 64 if groups else SMALLEST)
     k = _depth(m, n, inner, itemsize, tensor_cores)
     warps = 8 if not aligned and m * n >= 8192 else _warps(m, n)
@@ -53,7 +55,9 @@ def pointer_default(device, *, rows, columns, inner, batch=1, itemsize=4, tensor
             "num_stages": depth}  # fmt: skip
 
 
-def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, more=0, wide_result=False):
+def descriptor_default(
+    device, *, rows, columns, inner, batch=1, itemsize=2, adds=False, keeps=False, wide_result=False
+):
     """The best tile by estimate; as many stages as fit, beside what is left of a result that is stored in pieces."""
     m, n, parts = best(
         device, (max(rows, 64), max(columns, 64), inner, batch), itemsize, True, most_sums(True, itemsize), 64
@@ -63,7 +67,7 @@ def descriptor_default(device, *, rows, columns, inner, batch=1, itemsize=2, mor
     room = [
         (depth, pieces) for depth in (6, 5, 4, 3, 2) for pieces in (1, 2, 4)
         if pieces_worth(m, n, pieces)
-        and shared_memory_of(m, n, k, depth, parts, pieces, itemsize, more, wide_result) <= device.shared_memory
+        and shared_memory_of(m, n, k, depth, parts, pieces, itemsize, adds, keeps, wide_result) <= device.shared_memory
     ]  # fmt: skip
     depth, pieces = room[0]
     return {"BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "GROUP_M": 8, "SPLIT_K": parts, "PIECES": pieces,

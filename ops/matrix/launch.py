@@ -168,9 +168,9 @@ def _by_pointers(a, b, out, layout, ending, constants, sizes):
     rank, count = len(layout.batch), math.prod(layout.batch)
     config = matmul_kernel.config(
         (a, b, ending.bias, ending.residual, ending.before, out), rows=layout.rows, columns=layout.columns,
-        inner=layout.inner, batch=count, aligned=aligned, **sizes, ACTIVATION=ending.activation, SCALED=ending.scaled,
-        PRECISION=constants["PRECISION"], RANK=rank, WIDE=layout.wide, a_across=layout.a_inner != 1,
-        b_across=layout.b_column != 1,
+        inner=layout.inner, batch=count, aligned=aligned, keeps=ending.before is not None, **sizes,
+        ACTIVATION=ending.activation, SCALED=ending.scaled, PRECISION=constants["PRECISION"], RANK=rank,
+        WIDE=layout.wide, a_across=layout.a_inner != 1, b_across=layout.b_column != 1,
     )  # fmt: skip
     tiles = cdiv(layout.rows, config["BLOCK_M"]) * cdiv(layout.columns, config["BLOCK_N"])
     end, target = _end_and_target(a, out, layout, ending, config["SPLIT_K"])
@@ -197,7 +197,7 @@ def _by_descriptors(a, b, out, layout, ending, constants, places):
     config = descriptor_kernel.config(
         (a, b, ending.bias, residual, ending.before, out), rows=layout.rows, columns=layout.columns,
         inner=layout.inner, batch=count, itemsize=a.dtype.itemsize,
-        more=(residual is not None) + (ending.before is not None), wide_result=max(itemsizes) > a.dtype.itemsize,
+        adds=residual is not None, keeps=ending.before is not None, wide_result=max(itemsizes) > a.dtype.itemsize,
         ACTIVATION=ending.activation, SCALED=ending.scaled, **facts,
     )  # fmt: skip
     tiles = cdiv(layout.rows, config["BLOCK_M"]) * cdiv(layout.columns, config["BLOCK_N"])

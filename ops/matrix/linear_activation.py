@@ -14,7 +14,8 @@ from tritorch.ops.autocast import LOWER
 from tritorch.ops.base import RESULT, Op
 from tritorch.ops.layout import empty_like
 from tritorch.ops.matrix.launch import launch_matmul
-from tritorch.ops.matrix.matmul import Linear, linear_shape, turned
+from tritorch.ops.matrix.matmul import Linear, linear_shape
+from tritorch.ops.matrix.products import turned
 from tritorch.ops.pointwise.activation import Gelu, GeluTanh, Mish, Relu, Silu
 from tritorch.ops.pointwise.exponential import Sigmoid, Tanh
 

@@ -7,7 +7,8 @@ import numpy as np
 from tritorch.ops.base import Op
 from tritorch.ops.batching import Examples
 from tritorch.ops.matrix.launch import launch_matmul
-from tritorch.ops.matrix.matmul import Linear, linear_shape, turned
+from tritorch.ops.matrix.matmul import Linear, linear_shape
+from tritorch.ops.matrix.products import turned
 
 
 class LinearAdd(Op):

@@ -11,12 +11,13 @@ import math
 import numpy as np
 
 from tritorch.ops.autocast import LOWER
-from tritorch.ops.base import Op, widened_host
+from tritorch.ops.base import ADDED, Op, widened_host
 from tritorch.ops.batching import broadcast
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
+from tritorch.ops.matrix.accumulate_product import AccumulateProduct
 from tritorch.ops.matrix.launch import launch_matmul
-from tritorch.ops.matrix.products import FLOATS, product, rows_of
+from tritorch.ops.matrix.products import FLOATS, product, rows_of, turned
 from tritorch.ops.promotion import C_TYPES, KIND_NAMES
 
 
@@ -117,11 +118,13 @@ class Matmul(Op):
         a, b, turned_a, turned_b = self.inputs
         first = second = None
         if self.edges[0] is not None:
-            first = Matmul.apply(b, grad, turned_b, True) if turned_a else Matmul.apply(grad, b, False, not turned_b)
+            order = (b, grad, turned_b, True) if turned_a else (grad, b, False, not turned_b)
+            first = product_for(self, 0, *order)
         if self.edges[1] is not None:
             if b.ndim == 2 < a.ndim and not turned_a:  # one product over all rows instead of a sum over batches
                 a, grad = rows_of(a), rows_of(grad)
-            second = Matmul.apply(grad, a, True, turned_a) if turned_b else Matmul.apply(a, grad, not turned_a, False)
+            order = (grad, a, True, turned_a) if turned_b else (a, grad, not turned_a, False)
+            second = product_for(self, 1, *order)
         return first, second
 
     @staticmethod
@@ -185,11 +188,14 @@ def _check_vector(input, other, ndim):
     raise RuntimeError(f"size mismatch, got input ({rows}), mat ({rows}x{inner}), vec ({size})")
 
 
-def turned(array):
-    """The matrices of a stack transposed, without a copy."""
-    order = list(range(array.ndim))
-    order[-2:] = order[-1], order[-2]
-    return array.transpose(*order)
+def product_for(node, position, first, second, transpose_first, transpose_second):
+    """A product as the gradient of an argument of `node`: ADDED to the one that is there where the engine lets it."""
+    if len(first.array.shape) == 2 == len(second.array.shape):
+        present = node.present_gradient(position)
+        if present is not None:
+            AccumulateProduct.apply(present, first, second, transpose_first, transpose_second)
+            return ADDED
+    return Matmul.apply(first, second, transpose_first, transpose_second)
 
 
 class Linear(Op):
@@ -265,7 +271,7 @@ class Linear(Op):
             first = Matmul.apply(rows_of(grad), weight, False, False)
             first = first if grad.ndim == 2 else first.reshape(input.shape)
         if self.edges[1] is not None:
-            second = Matmul.apply(rows_of(grad), rows_of(input), True, False)
+            second = product_for(self, 1, rows_of(grad), rows_of(input), True, False)
         return first, second, grad  # the engine sums what broadcasts
 
     @staticmethod

@@ -29,6 +29,13 @@ def rows_of(a):
     return a if len(shape) == 2 else a.reshape(math.prod(shape[:-1]), shape[-1])
 
 
+def turned(array):
+    """The matrices of a stack transposed, without a copy."""
+    order = list(range(array.ndim))
+    order[-2:] = order[-1], order[-2]
+    return array.transpose(*order)
+
+
 def _whole_product(a, b):
     # BLAS knows no integers; in float64 a sum is exact while it stays below 2^53.
     if a.size > _SMALL and b.size > _SMALL and _largest(a) * _largest(b) * a.shape[-1] < 2**53:

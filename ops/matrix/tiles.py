@@ -86,6 +86,11 @@ def sums_in_registers(BLOCK_M, BLOCK_N, BLOCK_K, num_warps, dots, tensor_cores):
     return (elements if dots else elements * BLOCK_K // 2) <= most * 32 * num_warps
 
 
+def two_results_in_registers(BLOCK_M, BLOCK_N, num_warps, keeps):
+    """Where what an activation is given is stored beside the result, a thread has room for 64 sums."""
+    return not keeps or BLOCK_M * BLOCK_N <= 64 * 32 * num_warps
+
+
 def warps_have_work(BLOCK_M, BLOCK_N, num_warps, dots):
     """Eight warps want a tile of 64 by 64, four one of 16 by 16."""
     return BLOCK_M * BLOCK_N >= (4096 if num_warps == 8 and dots else 64 * num_warps)
@@ -164,22 +169,25 @@ MATMUL_SPACE = Space(
     BLOCK_M=powers(16, 256, default=128), BLOCK_N=powers(16, 256, default=128), BLOCK_K=powers(8, 256, default=64),
     GROUP_M=choices(1, 4, 8, default=8), SPLIT_K=choices(*PARTS, default=1),
     num_warps=choices(4, 8), num_stages=stages(1, 5, default=4),
-    where=(*_OF_MATRICES, staged_in_registers, whole_sectors, deep_if_small, *_PARTS_CONDITIONS),
+    where=(*_OF_MATRICES, two_results_in_registers, staged_in_registers, whole_sectors, deep_if_small,
+           *_PARTS_CONDITIONS),
 )  # fmt: skip
 
 
-def shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, more, wide_result):
-    """The bytes of all stages, of a piece of the result on its way out, of `more` that come or go, and of barriers."""
-    element = 4 if SPLIT_K > 1 else (4 if wide_result else itemsize) * (1 + more)
+def shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, keeps, wide_result):
+    """The bytes of all stages, of barriers, and of a piece of the result with what is added to it and kept beside."""
+    element = 4 if SPLIT_K > 1 else (4 if wide_result else itemsize) * (1 + adds + keeps)
     stages = (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize * num_stages
     return stages + BLOCK_M * BLOCK_N // PIECES * element + 1024
 
 
 def tiles_in_shared_memory(
-    BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, more, wide_result, device
+    BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, keeps, wide_result, device
 ):  # fmt: skip
     """All stages of both operands, and what is stored at once."""
-    needed = shared_memory_of(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, more, wide_result)
+    needed = shared_memory_of(
+        BLOCK_M, BLOCK_N, BLOCK_K, num_stages, SPLIT_K, PIECES, itemsize, adds, keeps, wide_result
+    )
     return needed <= device.shared_memory
 
 
@@ -189,7 +197,7 @@ def sides_needed(BLOCK_M, BLOCK_N, rows, columns):
 
 
 def most_sums(tensor_cores, itemsize, aligned=True):
-    """How many elements a tile may have: operands that pass through registers, and sums of float8 in two, take some."""
+    """How many elements a tile may have: what else passes through registers, and sums of float8 in two, take some."""
     if not tensor_cores:
         return 8192
     return 32768 if aligned and itemsize > 1 else 16384

@@ -9,8 +9,9 @@ from tritorch.ops.base import Op
 from tritorch.ops.batching import folded
 from tritorch.ops.layout import element_strides, empty_by, in_order, needs_64_bits, out_of_order
 from tritorch.ops.matrix.kernel import accumulator
-from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
-from tritorch.ops.pooling.max_pool import BLOCKS, covers, place_of, pools, volume_strides
+from tritorch.ops.pointwise.family import triton_dtype
+from tritorch.ops.pooling.max_pool import BLOCKS, covers, pools, volume_strides
+from tritorch.ops.pooling.place import place_of, reciprocals, windows_default
 from tritorch.ops.pooling.shape import places_of, taps_of, volume
 from tritorch.runtime import tl
 from tritorch.runtime.memory_format import CHANNELS_INNERMOST
@@ -43,7 +44,7 @@ def _divisor(
 AVERAGED = ("KERNEL", "STRIDE", "PADDING", "WITH_PADDING", "DIVISOR", "INNERMOST", "WIDE")
 
 
-@kernel(space=BLOCKS, default=pointwise_default, key=AVERAGED)
+@kernel(space=BLOCKS, default=windows_default, key=AVERAGED)
 def _avg_pool(
     x,  # images: (images, channels, *size) by x_strides
     out,  # the mean of each window, as INNERMOST says: (images, channels, *out_size)
@@ -52,6 +53,7 @@ def _avg_pool(
     size,  # of x: depth, height, width
     out_size,
     x_strides,
+    by,  # what `place_of` divides by
     KERNEL: tl.constexpr,
     STRIDE: tl.constexpr,
     PADDING: tl.constexpr,
@@ -65,7 +67,7 @@ def _avg_pool(
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    image, channel, back, down, across = place_of(index, channels, out_size, INNERMOST)
+    image, channel, back, down, across = place_of(index, channels, out_size, by, INNERMOST, WIDE)
     x += image * x_strides[0] + channel * x_strides[1]
     total = tl.zeros([BLOCK], COMPUTE)
     for i in range(KERNEL[0]):
@@ -178,7 +180,8 @@ class AvgPool(Op):
             config = _avg_pool.config((input, out), count=out.size, **facts)
             _avg_pool[(cdiv(out.size, config["BLOCK"]),)](
                 input, out, out.size, input.shape[1], volume(input.shape[2:]), volume(out_size), volume_strides(input),
-                COMPUTE=triton_dtype(accumulator(input.dtype)), **facts, **config,
+                reciprocals(input.shape[1], volume(out_size)), COMPUTE=triton_dtype(accumulator(input.dtype)), **facts,
+                **config,
             )  # fmt: skip
         return out
 
@@ -212,7 +215,7 @@ def means():
     yield (1, 2, 4, 3, 5), ((2, 2, 3), (1, 2, 2), (1, 1, 1), False, False, None)
 
 
-@kernel(space=BLOCKS, default=pointwise_default, key=("COVERS", *AVERAGED))
+@kernel(space=BLOCKS, default=windows_default, key=("COVERS", *AVERAGED))
 def _avg_pool_backward(
     grad,  # (images, channels, *out_size) by grad_strides
     out,  # (images, channels, *size), as INNERMOST says
@@ -221,6 +224,7 @@ def _avg_pool_backward(
     size,  # of out: depth, height, width
     out_size,  # of grad
     grad_strides,
+    by,  # what `place_of` divides by
     KERNEL: tl.constexpr,
     STRIDE: tl.constexpr,
     PADDING: tl.constexpr,
@@ -235,7 +239,7 @@ def _avg_pool_backward(
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    image, channel, layer, row, column = place_of(index, channels, size, INNERMOST)
+    image, channel, layer, row, column = place_of(index, channels, size, by, INNERMOST, WIDE)
     layer, row, column = layer + PADDING[0], row + PADDING[1], column + PADDING[2]
     grad += image * grad_strides[0] + channel * grad_strides[1]
     total = tl.zeros([BLOCK], COMPUTE)
@@ -293,7 +297,8 @@ class AvgPoolBackward(Op):
             config = _avg_pool_backward.config((grad, out), count=out.size, **facts)
             _avg_pool_backward[(cdiv(out.size, config["BLOCK"]),)](
                 grad, out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]), volume_strides(grad),
-                COMPUTE=triton_dtype(accumulator(grad.dtype)), **facts, **config,
+                reciprocals(grad.shape[1], volume(size)), COMPUTE=triton_dtype(accumulator(grad.dtype)), **facts,
+                **config,
             )  # fmt: skip
         return out
 

@@ -12,33 +12,17 @@ from tritorch.ops.batching import folded
 from tritorch.ops.layout import element_strides, empty_by, format_order, in_order, needs_64_bits, out_of_order
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.parallel import by_items, for_each, pieces_of
-from tritorch.ops.pointwise.family import block_space, pointwise_default, triton_dtype
+from tritorch.ops.pointwise.family import block_space, triton_dtype
 from tritorch.ops.pooling.numbers import composed_places, places_from
+from tritorch.ops.pooling.place import place_of, reciprocals, windows_default
 from tritorch.ops.pooling.shape import flat, numbered_taps_of, places_of, volume
 from tritorch.runtime import tl
 
 BLOCKS = block_space(least=1, most=16)
 
 
-@kernel
-def place_of(index, channels, size, INNERMOST: tl.constexpr):
-    """The image, the channel and the place along each dimension of element `index` of (images, channels, *size).
-
-    Elements are numbered as they lie in memory: contiguous, or with the channels INNERMOST.
-    """
-    if INNERMOST:
-        channel = index % channels
-        index = index // channels
-    plane = index // (size[0] * size[1] * size[2])
-    if INNERMOST:
-        image = plane
-    else:
-        image, channel = plane // channels, plane % channels
-    return image, channel, index // (size[1] * size[2]) % size[0], index // size[2] % size[1], index % size[2]
-
-
 @kernel(
-    space=BLOCKS, default=pointwise_default,
+    space=BLOCKS, default=windows_default,
     key=("KERNEL", "STRIDE", "PADDING", "DILATION", "INNERMOST", "TAPS", "WIDE"),
 )  # fmt: skip
 def _max_pool(
@@ -50,6 +34,7 @@ def _max_pool(
     size,  # of x: depth, height, width
     out_size,
     x_strides,
+    by,  # what `place_of` divides by
     TAPS: tl.constexpr,
     KERNEL: tl.constexpr,
     STRIDE: tl.constexpr,
@@ -64,7 +49,7 @@ def _max_pool(
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    image, channel, back, down, across = place_of(index, channels, out_size, INNERMOST)
+    image, channel, back, down, across = place_of(index, channels, out_size, by, INNERMOST, WIDE)
     x += image * x_strides[0] + channel * x_strides[1]
     first_layer, first_row = back * STRIDE[0] - PADDING[0], down * STRIDE[1] - PADDING[1]
     first_column = across * STRIDE[2] - PADDING[2]
@@ -174,8 +159,8 @@ class MaxPool(Op):
             config = _max_pool.config((input, out, indices), count=out.size, **facts)
             _max_pool[(cdiv(out.size, config["BLOCK"]),)](
                 input, out, indices, out.size, input.shape[1], volume(input.shape[2:]), volume(out_size),
-                volume_strides(input), COMPUTE=triton_dtype(accumulator(input.dtype)), LOWEST=lowest(input.dtype),
-                **facts, **config,
+                volume_strides(input), reciprocals(input.shape[1], volume(out_size)),
+                COMPUTE=triton_dtype(accumulator(input.dtype)), LOWEST=lowest(input.dtype), **facts, **config,
             )  # fmt: skip
         return out, indices
 
@@ -218,7 +203,7 @@ def pools():
 
 
 @kernel(
-    space=BLOCKS, default=pointwise_default,
+    space=BLOCKS, default=windows_default,
     key=("KERNEL", "STRIDE", "PADDING", "DILATION", "COVERS", "INNERMOST", "TAPS", "WIDE"),
 )  # fmt: skip
 def _max_pool_backward(
@@ -231,6 +216,7 @@ def _max_pool_backward(
     out_size,  # of grad
     grad_strides,
     index_strides,
+    by,  # what `place_of` divides by
     TAPS: tl.constexpr,
     KERNEL: tl.constexpr,
     STRIDE: tl.constexpr,
@@ -245,7 +231,7 @@ def _max_pool_backward(
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    image, channel, layer, row, column = place_of(index, channels, size, INNERMOST)
+    image, channel, layer, row, column = place_of(index, channels, size, by, INNERMOST, WIDE)
     if not TAPS:
         place = (layer * size[1] + row) * size[2] + column
     last_back, last_down = (layer + PADDING[0]) // STRIDE[0], (row + PADDING[1]) // STRIDE[1]
@@ -272,7 +258,8 @@ def _max_pool_backward(
                     place = (deep * KERNEL[1] + low) * KERNEL[2] + right
                 largest = tl.load(indices + at, mask=there, other=0)
                 offset = back * grad_strides[2] + down * grad_strides[3] + across * grad_strides[4]
-                total += tl.load(grad + offset, mask=there & (largest == place), other=0).to(COMPUTE)
+                value = tl.load(grad + offset, mask=there, other=0).to(COMPUTE)  # whole vectors, where channels are
+                total += tl.where(there & (largest == place), value, 0)
     tl.store(out + index, total.to(out.dtype.element_ty), mask=index < count)
 
 
@@ -344,8 +331,8 @@ class MaxPoolBackward(Op):
             config = _max_pool_backward.config((grad, indices, out), count=out.size, **facts)
             _max_pool_backward[(cdiv(out.size, config["BLOCK"]),)](
                 grad, indices, out, out.size, grad.shape[1], volume(size), volume(grad.shape[2:]),
-                volume_strides(grad), volume_strides(indices), COMPUTE=triton_dtype(accumulator(grad.dtype)),
-                **facts, **config,
+                volume_strides(grad), volume_strides(indices), reciprocals(grad.shape[1], volume(size)),
+                COMPUTE=triton_dtype(accumulator(grad.dtype)), **facts, **config,
             )  # fmt: skip
         return out
 

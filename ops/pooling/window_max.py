@@ -11,13 +11,14 @@ from tritorch.autotune import cdiv, kernel
 from tritorch.ops.base import TABLE, Op
 from tritorch.ops.layout import as_contiguous, element_strides, empty_by, format_order, lying_by, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
-from tritorch.ops.pointwise.family import pointwise_default, triton_dtype
-from tritorch.ops.pooling.max_pool import BLOCKS, lowest, place_of
+from tritorch.ops.pointwise.family import triton_dtype
+from tritorch.ops.pooling.max_pool import BLOCKS, lowest
+from tritorch.ops.pooling.place import place_of, reciprocals, windows_default
 from tritorch.ops.pooling.shape import evenly, flat
 from tritorch.runtime import tl
 
 
-@kernel(space=BLOCKS, default=pointwise_default, key=("taps", "INNERMOST", "WIDE"))
+@kernel(space=BLOCKS, default=windows_default, key=("taps", "INNERMOST", "WIDE"))
 def _window_max(
     x,  # images: (images, channels, *size) by x_strides
     bounds,  # for each place along each dimension, where its window begins and ends: (planes or 1, places, 2)
@@ -28,6 +29,7 @@ def _window_max(
     size,  # of x: depth, height, width
     out_size,
     x_strides,
+    by,  # what `place_of` divides by
     step,  # from plane to plane in bounds; 0 where all planes have the same windows
     longest,  # window, along each dimension
     COMPUTE: tl.constexpr,
@@ -40,7 +42,7 @@ def _window_max(
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = index < count
-    image, channel, back, down, across = place_of(index, channels, out_size, INNERMOST)
+    image, channel, back, down, across = place_of(index, channels, out_size, by, INNERMOST, WIDE)
     x += image * x_strides[0] + channel * x_strides[1]
     bounds += (image * channels + channel) * step
     first_layer = tl.load(bounds + back * 2, mask=known, other=0)
@@ -116,7 +118,7 @@ class WindowMax(Op):
             config = _window_max.config((input, bounds, out, indices), count=out.size, taps=math.prod(longest), **facts)
             _window_max[(cdiv(out.size, config["BLOCK"]),)](
                 input, bounds, out, indices, out.size, input.shape[1], tuple(input.shape[2:]), places,
-                element_strides(input), step, longest,
+                element_strides(input), reciprocals(input.shape[1], places), step, longest,
                 COMPUTE=triton_dtype(accumulator(input.dtype)), LOWEST=lowest(input.dtype), **facts, **config,
             )  # fmt: skip
         return out, indices

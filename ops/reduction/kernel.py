@@ -133,11 +133,11 @@ def combiner(fn):
 
 
 @kernel
-def line_of(row, kept, strides, RANK: tl.constexpr, ROWS: tl.constexpr):
+def line_of(row, kept, strides, FIRST: tl.constexpr, RANK: tl.constexpr, ROWS: tl.constexpr):
     """Where each row begins. One row begins at zero, which is aligned as the number of a program is not known to be."""
     if RANK == 0:
         return tl.zeros([ROWS], row.dtype)
-    return offsets_of(row, kept, strides, 0, RANK)
+    return offsets_of(row, kept, strides, FIRST, RANK)
 
 
 @kernel(
@@ -172,7 +172,7 @@ def reduce_kernel(
     if WIDE:
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         part = part.to(tl.int64)
-    line = x + line_of(row, kept, kept_strides, KEPT_RANK, ROWS)[:, None]
+    line = x + line_of(row, kept, kept_strides, 0, KEPT_RANK, ROWS)[:, None]
     share = tl.cdiv(tl.cdiv(columns, COLUMNS), SPLITS) * COLUMNS
     first = part * share
     last = tl.minimum(first + share, columns)

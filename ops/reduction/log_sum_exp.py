@@ -101,9 +101,7 @@ class LogSumExp(Op):
 
     @staticmethod
     def samples(draw):
-        for input, dim, keepdim in reduction_samples(draw):
-            if 0 not in input.shape:
-                yield input, dim, keepdim
+        yield from reduction_samples(draw)
         yield draw(5, 7) * 50, 1, False
 
     @staticmethod

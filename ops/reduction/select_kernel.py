@@ -104,7 +104,7 @@ def select_kernel(
     if WIDE:
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         part = part.to(tl.int64)
-    line = line_of(row, kept, kept_strides, KEPT_RANK, ROWS)[:, None]
+    line = line_of(row, kept, kept_strides, 0, KEPT_RANK, ROWS)[:, None]
     share = tl.cdiv(tl.cdiv(columns, COLUMNS), SPLITS) * COLUMNS
     first = part * share
     last = tl.minimum(first + share, columns)

@@ -62,7 +62,7 @@ def state_kernel(
     if WIDE:
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         part = part.to(tl.int64)
-    line = x + line_of(row, kept, kept_strides, KEPT_RANK, ROWS)[:, None]
+    line = x + line_of(row, kept, kept_strides, 0, KEPT_RANK, ROWS)[:, None]
     share = tl.cdiv(tl.cdiv(columns, COLUMNS), SPLITS) * COLUMNS
     begin = part * share
     last = tl.minimum(begin + share, columns)

@@ -14,6 +14,7 @@ from tritorch.ops.creation import Full
 from tritorch.ops.index.segments import accumulate
 from tritorch.ops.layout import as_contiguous, element_strides, empty_like, needs_64_bits
 from tritorch.ops.matrix.kernel import accumulator
+from tritorch.ops.parallel import for_each, pieces_of
 from tritorch.ops.pointwise.family import triton_dtype
 from tritorch.ops.pooling.max_pool import volume_strides
 from tritorch.ops.pooling.shape import volume
@@ -91,6 +92,27 @@ class GridSample(Op):
         for index, inside, weights, _ in _on_host(grid, size, mode, padding, corners):
             value = np.take_along_axis(x, index[:, None], 2)
             out += np.where(inside[:, None], value * math.prod(weights)[:, None], 0)
+        return out
+
+    @staticmethod
+    def fast(input, grid, mode, padding, corners):
+        """Whole rows of channels at once, a few images at a time."""
+        (images, channels, *size), places = input.shape, grid.shape[1]
+        area, out = math.prod(size), np.empty((images, channels, places), input.dtype)
+        pieces = pieces_of(images, channels * (area + 4 * places))
+
+        def fill(here):
+            rows = np.ascontiguousarray(input[here].reshape(-1, channels, area).swapaxes(1, 2)).reshape(-1, channels)
+            first, total = np.arange(len(rows) // max(area, 1))[:, None] * area, None
+            for index, inside, weights, _ in _on_host(grid[here], size, mode, padding, corners):
+                value = rows.take((index + first).reshape(-1), 0)
+                value *= math.prod(weights).reshape(-1, 1)
+                if not inside.all():
+                    value[~inside.reshape(-1)] = 0
+                total = value if total is None else np.add(total, value, out=total)
+            out[here] = total.reshape(-1, places, channels).swapaxes(1, 2)
+
+        for_each(fill, pieces)
         return out
 
     def forward(self, input, grid, mode, padding, corners):

@@ -11,8 +11,9 @@ from tritorch.ops.base import Op, device_of
 from tritorch.ops.batching import folded
 from tritorch.ops.layout import element_strides, empty_by, format_order, in_order, needs_64_bits, out_of_order
 from tritorch.ops.matrix.kernel import accumulator
-from tritorch.ops.pointwise.family import block_space, pointwise_default, triton_dtype
-from tritorch.ops.pooling.max_pool import place_of, volume_strides
+from tritorch.ops.pointwise.family import block_space, triton_dtype
+from tritorch.ops.pooling.max_pool import volume_strides
+from tritorch.ops.pooling.place import place_of, reciprocals, windows_default
 from tritorch.ops.pooling.shape import volume
 from tritorch.ops.resample import maps as tables
 from tritorch.runtime import tl, transfer
@@ -22,12 +23,14 @@ _DENSE = 512  # elements of a dimension up to which a product with a matrix that
 
 
 @kernel
-def _whole(number, WIDE: tl.constexpr):
-    """An index of the table, which holds floating-point numbers."""
-    return number.to(tl.int64) if WIDE else number.to(tl.int32)
+def _whole(pointer, known, TOGETHER: tl.constexpr, WIDE: tl.constexpr):
+    """An index of the table, which holds floating-point numbers; the compiler knows of it only what it is told."""
+    number = tl.load(pointer, mask=known, other=-1)
+    number = number.to(tl.int64) if WIDE else number.to(tl.int32)
+    return tl.max_constancy(number, TOGETHER) if TOGETHER > 1 else number
 
 
-@kernel(space=block_space(least=1, most=16), default=pointwise_default, key=("taps", "INNERMOST", "WIDE"))
+@kernel(space=block_space(least=1, most=16), default=windows_default, key=("taps", "INNERMOST", "TOGETHER", "WIDE"))
 def _resample(
     x,  # images: (images, channels, *size) by x_strides
     table,  # pairs of an index and its weight, one dimension after the other: (places, taps, 2) each
@@ -38,7 +41,9 @@ def _resample(
     taps,  # of a place along each dimension
     starts,  # of each dimension in the table
     x_strides,
+    by,  # what `place_of` divides by
     INNERMOST: tl.constexpr,  # the channels of the result lie innermost
+    TOGETHER: tl.constexpr,  # how many neighbours are channels of one place
     COMPUTE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit offsets
     BLOCK: tl.constexpr,
@@ -47,20 +52,20 @@ def _resample(
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     known = index < count
-    image, channel, back, down, across = place_of(index, channels, out_size, INNERMOST)
+    image, channel, back, down, across = place_of(index, channels, out_size, by, INNERMOST, WIDE)
     x += image * x_strides[0] + channel * x_strides[1]
     layers = table + starts[0] + back * taps[0] * 2
     rows = table + starts[1] + down * taps[1] * 2
     columns = table + starts[2] + across * taps[2] * 2
     total = tl.zeros([BLOCK], COMPUTE)
     for i in range(taps[0]):
-        layer = _whole(tl.load(layers + 2 * i, mask=known, other=-1), WIDE)
+        layer = _whole(layers + 2 * i, known, TOGETHER, WIDE)
         deep = tl.load(layers + 2 * i + 1, mask=known, other=0).to(COMPUTE)
         for j in range(taps[1]):
-            row = _whole(tl.load(rows + 2 * j, mask=known, other=-1), WIDE)
+            row = _whole(rows + 2 * j, known, TOGETHER, WIDE)
             weight = deep * tl.load(rows + 2 * j + 1, mask=known, other=0).to(COMPUTE)
             for k in range(taps[2]):
-                column = _whole(tl.load(columns + 2 * k, mask=known, other=-1), WIDE)
+                column = _whole(columns + 2 * k, known, TOGETHER, WIDE)
                 inside = (layer >= 0) & (row >= 0) & (column >= 0)
                 offset = layer * x_strides[2] + row * x_strides[3] + column * x_strides[4]
                 value = tl.load(x + offset, mask=inside, other=0).to(COMPUTE)
@@ -115,12 +120,13 @@ class Resample(Op):
             table = transfer.from_host(np.concatenate(parts), device_of(input))
             taps = volume([each.index.shape[1] for each in maps])
             wide = out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)])
-            facts = {"INNERMOST": order is not None, "WIDE": wide}
+            together = 16 if order is not None and input.shape[1] % 16 == 0 else 1
+            facts = {"INNERMOST": order is not None, "TOGETHER": together, "WIDE": wide}
             config = _resample.config((input, table, out), count=out.size, taps=math.prod(taps), **facts)
             _resample[(cdiv(out.size, config["BLOCK"]),)](
                 input, table, out, out.size, input.shape[1], volume(out.shape[2:]), taps,
                 (0, *np.cumsum([len(p) for p in parts[:2]]).tolist()), volume_strides(input),
-                COMPUTE=triton_dtype(compute), **facts, **config,
+                reciprocals(input.shape[1], volume(out.shape[2:])), COMPUTE=triton_dtype(compute), **facts, **config,
             )  # fmt: skip
         return out
 
@@ -137,6 +143,7 @@ class Resample(Op):
         smooth = [tables.antialiased(8, 4, None, False, kind, mode) for mode in ("bicubic", "bilinear")]
         yield draw(2, 3, 4, 5), bilinear
         yield draw(2, 5, 3, 4).transpose(0, 2, 3, 1), bilinear
+        yield draw(1, 4, 5, 16).transpose(0, 3, 1, 2), bilinear
         yield np.broadcast_to(draw(2, 1, 4, 1), (2, 3, 4, 5)), (nearest, cubic)
         yield draw(2, 3, 5)[:, :, ::-2], (corners,)
         yield draw(1, 2, 3, 4, 2), (corners, mean, tables.cubic(2, 5, 2.5, False, kind))

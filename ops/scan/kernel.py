@@ -14,29 +14,43 @@ import numpy as np
 
 from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.layout import element_strides, empty_like, merge, needs_64_bits
-from tritorch.ops.pointwise.family import offsets_of, triton_dtype
-from tritorch.ops.reduction.kernel import LEAST, in_lines, needed, split_where_few
+from tritorch.ops.pointwise.family import triton_dtype
+from tritorch.ops.reduction.kernel import LEAST, line_of, needed
 from tritorch.runtime import tl
 
 _INT64 = np.dtype(np.int64)
 
 
-def scan_default(device, *, rows, columns, along):
-    """Tiles of 1024 elements, wide where memory is, split until the GPU is full; few large ones interpreted."""
+def scan_default(device, *, rows, columns, along, itemsize=4):
+    """Tiles of 8 to 16 KiB, wide where memory is, split until the GPU is full; few large ones interpreted.
+
+    Parts are read twice, which costs as much as half of the multiprocessors without work: few rows stay whole longer
+    than those of a sum.
+    """
     if device.kind == "interpreter":
         splits = 2 if rows < 8 and columns > 512 else 1
         width = min(next_power_of_2(cdiv(columns, splits)), 4096)
         height = min(next_power_of_2(cdiv(rows, 8)), max(131072 // width, 1))
         return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": 4}
-    width = min(next_power_of_2(columns), 1024 if along else 32)
-    height, lowest = min(next_power_of_2(rows), 1024 // width, 256), 1 if along else 32
-    while height > lowest and height * width > LEAST and cdiv(rows, height) < 2 * device.sms:
+    tile, enough = min(16384 // itemsize, 4096), device.sms + device.sms // 2
+    if along:
+        width, lowest = min(next_power_of_2(columns), tile), 1
+        height = min(next_power_of_2(rows), max(tile // 2 // width, 1), 256)
+    else:
+        width, lowest = min(next_power_of_2(columns), tile // 32), 32 if itemsize < 4 else 16
+        height = min(next_power_of_2(rows), max(32, LEAST // width))
+    while height > lowest and height * width > LEAST and cdiv(rows, height) < enough:
         height //= 2
-    width = min(next_power_of_2(columns), max(width, LEAST // height))
+    width = min(next_power_of_2(columns), max(width, tile // height if not along else LEAST // height))
     splits = 1
-    while splits < 512 and cdiv(rows, height) * splits < 2 * device.sms and columns > 4 * width * splits:
+    while splits < 512 and cdiv(rows, height) * splits < enough and columns > 4 * width * splits:
         splits *= 2
-    return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": 4 if width * height > 256 else 1}
+    return {"ROWS": height, "COLUMNS": width, "SPLITS": splits, "num_warps": _warps(height * width)}
+
+
+def _warps(elements):
+    """Up to 16 elements for each thread."""
+    return 8 if elements > 2048 else 4 if elements > 256 else 1
 
 
 def _shared_out(ROWS, COLUMNS, num_warps):
@@ -50,9 +64,24 @@ def _carried_seldom(COLUMNS, columns):
     return COLUMNS >= min(next_power_of_2(columns), 32)
 
 
+def _in_lines(ROWS, COLUMNS, rows, columns, along):
+    """Whether a tile goes so far along memory that whole sectors are read."""
+    length, size = (COLUMNS, columns) if along else (ROWS, rows)
+    return length >= min(next_power_of_2(size), 16)
+
+
+def _split_where_few(ROWS, COLUMNS, SPLITS, rows, columns, device):
+    """Long rows are split where there are fewer programs than multiprocessors, until there are up to 16 for each."""
+    programs = max(next_power_of_2(rows) // ROWS, 1) * SPLITS
+    blocks = next_power_of_2(columns) // (COLUMNS * SPLITS)
+    if SPLITS > 1 and (programs >= 16 * device.sms or blocks < 4):
+        return False
+    return programs >= device.sms or blocks <= 4
+
+
 SCAN_SPACE = Space(
     ROWS=powers(1, 256), COLUMNS=powers(1, 4096), SPLITS=powers(1, 512, default=1), num_warps=warps(1, 8),
-    where=(_shared_out, needed, in_lines, _carried_seldom, split_where_few),
+    where=(_shared_out, needed, _in_lines, _carried_seldom, _split_where_few),
 )  # fmt: skip
 
 
@@ -106,8 +135,8 @@ def scan_kernel(
     if WIDE:
         row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
         part = part.to(tl.int64)
-    source = offsets_of(row, shape, strides, 0, RANK)[:, None]
-    target = offsets_of(row, shape, strides, RANK, RANK)[:, None]
+    source = line_of(row, shape, strides, 0, RANK, ROWS)[:, None]
+    target = line_of(row, shape, strides, RANK, RANK, ROWS)[:, None]
     share = tl.cdiv(tl.cdiv(columns, COLUMNS), SPLITS) * COLUMNS
     first = part * share
     last = tl.minimum(first + share, columns)
@@ -185,8 +214,9 @@ def _launch(x, numbers, out, places, dim, compute, reverse, heads, fixed):
     along = [own[dim] if x.ndim else 0 for own in steps]
     shortest = min((abs(step) for step in strides[0] if step), default=1 << 62)
     facts = {"REVERSE": reverse, "RANK": len(shape), "WIDE": needs_64_bits(x.shape, steps)}
+    itemsize = 16 if fixed["NUMBERED"] else max(x.dtype.itemsize, compute.itemsize if compute.itemsize > 4 else 1)
     config = scan_kernel.config(
-        (x, numbers, out, places), rows=rows, columns=columns, along=abs(along[0]) <= shortest,
+        (x, numbers, out, places), rows=rows, columns=columns, along=abs(along[0]) <= shortest, itemsize=itemsize,
         COMBINE=fixed["COMBINE"], COMPUTE=compute, **facts,
     )  # fmt: skip
     splits = config["SPLITS"]

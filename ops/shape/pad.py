@@ -24,7 +24,7 @@ from tritorch.ops.layout import (
 from tritorch.ops.matrix.kernel import accumulator
 from tritorch.ops.parallel import for_each, pieces_of
 from tritorch.ops.pointwise.family import block_space, pointwise_default, triton_dtype
-from tritorch.ops.pooling.max_pool import place_of
+from tritorch.ops.pooling.place import place_of, reciprocals
 from tritorch.runtime import tl
 
 
@@ -315,6 +315,7 @@ def _pad_backward(
     after,
     turns,  # how many places at most read an element, along each of them
     grad_strides,
+    by,  # what `place_of` divides by
     READER: tl.constexpr,
     INNERMOST: tl.constexpr,  # the channels of the result lie innermost
     COMPUTE: tl.constexpr,
@@ -324,7 +325,7 @@ def _pad_backward(
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    image, channel, layer, row, column = place_of(index, channels, size, INNERMOST)
+    image, channel, layer, row, column = place_of(index, channels, size, by, INNERMOST, WIDE)
     grad += image * grad_strides[0] + channel * grad_strides[1]
     total = tl.zeros([BLOCK], COMPUTE)
     for i in range(turns[0]):
@@ -378,16 +379,14 @@ class PadBackward(Op):
         if out.size:
             (_, channels, *inner), pairs = _five(size, 1, order), _five(widths, (0, 0), order)
             turns = [1 if pair == (0, 0) else MODES[mode].turns(*pair) for pair in pairs[2:]]
-            facts = {
-                "READER": MODES[mode].reader,
-                "INNERMOST": order is not None,
-                "WIDE": out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]),
-            }
+            wide = out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)])
+            facts = {"READER": MODES[mode].reader, "INNERMOST": order is not None, "WIDE": wide}
             config = _pad_backward.config((grad, out), count=out.size, turns=math.prod(turns), **facts)
             _pad_backward[(cdiv(out.size, config["BLOCK"]),)](
                 grad, out, out.size, channels, tuple(inner), _five(grad.shape, 1, order)[2:],
                 tuple([pair[0] for pair in pairs[2:]]), tuple([pair[1] for pair in pairs[2:]]), tuple(turns),
-                _five(element_strides(grad), 0, order), COMPUTE=_computed(grad.dtype), **facts, **config,
+                _five(element_strides(grad), 0, order), reciprocals(channels, tuple(inner)),
+                COMPUTE=_computed(grad.dtype), **facts, **config,
             )  # fmt: skip
         return out
 

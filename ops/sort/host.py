@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tritorch.ops.parallel import by_items
@@ -9,7 +11,8 @@ from tritorch.ops.parallel import by_items
 _TINY = 256  # elements of a row, up to which calls of NumPy take longer than ordering
 _SMALL = 2048  # elements, up to which ordering all is quicker than looking for the first
 _MANY = 1 << 14  # integers, from which on ordering them by their digits is quicker
-_CHUNK = 256  # elements of a long row, of which only the extreme is looked at first
+_PARTS = 8  # of a row for each of the first elements that are looked for
+_MOST = 16  # times as many candidates as are looked for, up to which they are ordered
 
 
 def order_along(input, dim, descending):
@@ -87,27 +90,29 @@ def _first_along(input, dim, keep, descending):
 
 
 def _few(rows, keep, descending):
-    """The order of the first `keep` along the last dimension, without ordering the others; None where that fails."""
-    size = rows.shape[-1]
-    if rows.size == size >= 4 * keep * _CHUNK:
-        return _few_of_many(rows.reshape(-1), keep, descending, rows.shape[:-1])
-    place = size - keep if descending else keep - 1
-    limit = np.partition(rows, place, -1)[..., place : place + 1]
-    chosen = rows >= limit if descending else rows <= limit
-    if (np.count_nonzero(chosen, -1) != keep).any():  # equal ones at the limit, or NaN
-        return None
-    found = np.nonzero(chosen)[-1].reshape((*rows.shape[:-1], keep))
-    return np.take_along_axis(found, order_along(np.take_along_axis(rows, found, -1), -1, descending), -1)
+    """The order of the first `keep` along the last dimension, without ordering the others; None where that fails.
 
-
-def _few_of_many(row, keep, descending, lead):
-    """The same for one long row: nothing behind the `keep`th of the chunks' extremes can be among the first `keep`."""
-    chunks = row[: row.size // _CHUNK * _CHUNK].reshape(-1, _CHUNK)
-    extremes = np.sort(chunks.max(1) if descending else chunks.min(1))
-    if np.isnan(extremes[-1]) or np.isnan(row[chunks.size :]).any():
+    Nothing behind the `keep`th of the extremes of parts of a row can be among its first `keep`.
+    """
+    size, lead = rows.shape[-1], rows.shape[:-1]
+    parts = min(_PARTS * keep, size // 2)
+    if parts < keep:
         return None
-    found = np.flatnonzero(row >= extremes[-keep] if descending else row <= extremes[keep - 1])
-    return found[order_along(row[found], 0, descending)[:keep]].reshape((*lead, keep))
+    rows = rows.reshape(math.prod(lead), size)
+    spread = rows[:, : size // parts * parts].reshape(len(rows), -1, parts)
+    extremes = spread.max(1) if descending else spread.min(1)
+    place = parts - keep if descending else keep - 1
+    limit = np.partition(extremes, place, -1)[:, place, None]
+    found = np.flatnonzero(rows >= limit if descending else rows <= limit)
+    if len(found) > _MOST * keep * len(rows) or np.isnan(rows.max(-1) if descending else rows.min(-1)).any():
+        return None
+    row, column = np.divmod(found, size)
+    values = rows.reshape(-1)[found]
+    if descending:
+        values = ~values if values.dtype.kind in "iu" else -values
+    order = np.lexsort((values, row))  # stable, so that the first of equal ones comes first
+    starts = np.searchsorted(row, np.arange(len(rows)))  # rows are in order already
+    return column[order[starts[:, None] + np.arange(keep)]].reshape(*lead, keep)
 
 
 def _by_digits(row, descending):

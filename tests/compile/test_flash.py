@@ -70,7 +70,7 @@ def test_tensor_cores_and_bulk_copies_without_spills(width, length, group, causa
             assert "wgmma.mma_async" in text and "cp.async.bulk.tensor" in text, name
         else:
             assert "ld.global.v4" in text
-        if name == "flash_key_kernel" and launch.keywords["STORES"]:
+        if name == "flash_key_kernel" and length >= 1024:
             assert "cp.async.bulk.tensor.2d.global.shared" in text  # slopes leave by the copy engine
 
 

@@ -162,8 +162,8 @@ def test_torchs_compiler_is_told(monkeypatch):
 
 
 def test_torchs_launches_are_counted_by_its_profiler(monkeypatch):
-    names = [("Memcpy DtoD", 1), ("gemm", 1), ("Memset (Device)", 1), ("aten::mm", 0), ("softmax", 1)]
-    events = [SimpleNamespace(name=name, device_type=kind) for name, kind in names]
+    names = [("Memcpy DtoD", 1), ("gemm", 1), ("Memset (Device)", 1), ("aten::mm", 0), ("softmax", 1), ("## step", 1)]
+    events = [SimpleNamespace(name=name, device_type=kind, is_user_annotation="##" in name) for name, kind in names]
     lib = profiled(events)
     install(monkeypatch, lib)
     assert peers.Torch(CPU).launches(lambda: lib.done.append("step")) == 2

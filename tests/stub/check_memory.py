@@ -132,8 +132,10 @@ def test_pinned_memory(stub):
     assert address in {each.ctypes.data for each in again}
     assert pinned.pool.reserved <= reserved + 8192
     stub.hold(streams.current_stream())
-    device.from_host(host)
-    assert streams.current_stream().query()  # a blocking copy from pinned memory has waited
+    reserved, array = pinned.pool.reserved, device.from_host(host)
+    assert pinned.pool.reserved == reserved + 8192 and not streams.current_stream().query()
+    expected, host[...] = host.copy(), 0  # what may be written to at once was copied to another pinned buffer
+    np.testing.assert_array_equal(device.to_host(array), expected)
 
 
 def test_staging_does_not_wait(stub):

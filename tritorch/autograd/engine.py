@@ -19,11 +19,13 @@ from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import run_backward
 from tritorch.autograd.parts import Parts
 from tritorch.autograd.variable import Variable, graphs
-from tritorch.ops.base import TABLE
+from tritorch.ops.base import ADDED, TABLE, Node
 from tritorch.ops.layout import element_strides, strides_of_copy
+from tritorch.ops.pointwise.cast import Cast
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.shape.views import BasicIndex
 from tritorch.runtime import dtypes, transfer
+from tritorch.runtime.device import CPU
 from tritorch.runtime.memory_format import contiguous_format, is_dense, preserve_format
 
 _BACKWARD = re.compile(r"Backward\d*$")  # an op's node is named for it
@@ -122,7 +124,7 @@ def _run_node(node, received, pending, parts, heap, targets, needed, retain_grap
     if node.hooks:
         gradients = _run_post_hooks(node, gradients, received)
     for edge, gradient in zip(node.edges, gradients, strict=False):
-        if edge is not None and gradient is not None:
+        if edge is not None and gradient is not None and gradient is not ADDED:
             array = gradient.array
             if array.shape != edge[2] or array.dtype != edge[3]:
                 gradient = _fit(gradient, edge, node)
@@ -184,6 +186,38 @@ def accumulate(variable, gradient, create_graph):
         present.add_(gradient.detach() if gradient.requires else gradient)
     for hook in tuple(variable.__dict__.get("post_accumulate_hooks", {}).values()):
         hook(variable)
+
+
+def present_gradient(node, position):
+    """The `.grad` that `backward` of `node` may add the gradient of an argument to itself, and return ADDED, or None.
+
+    Not where somebody wants to see what is added (a hook, a graph, an interceptor), nor where somebody else holds the
+    gradient, who may read it before this pass would come to the leaf. A cast on the way, such as autocast's, is left
+    out: what is added is then rounded once instead of twice. The CPU's products cannot add.
+    """
+    run = current.run
+    if run is None or run.targets is not None or state.recording or state.interceptors or anomaly_mode.state.enabled:
+        return None
+    leaf = node.edges[position][0]
+    if isinstance(leaf, Cast) and not leaf.hooks:
+        leaf = leaf.edges[0][0]
+    if not isinstance(leaf, Variable) or leaf.device is CPU or leaf.hooks or node.hooks:
+        return None
+    present = leaf._grad
+    if type(present) is not Variable.made_as or present.requires or leaf.__dict__.get("post_accumulate_hooks"):
+        return None
+    array = present.array
+    if (
+        array.shape != node.edges[position][2] or array.dtype != leaf.array.dtype or not transfer.is_contiguous(array)
+        # Each is held by what it belongs to, by a name here, and by the call.
+        or sys.getrefcount(present) > 3 or sys.getrefcount(array) > 3 or not _has_memory_alone(array)
+    ):  # fmt: skip
+        return None
+    present.counter()[0] += 1
+    return present
+
+
+Node.present_gradient = present_gradient  # type: ignore[attr-defined]  # ops below never import this room
 
 
 def _replaced(hook, gradient):

@@ -104,9 +104,12 @@ class Case:
         return UNITS[self.unit](self.work, seconds)
 
     def drawn(self, random):
-        """Its inputs on the host; integers stay what they are."""
-        hosts = (each.numbers(random) for each in self.inputs)
-        return [host if host.dtype.kind == "i" else host.astype(self.stored.numpy) for host in hosts]
+        """Its inputs on the host."""
+        return [each.numbers(random).astype(self.kind_of(each)) for each in self.inputs]
+
+    def kind_of(self, given):
+        """The NumPy dtype of an Input."""
+        return self.stored.numpy if given.below is None else np.dtype(np.int64)
 
     def results(self, step):
         """What a step gives that both sides are compared by."""

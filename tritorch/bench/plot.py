@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -15,7 +16,7 @@ SIDES = {  # a row's figures, and how they are drawn
     "compiled": ("torch.compile", "#2e8b57", "^", "--"),
     "copy": ("copy on the device", "#7f7f7f", "", ":"),
 }
-ACROSS, PANEL = 3, (4.2, 3.0)  # panels in a row, and the inches of one
+LEAST_ACROSS, PANEL = 3, (4.2, 3.0)  # panels in a row of a figure with few, and the inches of one
 
 
 class NothingToDraw(Exception):
@@ -77,8 +78,8 @@ def panels(found):
 
 def _figure(name, drawn, environment, file):
     pyplot = _pyplot()
-    rows = -(-len(drawn) // ACROSS)
-    across = min(ACROSS, len(drawn))
+    across = min(max(LEAST_ACROSS, math.isqrt(len(drawn))), len(drawn))
+    rows = -(-len(drawn) // across)
     figure, axes = pyplot.subplots(
         rows, across, figsize=(PANEL[0] * across, PANEL[1] * rows + 0.6), squeeze=False, layout="constrained"
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+from tritorch.autograd.grad_mode import state
 from tritorch.functional.distance import at_least
 from tritorch.functional.loss import REDUCTIONS, cross_entropy, reduced, reduction_of
 from tritorch.ops.autocast import FLOAT32
 from tritorch.ops.base import EXPORTS, TABLE, export
 from tritorch.ops.guard import need_tensors
+from tritorch.ops.loss.linear_cross_entropy import rows_at_once
+from tritorch.runtime import dtypes
 
 
 @export("nn.functional.gaussian_nll_loss")
@@ -69,17 +72,40 @@ def linear_cross_entropy(
 ):  # fmt: skip
     """cross_entropy of input @ linear_weight^T + linear_bias.
 
-    A weight (C, d_1, ..., in_features) gives losses over d_1, ...; `options`, which chunk PyTorch's computation, are
-    taken and change nothing.
+    A weight (C, d_1, ..., in_features) gives losses over d_1, .... On a GPU the scores of many rows and classes are
+    never there all at once: their gradients are made with them, some rows at a time. `options`, which chunk PyTorch's
+    computation, are taken and change nothing.
     """
     need_tensors("linear_cross_entropy", input=input, linear_weight=linear_weight, target=target)
     logits_shape = _check_linear(input, linear_weight, target, linear_bias, ignore_index)
+    ignored = -100 if ignore_index is None else ignore_index
+    if _goes_in_parts(input, linear_weight, linear_bias, target, weight, reduction, label_smoothing):
+        wanted = state.recording and any(
+            each is not None and each.wants_gradient() for each in (input, linear_weight, linear_bias)
+        )
+        return TABLE["linear_cross_entropy"].apply(
+            input, linear_weight, linear_bias, target, weight, ignored, reduction, float(label_smoothing), wanted
+        )[0]
     flat = linear_weight.reshape(-1, linear_weight.array.shape[-1])
     bias = None if linear_bias is None else linear_bias.reshape(-1)
     logits = EXPORTS["nn.functional.linear"](input, flat, bias).reshape(logits_shape)
     return cross_entropy(
-        logits, target, weight, ignore_index=-100 if ignore_index is None else ignore_index, reduction=reduction,
-        label_smoothing=label_smoothing,
+        logits, target, weight, ignore_index=ignored, reduction=reduction, label_smoothing=label_smoothing
+    )
+
+
+def _goes_in_parts(input, weight, bias, target, class_weight, reduction, smoothing):
+    """Whether there are more scores than should be there at once, and all arguments fit as they are."""
+    if input.device.type == "cpu" or reduction == "none" or not 0 <= smoothing <= 1:
+        return False
+    (rows, *width), (classes, *_) = input.array.shape, weight.array.shape
+    if len(width) != 1 or weight.array.ndim != 2 or rows <= rows_at_once(classes, input.array.dtype.itemsize):
+        return False
+    vectors = [each for each in (bias, class_weight) if each is not None]
+    return (
+        input.is_floating_point() and target.dtype is dtypes.int64 and target.array.shape == (rows,)
+        and all(each.dtype is input.dtype for each in (weight, *vectors))
+        and all(each.array.shape == (classes,) for each in vectors)
     )  # fmt: skip
 
 

@@ -7,23 +7,44 @@ import numbers
 from tritorch.autograd.grad_mode import no_grad
 from tritorch.autograd.variable import Variable
 from tritorch.ops.autocast import FLOAT32_ON_GPUS, WIDEST_ON_GPUS
-from tritorch.ops.base import TABLE, export
+from tritorch.ops.base import TABLE, export, one_call
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.named_results import returns
 from tritorch.ops.promotion import C_TYPES, KIND_NAMES, largest_of
 from tritorch.runtime import dtypes
 
 
+def _at_once(op):
+    """What says that a call with floating-point tensors and a number is one call of `op`."""
+
+    def decide(input, tensor1, tensor2, *, value=1):
+        floating = all(isinstance(each, Variable) and each.is_floating_point() for each in (input, tensor1, tensor2))
+        return (TABLE[op], (input, tensor1, tensor2, value)) if floating and type(value) in (int, float) else None
+
+    return decide
+
+
+_product_added, _quotient_added = _at_once("add_product"), _at_once("add_quotient")
+
+
 @export("addcmul", "Tensor.addcmul", out=True, autocast=WIDEST_ON_GPUS)
+@one_call(_product_added)
 def addcmul(input, tensor1, tensor2, *, value=1):
     """input + value * tensor1 * tensor2."""
+    call = _product_added(input, tensor1, tensor2, value=value)
+    if call is not None:
+        return call[0].apply(*call[1])
     product = tensor1 * tensor2
     return input + (product if value == 1 else product * value)
 
 
 @export("addcdiv", "Tensor.addcdiv", out=True, autocast=WIDEST_ON_GPUS)
+@one_call(_quotient_added)
 def addcdiv(input, tensor1, tensor2, *, value=1):
     """input + value * tensor1 / tensor2."""
+    call = _quotient_added(input, tensor1, tensor2, value=value)
+    if call is not None:
+        return call[0].apply(*call[1])
     if not tensor1.dtype.is_floating_point and not tensor2.dtype.is_floating_point:
         raise RuntimeError(
             "Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a "
@@ -33,14 +54,20 @@ def addcdiv(input, tensor1, tensor2, *, value=1):
     return input + numerator / tensor2
 
 
-@export("lerp", "Tensor.lerp", out=True)
-def lerp(input, end, weight):
-    """input + weight * (end - input)."""
+def _between(input, end, weight):
     for name, each in (("end", end), ("weight", weight)):
         if isinstance(each, Variable) and each.dtype is not input.dtype:
             names = C_TYPES[input.dtype.name], C_TYPES[each.dtype.name]
             raise RuntimeError(f"expected dtype {names[0]} for `{name}` but got dtype {names[1]}")
-    return input + weight * (end - input)
+    return TABLE["lerp"], (input, end, weight)
+
+
+@export("lerp", "Tensor.lerp", out=True)
+@one_call(_between)
+def lerp(input, end, weight):
+    """input + weight * (end - input)."""
+    op, arguments = _between(input, end, weight)
+    return op.apply(*arguments)
 
 
 @export("ldexp", "Tensor.ldexp", out=True)

@@ -28,7 +28,7 @@ OPS = (
     Op("cross_entropy", lambda lib, x, y: lib.nn.functional.cross_entropy(x, y), _classes, _scalar,
        kept=lambda m, n: m * n, moved=lambda width, m, n: width * m * n + LONG * m),
     Op("mse_loss", lambda lib, x, y: lib.nn.functional.mse_loss(x, y), _pair, _scalar, kept=lambda m, n: 2 * m * n),
-    Op("bce_with_logits", lambda lib, x, y: lib.nn.functional.binary_cross_entropy_with_logits(x, lib.sigmoid(y)),
+    Op("bce_with_logits", lambda lib, x, y: lib.nn.functional.binary_cross_entropy_with_logits(x, y),
        _pair, _scalar, kept=lambda m, n: 2 * m * n),
 )  # fmt: skip
 

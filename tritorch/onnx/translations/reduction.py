@@ -60,6 +60,20 @@ translates("argmax")(_place("ArgMax"))
 translates("argmin")(_place("ArgMin"))
 
 
+@translates("log_sum_exp")
+def log_sum_exp(graph, out, input, dim, keepdim):
+    return graph.node("ReduceLogSumExp", input, _axes(graph, dim), keepdims=int(keepdim))
+
+
+@translates("var_mean")
+def var_mean(graph, out, input, dim, keepdim, freedom):
+    axes, keep = _axes(graph, dim), int(keepdim)
+    difference = graph.node("Sub", input, graph.node("ReduceMean", input, axes, keepdims=1))
+    total = graph.node("ReduceSumSquare", difference, axes, keepdims=keep)
+    variance = graph.node("Div", total, graph.constant(freedom, input.dtype))
+    return variance, graph.node("ReduceMean", input, axes, keepdims=keep)
+
+
 @translates("linalg_vector_norm")
 def vector_norm(graph, out, input, ord, dim, keepdim):
     axes, keep = _axes(graph, dim), int(keepdim)

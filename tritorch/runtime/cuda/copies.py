@@ -57,15 +57,14 @@ def upload(source, destination, non_blocking=False):
     """Copy a NumPy array into a contiguous device array of its shape and dtype.
 
     The source may be changed at once, unless it is pinned and `non_blocking`: then when the stream has come so far.
+    The host waits for large arrays alone; others are copied to a pinned buffer first, also where they are pinned.
     """
     if not source.size:
         return
     stream, api, block = current_stream(destination.device.index), driver.api(), pinned.owner(source)
-    if block is not None and source.flags.c_contiguous:
+    if block is not None and non_blocking and source.flags.c_contiguous:
         driver.call(api.cuMemcpyHtoDAsync, destination.pointer, source.ctypes.data, source.nbytes, stream.handle)
         _in_use(block, stream)
-        if not non_blocking:
-            stream.synchronize()
     elif source.nbytes <= STAGED:
         block = pinned.pool.acquire(source.nbytes)
         block.array(source.shape, source.dtype)[...] = source

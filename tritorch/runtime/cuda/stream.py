@@ -137,6 +137,17 @@ def default_stream(device=None):
     return found
 
 
+_copying: dict = {}  # device index -> its stream for copies
+
+
+def copy_stream(index):
+    """The stream of a GPU for copies that go on beside the work on its other streams."""
+    found = _copying.get(index)
+    if found is None:
+        found = _copying.setdefault(index, Stream(index))
+    return found
+
+
 def current_stream(index=None):
     """The stream this thread queues work on for GPU `index` (None: the current one); its context is made current."""
     state = driver.state

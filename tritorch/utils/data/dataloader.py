@@ -41,7 +41,9 @@ class DataLoader(Generic[Batch]):
     The order is that of `sampler` or `batch_sampler`, random with `shuffle`, else the dataset's. `collate_fn` makes a
     batch of a list of samples; with `batch_size=None` it converts single ones. With `num_workers`, processes read
     `prefetch_factor` batches each ahead, on the CPU; they are kept between passes if `persistent_workers`. A batch
-    lands on the default device, by a pinned asynchronous copy where `pin_memory`. `timeout` is in seconds, 0 for none.
+    lands on the default device. If that is a GPU, it is copied there by way of pinned memory, beside the work of the
+    step before, with workers one batch ahead; if it is the CPU, `pin_memory` puts it into pinned memory, from which
+    `.to("cuda", non_blocking=True)` copies without waiting. `timeout` is in seconds, 0 for none.
     """
 
     _iterator = None

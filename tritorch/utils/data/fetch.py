@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from tritorch.utils.data.collate import default_collate
+from tritorch.runtime.device import CPU
+from tritorch.utils.data.collate import default_collate, default_convert
 from tritorch.utils.data.dataset import batch_reader
 
 
@@ -42,11 +43,23 @@ def _map_fetcher(loading):
     return lambda indices: (read(indices), False)
 
 
+def _collate_of(loading):
+    """What collates; the loader's own makes tensors on the host, since their way to a GPU is the loader's as well."""
+    if loading.collate_fn not in (default_collate, default_convert):
+        return loading.collate_fn
+
+    def collate(samples):
+        with CPU:
+            return loading.collate_fn(samples)
+
+    return collate
+
+
 def _map_reader(loading):
-    dataset, collate = loading.dataset, loading.collate_fn
+    dataset, collate = loading.dataset, _collate_of(loading)
     if not loading.batched:
         return lambda index: collate(dataset[index])
-    if collate is default_collate and (read := batch_reader(dataset)) is not None:
+    if loading.collate_fn is default_collate and (read := batch_reader(dataset)) is not None:
         return read
     if callable(getattr(dataset, "__getitems__", None)):
         return lambda indices: collate(dataset.__getitems__(indices))
@@ -54,16 +67,16 @@ def _map_reader(loading):
 
 
 def _iterable_fetcher(loading, samples):
-    ended = object()
+    ended, collate = object(), _collate_of(loading)
 
     def fetch_one(_):
         sample = next(samples, ended)
-        return (None, True) if sample is ended else (loading.collate_fn(sample), False)
+        return (None, True) if sample is ended else (collate(sample), False)
 
     def fetch(indices):
         batch = list(itertools.islice(samples, len(indices)))
         if not batch or (loading.drop_last and len(batch) < len(indices)):
             return None, True
-        return loading.collate_fn(batch), False
+        return collate(batch), False
 
     return fetch if loading.batched else fetch_one

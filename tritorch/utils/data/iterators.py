@@ -6,8 +6,9 @@ import itertools
 import time
 import warnings
 
+from tritorch.runtime.device import get_default_device
 from tritorch.utils.data.fetch import make_fetcher
-from tritorch.utils.data.placement import place
+from tritorch.utils.data.placement import depart, place
 from tritorch.utils.data.pool import Pool
 from tritorch.utils.data.progress import Progress, stateful
 from tritorch.utils.data.sampler import draw_seed, skip_seed
@@ -166,9 +167,24 @@ class WorkerIterator(LoaderIterator):
                 value.reraise()
             self.progress.count(task, worker)
             self._counted(self._dataset, self._count)
-            return place(value, self._pin_memory)
+            batch = place(value, self._pin_memory)
+            self._look_ahead()
+            return batch
         self.progress.finished = True
         raise StopIteration
+
+    def _look_ahead(self):
+        """Start to copy the batch that comes next to the GPU, if it is here: while this one is worked on."""
+        device = get_default_device()
+        if not (device.is_cuda and self._in_order and self._owners):
+            return
+        task = next(iter(self._owners))
+        if task not in self._arrived:
+            self._note(self.pool.receive(time.monotonic()))
+        kind, changes, load = self._arrived.get(task, (None, None, None))
+        if kind == BATCH:
+            moving = depart(load(), device)
+            self._arrived[task] = kind, changes, lambda: moving
 
     def _take(self):
         """The number of the task whose turn it is, once its reply is here."""
@@ -187,6 +203,9 @@ class WorkerIterator(LoaderIterator):
         if not parcels:
             self.pool.stop(grace=0)
             raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
+        self._note(parcels)
+
+    def _note(self, parcels):
         for reply, load in parcels:
             if reply.epoch == self._epoch:
                 self._arrived[reply.task] = reply.kind, reply.changes, load

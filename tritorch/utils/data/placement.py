@@ -11,11 +11,15 @@ from tritorch.utils.data.collate import map_elements
 
 
 def place(batch, pin_memory):
-    """Move the host tensors of a batch to the default device, by pinned asynchronous copies with `pin_memory`."""
+    """Move the host tensors of a batch to the default device; where that is the CPU, `pin_memory` pins them."""
+    if isinstance(batch, OnItsWay):
+        return batch.arrived()
     device = devices.get_default_device()
+    if device.is_cuda:
+        return depart(batch, device).arrived()
     if device is devices.CPU:
         return pin(batch) if pin_memory and _gpu_present() else batch
-    return _move(batch, device, pin_memory and device.is_cuda)
+    return _move(batch, lambda tensor: tensor.to(device))
 
 
 def _gpu_present():
@@ -24,12 +28,43 @@ def _gpu_present():
     return driver.is_available()
 
 
-def _move(data, device, pin_memory):
+def _move(data, move):
     if isinstance(data, tritorch.Tensor):
-        if data.device is not devices.CPU:
-            return data
-        return data.pin_memory().to(device, non_blocking=True) if pin_memory else data.to(device)
-    return map_elements(lambda element: _move(element, device, pin_memory), data)
+        return move(data) if data.device is devices.CPU else data
+    return map_elements(lambda element: _move(element, move), data)
+
+
+class OnItsWay:
+    """A batch whose tensors are being copied to a GPU, beside the work on its current stream."""
+
+    def __init__(self, batch, arrays, event, index):
+        self.batch, self.arrays, self.event, self.index = batch, arrays, event, index
+
+    def arrived(self):
+        """The batch. Work queued from now on waits for the copies; the host does not."""
+        from tritorch.runtime.cuda.stream import current_stream
+
+        stream = current_stream(self.index)
+        stream.wait_event(self.event)
+        for each in self.arrays:  # memory of the other stream, which is used again after the work of this one
+            each.record_stream(stream)
+        return self.batch
+
+
+def depart(batch, device):
+    """Start to copy the host tensors of a batch to a GPU, by way of pinned memory and on a stream for copies."""
+    from tritorch.runtime.cuda import stream as streams
+
+    copying, arrays = streams.copy_stream(device.index), []
+
+    def move(tensor):
+        moved = tensor.pin_memory().to(device, non_blocking=True)
+        arrays.append(moved.array)
+        return moved
+
+    with streams.stream(copying):
+        moved = _move(batch, move)
+        return OnItsWay(moved, arrays, copying.record_event(), device.index)
 
 
 def pin(data, device=None):
