@@ -15,8 +15,8 @@ from tritorch.ops.base import ADDED, Op, widened_host
 from tritorch.ops.batching import broadcast
 from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
+from tritorch.ops.matrix.accumulate_product import AccumulateProduct
 from tritorch.ops.matrix.launch import launch_matmul
-from tritorch.ops.matrix.matmul_into import MatmulInto
 from tritorch.ops.matrix.products import FLOATS, product, rows_of, turned
 from tritorch.ops.promotion import C_TYPES, KIND_NAMES
 
@@ -193,7 +193,7 @@ def product_for(node, position, first, second, transpose_first, transpose_second
     if len(first.array.shape) == 2 == len(second.array.shape):
         present = node.present_gradient(position)
         if present is not None:
-            MatmulInto.apply(present, first, second, transpose_first, transpose_second)
+            AccumulateProduct.apply(present, first, second, transpose_first, transpose_second)
             return ADDED
     return Matmul.apply(first, second, transpose_first, transpose_second)
 

@@ -9,7 +9,7 @@ from tolerances import tolerance
 import tritorch as torch
 from tritorch import nn
 from tritorch.autograd.intercept import Interceptor
-from tritorch.ops.matrix.matmul_into import MatmulInto
+from tritorch.ops.matrix.accumulate_product import AccumulateProduct
 from tritorch.runtime.language import triton_missing
 
 if triton_missing():
@@ -19,14 +19,14 @@ if triton_missing():
 @pytest.fixture
 def added(monkeypatch):
     """The shapes of the gradients that products were added to."""
-    found, forward = [], MatmulInto.forward
+    found, forward = [], AccumulateProduct.forward
 
     def noted(self, total, *rest):
         found.append(tuple(total.shape))
         return forward(self, total, *rest)
 
-    monkeypatch.setattr(MatmulInto, "forward", noted)
-    monkeypatch.setattr(MatmulInto, "host", lambda total, *_: found.append("host"))
+    monkeypatch.setattr(AccumulateProduct, "forward", noted)
+    monkeypatch.setattr(AccumulateProduct, "host", lambda total, *_: found.append("host"))
     return found
 
 

@@ -13,7 +13,7 @@ from tritorch.ops.matrix.products import product, turned
 from tritorch.ops.pointwise.cast import copy_elements
 
 
-class MatmulInto(Op):
+class AccumulateProduct(Op):
     """total + first @ second of matrices, each transposed where it is said, written over `total`.
 
     `total` lies on memory of its own and may have another dtype: sums are added before they are rounded.
