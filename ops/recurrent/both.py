@@ -6,6 +6,7 @@ All steps have the whole batch. Arguments are those of the forward direction and
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from tritorch.ops.base import Op
 from tritorch.ops.recurrent.gru import GruGradient, GruLayer
@@ -26,7 +27,7 @@ def _halves(whole):
 class _Both(Op, abstract=True):
     """The two directions of `one`, a layer or a gradient."""
 
-    one: type[Op]
+    one: Any
     arrays = 0  # arguments of both directions; the sizes of steps and what else there is come behind them
     widens = True
 
@@ -64,7 +65,7 @@ class _Both(Op, abstract=True):
 class _BothLayers(_Both, abstract=True):
     """A layer; `gradient` is the op of both gradients."""
 
-    gradient: type[Op]
+    gradient: Any
 
     def backward(self, *grads):
         """Back through the steps of both at once, then the products of each."""

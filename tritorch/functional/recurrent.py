@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -96,7 +96,7 @@ class _Layer(NamedTuple):
     """A kind of layer."""
 
     one: Callable  # direction: of rows, their order, first states and weights; gives the output and the last states
-    both: type  # the op of two directions
+    both: Any  # the op of two directions
     entering: Callable  # its arguments for one of them
     settings: tuple = ()  # its last arguments
     states: int = 1  # of its results, how many are states
