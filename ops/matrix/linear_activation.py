@@ -7,7 +7,6 @@ would be the whole product.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from tritorch.ops.autocast import LOWER
@@ -77,14 +76,14 @@ class Keeping(Differentiable, abstract=True):
 
 
 class Fused(NamedTuple):
-    """The functions (input, weight, bias) of an activation behind a linear map."""
+    """The ops of an activation behind a linear map."""
 
-    plain: Callable  # which need not have a gradient
-    recorded: Callable  # with a gradient; its last result counts
+    plain: type[LinearActivation]  # which need not have a gradient
+    recorded: type[LinearActivation]  # with a gradient; its last result counts
 
 
 def fused(activation):
-    """Make the ops of an activation, and give what calls them."""
+    """Make the ops of an activation."""
 
     def make(base, name, suffix=""):
         def reference(input, weight, bias=None):
@@ -103,10 +102,10 @@ def fused(activation):
 
     name = f"Linear{activation.__name__}"
     if activation.saved == {RESULT}:
-        function = make(Differentiable, name).function()
-        return Fused(function, function)
+        op = make(Differentiable, name)
+        return Fused(op, op)
     keeping = make(Keeping, f"{name}Kept", ", and what the activation is given")
-    return Fused(make(LinearActivation, name).function(), keeping.function())
+    return Fused(make(LinearActivation, name), keeping)
 
 
 FUSED = {each: fused(each) for each in (Relu, Sigmoid, Tanh, Gelu, GeluTanh, Silu, Mish)}

@@ -115,6 +115,22 @@ def test_ends_fit(narrow):
 
 
 @pytest.mark.parametrize("device", [A100, H200, B200], ids=lambda device: device.name)
+@pytest.mark.parametrize("dtype", [BFLOAT16, np.float32], ids=lambda dtype: np.dtype(dtype).name)
+def test_gradients_of_weights_are_added_to_what_is_there(dtype, device):
+    """Of parameters in half precision, and in single precision under autocast."""
+    total = vast((4096, 1024), dtype)
+    (launch, text), *_ = compiled((4096, 1024, 8192), "tn", device, residual=total, out=total)
+    assert launch.kernel is (matmul_kernel if device is A100 else descriptor_kernel)
+    assert (PRODUCTS in text) == (device is H200)
+
+
+@pytest.mark.parametrize("device", [A100, H200, B200], ids=lambda device: device.name)
+def test_linear_layers_with_sums_fit(device):
+    shape = 8192, 1024, 4096
+    compiled(shape, "nt", device, bias=vast(shape[1:2], BFLOAT16), residual=vast(shape[:2], BFLOAT16))
+
+
+@pytest.mark.parametrize("device", [A100, H200, B200], ids=lambda device: device.name)
 @pytest.mark.parametrize(("activation", "rows"), [(Gelu, 8192), (Gelu, 200), (Silu, 8192)])
 def test_linear_layers_with_activations_fit(activation, rows, device):
     """The result and what the activation is given are both stored 16 bytes at once."""

@@ -140,11 +140,17 @@ def normed(net):
     parametrizations.weight_norm(net[0])
 
 
+def other_bias(net):
+    bias = net[0].bias.detach() * 2
+    del net[0].bias
+    net[0].bias = bias
+
+
 def followed_by_another(net):
     net[1] = nn.ReLU6()
 
 
-@pytest.mark.parametrize("change", [replaced_forward, subclass, parametrised, normed, followed_by_another])
+@pytest.mark.parametrize("change", [replaced_forward, subclass, parametrised, normed, other_bias, followed_by_another])
 def test_layers_that_are_not_ours_are_called_one_by_one(change, called):
     net, x = pair(nn.ReLU), torch.randn(4, 7)
     change(net)

@@ -1,4 +1,4 @@
-"""A linear layer with the activation or the sum behind it, as one op: where nobody stands between who would notice.
+"""Layers as one op, where nobody stands between who would notice: linear layers and what follows, norms of sums.
 
 The layers are called one by one, as ever, where somebody may look at what passes between them: hooks, an interceptor
 of ops (a profiler, `vmap`, an exporter), anomaly mode, a subclass, or a `forward` or a function of `nn.functional` in
@@ -17,6 +17,7 @@ from tritorch.nn.modules.dropout import Dropout
 from tritorch.nn.modules.hooks import everywhere
 from tritorch.nn.modules.linear import Linear
 from tritorch.nn.modules.module import Module
+from tritorch.nn.modules.normalization import LayerNorm
 from tritorch.nn.parameter import Parameter
 from tritorch.ops.autocast import state as autocast
 from tritorch.ops.base import EXPORTS, TABLE
@@ -28,7 +29,7 @@ _KINDS = frozenset(each.numpy for each in (dtypes.float16, dtypes.bfloat16, dtyp
 _TENSORS = frozenset({Tensor, Parameter})
 _GELUS = {"none": FUSED[TABLE["gelu"]], "tanh": FUSED[TABLE["gelu_tanh"]]}
 
-# By the class of a layer: its fused functions, or what finds them by its settings.
+# By the class of a layer: its fused ops, or what finds them by its settings.
 _OF_LAYERS = {
     GELU: lambda layer: _GELUS.get(layer.approximate), Mish: FUSED[TABLE["mish"]], ReLU: FUSED[TABLE["relu"]],
     SiLU: FUSED[TABLE["silu"]], Sigmoid: FUSED[TABLE["sigmoid"]], Tanh: FUSED[TABLE["tanh"]],
@@ -39,37 +40,49 @@ _OF_FUNCTIONS = {
     for room in ("", "nn.functional.")
     if f"{room}{name}" in EXPORTS
 }
-_FORWARDS = {each: each.forward for each in (Linear, Dropout, *_OF_LAYERS)}
+_FORWARDS = {each: each.forward for each in (Linear, LayerNorm, Dropout, *_OF_LAYERS)}
 _CALL = Module.__call__
-_FUNCTIONS = (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu)
+_FUNCTIONS = (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu, F.layer_norm)
 
 
 def linear_then(linear, activation, input):
     """activation(linear(input)), of a layer, and a layer or a function."""
     found = _fused(activation)
-    if found is None or not _can_take(linear, input):
+    parameters = None if found is None else _parameters_for(linear, input)
+    if parameters is None:
         return activation(linear(input))
-    weight, bias = linear.weight, linear.bias
-    if not (state.recording and any(each is not None and each.wants_gradient() for each in (input, weight, bias))):
-        return found.plain(input, weight, bias)
-    result = found.recorded(input, weight, bias)
+    weight, bias = parameters
+    if not state.recording or not (
+        weight.wants_gradient() or input.wants_gradient() or (bias is not None and bias.wants_gradient())
+    ):
+        return found.plain.apply(input, weight, bias)
+    result = found.recorded.apply(input, weight, bias)
     return result[-1] if type(result) is tuple else result
 
 
 def plus_linear(residual, dropout, linear, input):
     """residual + dropout(linear(input)), in one op where the dropout does nothing."""
+    parameters = _parameters_for(linear, input)
     if (
-        _is_ours(dropout, Dropout) and not (dropout.training and dropout.p) and _can_take(linear, input)
-        and autocast.active is None and type(residual) in _TENSORS and residual.device is input.device
-        and residual.array.dtype == input.array.dtype
-        and residual.array.shape == (*input.array.shape[:-1], linear.weight.array.shape[0])
+        parameters is None or not _is_ours(dropout, Dropout) or (dropout.training and dropout.p)
+        or autocast.active is not None or type(residual) not in _TENSORS or residual.device is not input.device
+        or residual.array.dtype != input.array.dtype
+        or residual.array.shape != (*input.array.shape[:-1], parameters[0].array.shape[0])
     ):  # fmt: skip
-        return TABLE["linear_add"].apply(input, linear.weight, linear.bias, residual)
-    return residual + dropout(linear(input))
+        return residual + dropout(linear(input))
+    return TABLE["linear_add"].apply(input, *parameters, residual)
+
+
+def norm_of_sum(norm, input, other):
+    """norm(input + other), in one op, and that sum."""
+    if _is_ours(norm, LayerNorm) and _is_unwatched(input) and type(other) in _TENSORS:
+        return F.add_layer_norm(input, other, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    total = input + other
+    return norm(total), total
 
 
 def _fused(activation):
-    """The fused functions of an activation, None where there are none or it is not as we made it."""
+    """The fused ops of an activation, None where there are none or it is not as we made it."""
     kind = type(activation)
     if kind is FunctionType:
         return _OF_FUNCTIONS.get(activation)
@@ -86,17 +99,27 @@ def _is_ours(layer, kind):
     )  # fmt: skip
 
 
-def _can_take(linear, input):
-    """Whether a fused op may stand for `linear` on `input` and what follows."""
-    if not _is_ours(linear, Linear) or type(input) not in _TENSORS or anomaly.enabled or everywhere.called():
+def _is_unwatched(input):
+    """Whether nobody would notice that layers after `input` are one op."""
+    if type(input) not in _TENSORS or anomaly.enabled or everywhere.called():
         return False
-    if (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu) != _FUNCTIONS or Module.__call__ is not _CALL:
+    if (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu, F.layer_norm) != _FUNCTIONS:
         return False
-    if state.interceptors and not all(each.transparent for each in state.interceptors):
+    if Module.__call__ is not _CALL:
         return False
-    weight, bias = linear.weight, linear.bias
-    return (
-        type(weight) in _TENSORS and (bias is None or type(bias) in _TENSORS)
-        and input.array.dtype in _KINDS and weight.array.dtype in _KINDS
-        and len(input.array.shape) > 0 and len(weight.array.shape) == 2
-    )  # fmt: skip
+    return not state.interceptors or all(each.transparent for each in state.interceptors)
+
+
+def _parameters_for(linear, input):
+    """The weight and the bias of `linear` where a fused op may stand for it on `input` and what follows, else None."""
+    if not (_is_ours(linear, Linear) and _is_unwatched(input)):
+        return None
+    parameters = linear._parameters
+    weight, bias = parameters.get("weight"), parameters.get("bias")
+    if (
+        "bias" not in parameters or type(weight) not in _TENSORS or (bias is not None and type(bias) not in _TENSORS)
+        or input.array.dtype not in _KINDS or weight.array.dtype not in _KINDS
+        or not input.array.shape or len(weight.array.shape) != 2
+    ):  # fmt: skip
+        return None
+    return weight, bias
