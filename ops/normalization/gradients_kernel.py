@@ -139,6 +139,8 @@ def norm_gradients_kernel(
     factor = _weights_of(weight, column, columns, COLUMNS, COMPUTE)
     for start in tl.range(first, rows, tl.num_programs(0) * ROWS, num_stages=STAGES):
         row = start + tl.arange(0, ROWS)
+        if WIDE:
+            row = row.to(tl.int64)  # of an interpreted loop `start` is a number without a type
         valid = row < rows
         inside = valid[:, None] & (column < columns)[None, :]
         average = tl.zeros([ROWS, 1], COMPUTE)
