@@ -97,9 +97,9 @@ def run_kernel(
                 known = (at < count) & (keys[step] < bound)
                 source = tl.load(order + at, mask=known, other=0).to(tl.int64)
                 value = tl.load(rows + source * width + column, mask=known & (column < width), other=0)
-                values = values + (value.to(COMPUTE),)  # noqa: RUF005, Triton takes no starred tuples
+                values = values + (value.to(COMPUTE),)  # type: ignore  # noqa: RUF005, Triton takes no starred tuples
                 following = tl.load(places + at + 1, mask=at + 1 < count, other=bound)
-                keys = keys + (following,)  # noqa: RUF005
+                keys = keys + (following,)  # type: ignore  # noqa: RUF005
             for step in tl.static_range(AT_ONCE):
                 new = keys[step] != before
                 began = began | new

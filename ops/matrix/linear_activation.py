@@ -108,4 +108,4 @@ def fused(activation):
     return Fused(make(LinearActivation, name), keeping)
 
 
-FUSED = {each: fused(each) for each in (Relu, Sigmoid, Tanh, Gelu, GeluTanh, Silu, Mish)}
+FUSED: dict[type[Op], Fused] = {each: fused(each) for each in (Relu, Sigmoid, Tanh, Gelu, GeluTanh, Silu, Mish)}

@@ -39,7 +39,7 @@ class AddedNorm(Op, abstract=True):
 
     def backward(self, grad, grad_total=None, *statistics):
         """The gradient of the normalisation and that of the sum, for both of its terms, in one launch."""
-        weight, layout, eps = self.inputs[2], *self.inputs[4:]
+        _, _, weight, _, layout, eps = self.inputs
         total, slope, sums = self.outputs[0], grad_total, (None, None)
         if grad is not None and self.recording:
             slope, *sums = composed_gradients(grad, total, weight, layout, eps, self.of.centred)

@@ -70,7 +70,7 @@ def step_kernel(
         places = places + (pointer(addresses, row, which, tensors, TYPES[row], ALIGNED),)  # type: ignore  # noqa: RUF005
     numbers = (number0, number1, number2, number3, number4, number5, number6, number7)
     if given is not None:
-        numbers = ()
+        numbers = ()  # type: ignore[assignment]  # as many as there are
         for i in tl.static_range(NUMBERS):
             numbers = numbers + (tl.load(given + i),)  # type: ignore  # noqa: RUF005
     if start + BLOCK <= count:

@@ -26,7 +26,11 @@ class Flat(NamedTuple):
 
     shape: tuple[int, ...]
     strides: list[tuple[int, ...]]
-    tiled = False
+
+    @property
+    def tiled(self):
+        """Whether the kernel of tiles takes it."""
+        return False
 
     @property
     def facts(self):
@@ -59,7 +63,11 @@ class Tiles(NamedTuple):
     columns: int
     strides: list[tuple[int, ...]]
     crossed: bool  # whether an array is contiguous along rows
-    tiled = True
+
+    @property
+    def tiled(self):
+        """Whether the kernel of tiles takes it."""
+        return True
 
     @property
     def facts(self):

@@ -98,7 +98,7 @@ def grid_sample_kernel(
     across = _moved(across, size[2], PLACE, LATE, CORNERS)
     totals = ()
     for _ in tl.static_range(EACH):
-        totals = totals + (tl.zeros([BLOCK], COMPUTE),)  # noqa: RUF005, Triton takes no starred tuples
+        totals = totals + (tl.zeros([BLOCK], COMPUTE),)  # type: ignore  # noqa: RUF005, Triton takes no starred tuples
     for i in tl.static_range(TAPS[0]):
         deep = START(back) + i if RANK == 3 else back
         layer = _element(deep, size[0], PLACE, LATE, CORNERS, WIDE)
@@ -115,7 +115,7 @@ def grid_sample_kernel(
                 share, sums = weight * WEIGHT(across - right), ()
                 for c in tl.static_range(EACH):
                     value = tl.load(x + offset + c * x_strides[1], mask=inside & (channel + c < channels), other=0)
-                    sums = sums + (totals[c] + value.to(COMPUTE) * share,)  # noqa: RUF005
+                    sums = sums + (totals[c] + value.to(COMPUTE) * share,)  # type: ignore  # noqa: RUF005
                 totals = sums
     for c in tl.static_range(EACH):
         tl.store(out + c * places, totals[c].to(out.dtype.element_ty), mask=known & (channel + c < channels))

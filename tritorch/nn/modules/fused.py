@@ -7,6 +7,7 @@ the place of ours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import FunctionType
 
 from tritorch.autograd.anomaly_mode import state as anomaly
@@ -30,7 +31,7 @@ _TENSORS = frozenset({Tensor, Parameter})
 _GELUS = {"none": FUSED[TABLE["gelu"]], "tanh": FUSED[TABLE["gelu_tanh"]]}
 
 # By the class of a layer: its fused ops, or what finds them by its settings.
-_OF_LAYERS = {
+_OF_LAYERS: dict[type[Module], Fused | Callable] = {
     GELU: lambda layer: _GELUS.get(layer.approximate), Mish: FUSED[TABLE["mish"]], ReLU: FUSED[TABLE["relu"]],
     SiLU: FUSED[TABLE["silu"]], Sigmoid: FUSED[TABLE["sigmoid"]], Tanh: FUSED[TABLE["tanh"]],
 }  # fmt: skip
