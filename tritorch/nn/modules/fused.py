@@ -12,7 +12,7 @@ from types import FunctionType
 from tritorch.autograd.anomaly_mode import state as anomaly
 from tritorch.autograd.grad_mode import state
 from tritorch.nn import functional as F
-from tritorch.nn.modules.activation import GELU, Mish, ReLU, Sigmoid, SiLU, Tanh
+from tritorch.nn.modules.activation import GELU, ReLU, Sigmoid, SiLU, Tanh
 from tritorch.nn.modules.dropout import Dropout
 from tritorch.nn.modules.hooks import everywhere
 from tritorch.nn.modules.linear import Linear
@@ -30,18 +30,18 @@ _GELUS = {"none": FUSED[TABLE["gelu"]], "tanh": FUSED[TABLE["gelu_tanh"]]}
 
 # By the class of a layer: its fused ops, or what finds them by its settings.
 _OF_LAYERS = {
-    GELU: lambda layer: _GELUS.get(layer.approximate), Mish: FUSED[TABLE["mish"]], ReLU: FUSED[TABLE["relu"]],
+    GELU: lambda layer: _GELUS.get(layer.approximate), ReLU: FUSED[TABLE["relu"]],
     SiLU: FUSED[TABLE["silu"]], Sigmoid: FUSED[TABLE["sigmoid"]], Tanh: FUSED[TABLE["tanh"]],
 }  # fmt: skip
 _OF_FUNCTIONS = {
     EXPORTS[f"{room}{name}"]: FUSED[TABLE[name]]
-    for name in ("gelu", "mish", "relu", "silu", "sigmoid", "tanh")
+    for name in ("gelu", "relu", "silu", "sigmoid", "tanh")
     for room in ("", "nn.functional.")
     if f"{room}{name}" in EXPORTS
 }
 _FORWARDS = {each: each.forward for each in (Linear, Dropout, *_OF_LAYERS)}
 _CALL = Module.__call__
-_FUNCTIONS = (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu)
+_FUNCTIONS = (F.linear, F.dropout, F.gelu, F.relu, F.silu)
 
 
 def linear_then(linear, activation, input):
@@ -94,7 +94,7 @@ def _parameters_for(linear, input):
     """The weight and the bias of `linear` where a fused op may stand for it on `input` and what follows, else None."""
     if not _is_ours(linear, Linear) or type(input) not in _TENSORS or anomaly.enabled or everywhere.called():
         return None
-    if (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu) != _FUNCTIONS or Module.__call__ is not _CALL:
+    if (F.linear, F.dropout, F.gelu, F.relu, F.silu) != _FUNCTIONS or Module.__call__ is not _CALL:
         return None
     if state.interceptors and not all(each.transparent for each in state.interceptors):
         return None
