@@ -233,16 +233,18 @@ def flash_key_kernel(
     turn, stored = turn_of(tl.program_id(0), tl.cdiv(keys, COLUMNS), all_shared, together)
     first = turn * COLUMNS  # under a causal mask the first have most to do
     shared, place = heads // group, before + stored
-    batch, key_head = (place // shared).to(tl.uint32).to(tl.int64), (place % shared).to(tl.uint32).to(tl.int64)
+    batch, key_head = (place // shared).to(tl.int64), (place % shared).to(tl.int64)
     head = key_head * group
     q = head_of(q, q_strides, batch, head)
     grad = head_of(grad, grad_strides, batch, head)
     k = head_of(k, k_strides, batch, key_head)
     v = head_of(v, v_strides, batch, key_head)
+    k_out = head_of(k_out, k_out_strides, batch, key_head)
+    v_out = head_of(v_out, v_out_strides, batch, key_head)
     begins += (batch * heads + head) * (2 * padded)
     q_rows = rows_of_group(q, q_strides, group, length, width, BULK, ROWS, WIDTH)
     grad_rows = rows_of_group(grad, grad_strides, group, length, value_width, BULK, ROWS, VALUE_WIDTH)
-    HELD: tl.constexpr = FILLED and not (STORES and GROUPED)  # offsets would take the registers that such a loop needs
+    HELD: tl.constexpr = FILLED and not STORES  # offsets would take registers, of which a loop that stores needs all
     tile = only_tile_of(k, k_strides, first, keys, width, BULK, HELD, COLUMNS, WIDTH)
     values = only_tile_of(v, v_strides, first, keys, value_width, BULK, HELD, COLUMNS, VALUE_WIDTH)
     factor = (scale * LOG2_E).to(tl.float32)
@@ -261,7 +263,5 @@ def flash_key_kernel(
             step, count, lowest, first, length, keys, width, value_width, padded, factor, STORES, CAUSAL, EVEN,
             GROUPED, BULK, FILLED, WIDTH, VALUE_WIDTH, ROWS, COLUMNS,
         )  # fmt: skip
-    k_out = head_of(k_out, k_out_strides, batch, key_head)  # not before the loop, which has no register to spare
-    v_out = head_of(v_out, v_out_strides, batch, key_head)
     store_tile(k_out, k_out_strides, first, keys, width, k_total * scale.to(tl.float32), BULK, FILLED, COLUMNS, WIDTH)
     store_tile(v_out, v_out_strides, first, keys, value_width, v_total, BULK, FILLED, COLUMNS, VALUE_WIDTH)

@@ -15,7 +15,7 @@ from tritorch.ops.attention.tiles import LARGEST_WIDTH
 FLASH_FACTS = ("heads", "CAUSAL", "GROUPED", "FILLED")
 
 PANEL = 128  # queries whose slopes are stored together, and keys that this takes a multiple of: the largest tile
-_STORED_LENGTH = 1024  # of queries and keys from which slopes are stored: two more launches cost less than they spare
+_STORED_LENGTH = 512  # of queries and keys from which slopes are stored: two more launches cost less than they spare
 # Elements of a query and a value from which, by capability, memory takes and gives a slope faster than it is computed
 # again: 4 bytes against 4 operations for each of these elements and an exponential.
 _STORED_WIDTHS = {80: 128, 90: 128, 100: 128}

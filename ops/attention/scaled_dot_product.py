@@ -173,7 +173,7 @@ class Attention(_Dropping):
         # Several tiles of every kernel, at multiples of 16 bytes
         yield draw(1, 4, 150, 64), *(draw(1, 2, 200, 64) for _ in range(2)), None, 0.0, True, 0.125, 1, 0
         yield *(draw(2, 136, 2, 24).transpose(0, 2, 1, 3) for _ in range(3)), None, 0.0, False, 0.2, 1, 0
-        yield *(draw(1, 1, 1024, 64) for _ in range(3)), None, 0.0, True, 0.125, 1, 0  # as long as slopes are stored
+        yield *(draw(1, 1, 512, 64) for _ in range(3)), None, 0.0, True, 0.125, 1, 0  # as long as slopes are stored
 
     @staticmethod
     def sized(draw, B=8, H=16, L=1024, S=1024, D=64, causal=1, group=1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.ops.base import Op
+from tritorch.ops.base import TABLE, Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.dimensions import wrap_dim
 from tritorch.ops.index.indexing import as_rows, pick_along, places_of, read_picked, write_picked
@@ -114,6 +114,8 @@ class Gather(Op):
     def backward(self, grad):
         """The gradient added up where it was picked."""
         dim, index = self.inputs[1:]
+        if grad.level is None:
+            return (TABLE["collect"].apply(grad, self.edges[0][2], dim, index),)
         return (Scatter.apply(grad.new_zeros(self.edges[0][2]), dim, True, index, grad),)
 
     @staticmethod

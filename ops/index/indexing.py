@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tritorch.autotune import cdiv
-from tritorch.ops.base import Op
+from tritorch.ops.base import TABLE, Op
 from tritorch.ops.index.batched import picked, put
 from tritorch.ops.index.kernels import move_kernel, move_rows_kernel, places_kernel
 from tritorch.ops.index.segments import accumulate, add_rows, rest_layout
@@ -205,6 +205,8 @@ class Index(Op):
     def backward(self, grad):
         """The gradient added up at the positions, on zeros."""
         dims, indices = self.inputs[1], self.inputs[2:]
+        if grad.level is None:
+            return (TABLE["collect"].apply(grad, self.edges[0][2], dims, *indices),)
         return (IndexPut.apply(grad.new_zeros(self.edges[0][2]), grad, True, dims, *indices),)
 
     @staticmethod

@@ -100,8 +100,8 @@ def nll_finish(
     loss, weight = tl.zeros([BLOCK], COMPUTE), tl.zeros([BLOCK], COMPUTE)
     for start in range(0, count, BLOCK):
         index = start + tl.arange(0, BLOCK)
-        loss += tl.load(losses + index, mask=index < count, other=0)
-        weight += tl.load(weights + index, mask=index < count, other=0)
+        loss += tl.load(losses + index, mask=index < count, other=0).to(COMPUTE)
+        weight += tl.load(weights + index, mask=index < count, other=0).to(COMPUTE)
     result, divisor = tl.sum(loss, 0), tl.sum(weight, 0)
     if MEAN:
         result = result / divisor

@@ -8,8 +8,7 @@ from tritorch.autotune import cdiv, kernel, next_power_of_2
 from tritorch.ops.layout import as_contiguous, broadcast_strides, element_strides, empty_like, needs_64_bits
 from tritorch.ops.loss.cross_entropy import nll_finish
 from tritorch.ops.pointwise.family import offsets_of, triton_dtype
-from tritorch.ops.reduction.family import add
-from tritorch.ops.reduction.kernel import computed_in, launch_reduce
+from tritorch.ops.reduction.kernel import computed_in
 from tritorch.ops.rowwise.kernel import ROWS_SPACE, load_tile, rows_default, rows_of, store_tile
 from tritorch.runtime import tl
 
@@ -39,7 +38,7 @@ def cross_entropy_kernel(
     step,
     weight_step,
     smoothing: tl.float64,
-    whole,  # the sum of the weights: (1,), or None where there are none
+    whole,  # the sum of the weights: (2,), twice; or None where there are none
     COMPUTE: tl.constexpr,
     RANK: tl.constexpr,
     SUM: tl.constexpr,
@@ -113,7 +112,7 @@ def cross_entropy_backward_kernel(
     out_step,
     weight_step,
     smoothing: tl.float64,
-    whole,  # the sum of the weights: (1,), or None where there are none
+    whole,  # the sum of the weights: (2,), twice; or None where there are none
     COMPUTE: tl.constexpr,
     RANK: tl.constexpr,
     SMOOTH: tl.constexpr,  # whether `smoothing` is not zero
@@ -176,7 +175,9 @@ def _sum_of(weight, smoothing, compute):
     """The sum of class weights where it is needed, else None."""
     if weight is None or not smoothing:
         return None
-    return launch_reduce(weight, None, compute, compute, add, 0)
+    weight, found = as_contiguous(weight), empty_like(weight, (2,), compute)
+    launch_finish(weight, weight, found[:1], found[1:], weight.size, False)
+    return found
 
 
 def launch_losses(input, target, weight, ignore_index, reduction, smoothing):
@@ -207,7 +208,7 @@ def launch_losses(input, target, weight, ignore_index, reduction, smoothing):
 def launch_finish(losses, weights, loss, total, count, mean):
     """Add `count` sums of losses to `loss`, divided by that of the weights if `mean`, which goes to `total`."""
     nll_finish[(1,)](
-        losses, weights, loss, total, count, MEAN=mean, COMPUTE=triton_dtype(weights.dtype),
+        losses, weights, loss, total, count, MEAN=mean, COMPUTE=triton_dtype(total.dtype),
         BLOCK=min(max(next_power_of_2(count), 128), 4096), num_warps=4,
     )  # fmt: skip
 

@@ -97,7 +97,9 @@ class LinearCrossEntropy(Op):
                 launch_matmul(here, weight, x.shape, out=slopes[0][own])
                 kept = slopes[1] if part else None
                 launch_matmul(here.transpose(1, 0), x, weight.shape, residual=kept, out=slopes[1])
-                sums = None if bias is None else _added(sums, launch_reduce(here, 0, kind, compute, add, 0))
+                sums = (
+                    None if bias is None else _added(sums, launch_reduce(here, 0, here.dtype, compute, add, 0), compute)
+                )
         loss, total = empty_like(input, ()), empty_like(input, (), compute)
         launch_finish(losses, totals, loss, total, parts, reduction == "mean")
         return loss, total, *slopes, *(() if sums is None else (sums,))
@@ -148,9 +150,9 @@ class LinearCrossEntropy(Op):
         return input.size * weight.shape[0] * (3 if rest[-1] else 1)
 
 
-def _added(sums, more):
+def _added(sums, more, compute):
     """The sum of two flat arrays, the first of which may be None."""
-    return more if sums is None else launch_pointwise("add", Add.value, (sums, more), more.dtype, more.dtype)
+    return more if sums is None else launch_pointwise("add", Add.value, (sums, more), compute, compute)
 
 
 @formula

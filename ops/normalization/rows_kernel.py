@@ -20,9 +20,10 @@ WIDEST = 16384  # elements of a row that is kept in registers, with its weight a
 _PART = 8192  # of a longer row at a time: with their sums and squares they fill the registers
 
 
-def norm_default(device, *, rows, columns, along, itemsize=4):
-    """As for softmax, but narrower and with fewer elements a thread."""
-    config = rows_config(device, rows, columns, along, WIDEST * 4 // itemsize, _PART * 4 // itemsize)
+def norm_default(device, *, rows, columns, along, itemsize=4, grouped=False):
+    """As for softmax, but narrower and with fewer elements a thread; `grouped` rows find the channel of each."""
+    widest = _PART if grouped else WIDEST
+    config = rows_config(device, rows, columns, along, widest * 4 // itemsize, _PART * 4 // itemsize)
     if device.kind != "interpreter" and itemsize == 4 and config["COLUMNS"] > _PART:
         return config | {"num_warps": 32}
     return config
@@ -292,8 +293,9 @@ def _launch(kernel, arrays, tensors, layout, eps, compute):
     lying = lying_of(tensors, layout)
     rows, columns, (groups, span) = layout.rows, layout.count, layout.groups
     config = kernel.config(
-        arrays, rows=rows, columns=columns, along=lying.along, itemsize=compute.itemsize, **lying.facts
-    )
+        arrays, rows=rows, columns=columns, along=lying.along, itemsize=compute.itemsize,
+        grouped=(groups, span) != (1, columns), **lying.facts,
+    )  # fmt: skip
     kernel[(cdiv(rows, config["ROWS"]),)](
         *arrays, rows, columns, groups, span, columns // max(span, 1), eps,
         lying.rows[0], sum(lying.rows[1], ()), lying.columns[0], sum(lying.columns[1], ()),

@@ -304,14 +304,20 @@ class Step(Op, abstract=True):
 
     @classmethod
     def replay(cls, *args):
-        """A function that takes the step of a call like this one; it gives nothing."""
+        """A function that takes the step of a call like this one."""
         plan, options = cls.plan(*args[: len(cls.names)]), len(cls.names)
-        walk = Lists(cls.lists(args, plan.present))
+        lists = cls.lists(args, plan.present)
+        walk, size = Lists(lists), len(lists[0])
         if not walk:
             return None
         start, spans = cls.launch_of(walk, plan)
         kept = walk.kept(spans)
-        return kept and (lambda *args: start(kept(args[options:]), None, None, cls.numbers(*args)) or ())
+
+        def again(*args):
+            start(kept(args[options:]), None, None, cls.numbers(*args))
+            return args[options : options + size] + args[options + 2 * size :]
+
+        return kept and again
 
     @classmethod
     def launch_of(cls, walk, plan, master=False):

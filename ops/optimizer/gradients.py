@@ -302,7 +302,7 @@ class ClipByNorm(Op):
 
     @classmethod
     def replay(cls, max_norm, order, *tensors):
-        """A function that does the same for tensors that lie as these do; it gives the norm alone."""
+        """A function that does the same for tensors that lie as these do."""
         walk = Lists([tensors])
         if not walk:
             return None
@@ -316,7 +316,7 @@ class ClipByNorm(Op):
             addresses, (first, second) = kept(tensors)
             norm = make((), dtype)
             clip(addresses, second, parts_of(addresses, first), norm, max_norm)
-            return (norm,)
+            return norm, *tensors
 
         return kept and again
 
@@ -363,7 +363,7 @@ class ClipToNorm(Op):
 
     @classmethod
     def replay(cls, max_norm, norm, *tensors):
-        """A function that does the same for tensors that lie as these do; it gives nothing."""
+        """A function that does the same for tensors that lie as these do."""
         walk = Lists([tensors])
         if not walk:
             return None
@@ -373,7 +373,7 @@ class ClipToNorm(Op):
         def again(max_norm, norm, *tensors):
             addresses, (spans,) = kept(tensors)
             clip(addresses, spans, norm, None, max_norm)
-            return ()
+            return tensors
 
         return kept and again
 

@@ -162,19 +162,19 @@ class Mixed(Step, abstract=True):
 
     @classmethod
     def replay(cls, *args):
-        """A function that takes the step of a call like this one; it gives nothing."""
+        """A function that takes the step of a call like this one."""
         call, at = Call(cls, args), len(cls.inner.names) + 2
         walk, scalars = Lists(call.lists), len(call.scalars)
         if not walk:
             return None
         (start, spans), advance = cls.inner.launch_of(walk, call.plan, call.master), cls._advancing(call)
-        kept = walk.kept(spans)
+        kept, first, size = walk.kept(spans), at + 1 + scalars, len(call.lists[0])
 
         def again(*args):
             numbers, found = cls.numbers(*args), args[at]
-            given = advance(args[at + 1 : at + 1 + scalars], found, numbers)
-            start(kept(args[at + 1 + scalars :]), given, found, numbers[:MOST_NUMBERS])
-            return ()
+            given = advance(args[at + 1 : first], found, numbers)
+            start(kept(args[first:]), given, found, numbers[:MOST_NUMBERS])
+            return args[at + 1 : first + size] + args[first + 2 * size :]
 
         return kept and again
 

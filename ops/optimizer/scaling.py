@@ -77,13 +77,18 @@ class Unscale(Op):
 
     @classmethod
     def replay(cls, scale, found, *gradients):
-        """A function that does the same for gradients that lie as these do; it gives nothing."""
+        """A function that does the same for gradients that lie as these do."""
         walk = Lists([gradients])
         if not walk:
             return None
         start, spans = cls._launch_of(walk, found)
         kept = walk.kept(spans)
-        return kept and (lambda scale, found, *gradients: start(kept(gradients), scale, found) or ())
+
+        def again(scale, found, *gradients):
+            start(kept(gradients), scale, found)
+            return found, *gradients
+
+        return kept and again
 
     @staticmethod
     def _launch_of(walk, found):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tritorch.autotune import cdiv, kernel
@@ -126,6 +128,15 @@ def _spread(grad, axis, kernel, stride, padding, size):
     return out
 
 
+def _same_divisor(image, out, kernel, stride, padding, with_padding, divisor):
+    """What all windows are divided by; None where they differ."""
+    if divisor is None and with_padding:
+        ends = zip(image, out, kernel, stride, padding, strict=True)
+        if all((places - 1) * by + taps <= size + 2 * pad for size, places, taps, by, pad in ends):
+            return math.prod(kernel)
+    return divisor
+
+
 def lying_order(array, channels_last):
     """The order in memory of the dimensions of a result of images: its own, or with channels innermost."""
     return CHANNELS_INNERMOST[array.ndim] if channels_last else None
@@ -174,7 +185,10 @@ class AvgPool(Op):
         if out.size:
             facts = {
                 "KERNEL": volume(kernel_size), "STRIDE": volume(stride), "PADDING": volume(padding, 0),
-                "WITH_PADDING": with_padding, "DIVISOR": divisor, "INNERMOST": channels_last,
+                "WITH_PADDING": with_padding, "INNERMOST": channels_last,
+                "DIVISOR": _same_divisor(
+                    input.shape[2:], out_size, kernel_size, stride, padding, with_padding, divisor
+                ),
                 "WIDE": out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)]),
             }  # fmt: skip
             config = _avg_pool.config((input, out), count=out.size, **facts)
@@ -254,8 +268,12 @@ def _avg_pool_backward(
                 there = line & (across >= 0) & (across < out_size[2]) & (across * STRIDE[2] + KERNEL[2] > column)
                 offset = back * grad_strides[2] + down * grad_strides[3] + across * grad_strides[4]
                 value = tl.load(grad + offset, mask=there, other=0).to(COMPUTE)
-                divisor = _divisor(back, down, across, size, KERNEL, STRIDE, PADDING, WITH_PADDING, DIVISOR)
-                total += tl.where(there, value / divisor, 0)
+                if DIVISOR is None:
+                    divisor = _divisor(back, down, across, size, KERNEL, STRIDE, PADDING, WITH_PADDING, DIVISOR)
+                    value = tl.where(there, value / divisor, 0)
+                total += value
+    if DIVISOR is not None:
+        total = total / DIVISOR
     tl.store(out + index, total.to(out.dtype.element_ty), mask=index < count)
 
 
@@ -291,7 +309,8 @@ class AvgPoolBackward(Op):
             facts = {
                 "KERNEL": volume(kernel_size), "STRIDE": volume(stride), "PADDING": volume(padding, 0),
                 "COVERS": volume(covers(kernel_size, stride, (1,) * len(size))), "WITH_PADDING": with_padding,
-                "DIVISOR": divisor, "INNERMOST": channels_last,
+                "DIVISOR": _same_divisor(size, grad.shape[2:], kernel_size, stride, padding, with_padding, divisor),
+                "INNERMOST": channels_last,
                 "WIDE": out.size >= 2**31 or needs_64_bits(grad.shape, [element_strides(grad)]),
             }  # fmt: skip
             config = _avg_pool_backward.config((grad, out), count=out.size, **facts)

@@ -36,7 +36,7 @@ def windows_default(device, *, count):
 def _divided(number, reciprocal, shift):
     """number // divisor, for numbers from 0 to 2^31 - 1."""
     double = number.to(tl.uint32) << 1
-    return (tl.umulhi(double, reciprocal.to(tl.uint32) + double * 0) >> shift.to(tl.uint32)).to(tl.int32)
+    return (tl.umulhi(double, reciprocal.to(tl.uint32) + double * 0) >> shift).to(tl.int32)
 
 
 @kernel

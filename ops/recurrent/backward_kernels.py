@@ -11,6 +11,7 @@ from tritorch.ops.formula import tanh
 from tritorch.ops.recurrent.space import CHANGING, STEPS_SPACE, steps_default
 from tritorch.ops.recurrent.tiles import (
     arrive,
+    direction_of,
     keep_weights,
     load_units,
     meet,
@@ -37,6 +38,10 @@ def rnn_gradient_kernel(
     weight,  # of the states: (hidden, hidden)
     out,  # the gradient by what enters the activation: (rows of all steps, hidden)
     starts,  # where steps begin and the last ends: (steps + 1,), or None
+    second_grad_output,  # the same of a second direction, whose last step is the first one here; or None
+    second_output,
+    second_weight,
+    second_out,
     arrivals,  # of programs after each step, for each tile of rows: (tiles, 32), or None
     steps,
     batch,
@@ -56,7 +61,14 @@ def rnn_gradient_kernel(
     FLIPPED: tl.constexpr,
     SPLIT: tl.constexpr,
 ):
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    tile_of_rows = tl.program_id(0)
+    if second_weight is not None:
+        tile_of_rows, is_second, origin, direction = direction_of(batch, steps, origin, direction, ROWS)
+        grad_output = tl.where(is_second, second_grad_output, grad_output)
+        output = tl.where(is_second, second_output, output)
+        weight = tl.where(is_second, second_weight, weight)
+        out = tl.where(is_second, second_out, out)
+    row = tile_of_rows * ROWS + tl.arange(0, ROWS)
     unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
     known = unit < hidden
     kept = keep_weights(weight, unit, known, hidden, hidden, PARTS, DEPTH, FLIPPED, SPLIT)
@@ -89,6 +101,15 @@ def lstm_gradient_kernel(
     out,  # the gradient by what enters the gates: (rows of all steps, 4 hidden)
     carry,  # by each row's cell before the steps worked on so far: (batch, hidden)
     starts,  # where steps begin and the last ends: (steps + 1,), or None
+    second_grad_output,  # the same of a second direction, whose last step is the first one here; or None
+    second_grad_cells,
+    second_grad_gates,
+    second_cells,
+    second_gates,
+    second_cell,
+    second_weight,
+    second_out,
+    second_carry,
     arrivals,  # of programs after each step, for each tile of rows: (tiles, 32), or None
     steps,
     batch,
@@ -107,7 +128,19 @@ def lstm_gradient_kernel(
     FLIPPED: tl.constexpr,
     SPLIT: tl.constexpr,
 ):
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    tile_of_rows = tl.program_id(0)
+    if second_weight is not None:
+        tile_of_rows, is_second, origin, direction = direction_of(batch, steps, origin, direction, ROWS)
+        if grad_output is not None:
+            grad_output = tl.where(is_second, second_grad_output, grad_output)
+        if grad_cells is not None:
+            grad_cells = tl.where(is_second, second_grad_cells, grad_cells)
+        if grad_gates is not None:
+            grad_gates = tl.where(is_second, second_grad_gates, grad_gates)
+        cells, gates = tl.where(is_second, second_cells, cells), tl.where(is_second, second_gates, gates)
+        first_cell, weight = tl.where(is_second, second_cell, first_cell), tl.where(is_second, second_weight, weight)
+        out, carry = tl.where(is_second, second_out, out), tl.where(is_second, second_carry, carry)
+    row = tile_of_rows * ROWS + tl.arange(0, ROWS)
     unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
     known, own = unit < hidden, row.to(tl.int64)[:, None] * hidden + unit[None, :]
     kept = keep_weights(weight, unit, known, 4 * hidden, hidden, PARTS, DEPTH, FLIPPED, SPLIT)
@@ -178,6 +211,15 @@ def gru_gradient_kernel(
     out_states,  # the same by the states' part of it: (rows of all steps, 3 hidden)
     carry,  # by each row's state before the steps worked on so far, but for the weights: (batch, hidden)
     starts,  # where steps begin and the last ends: (steps + 1,), or None
+    second_grad_output,  # the same of a second direction, whose last step is the first one here; or None
+    second_grad_gates,
+    second_output,
+    second_gates,
+    second_hidden,
+    second_weight,
+    second_out,
+    second_out_states,
+    second_carry,
     arrivals,  # of programs after each step, for each tile of rows: (tiles, 32), or None
     steps,
     batch,
@@ -196,7 +238,21 @@ def gru_gradient_kernel(
     FLIPPED: tl.constexpr,
     SPLIT: tl.constexpr,
 ):
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    tile_of_rows = tl.program_id(0)
+    if second_weight is not None:
+        tile_of_rows, is_second, origin, direction = direction_of(batch, steps, origin, direction, ROWS)
+        if grad_output is not None:
+            grad_output = tl.where(is_second, second_grad_output, grad_output)
+        if grad_gates is not None:
+            grad_gates = tl.where(is_second, second_grad_gates, grad_gates)
+        output = tl.where(is_second, second_output, output)
+        gates = tl.where(is_second, second_gates, gates)
+        first_hidden = tl.where(is_second, second_hidden, first_hidden)
+        weight = tl.where(is_second, second_weight, weight)
+        out = tl.where(is_second, second_out, out)
+        out_states = tl.where(is_second, second_out_states, out_states)
+        carry = tl.where(is_second, second_carry, carry)
+    row = tile_of_rows * ROWS + tl.arange(0, ROWS)
     unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
     known, own = unit < hidden, row.to(tl.int64)[:, None] * hidden + unit[None, :]
     kept = keep_weights(weight, unit, known, 3 * hidden, hidden, PARTS, DEPTH, FLIPPED, SPLIT)

@@ -13,6 +13,7 @@ from tritorch.ops.recurrent.backward_kernels import gru_gradient_kernel
 from tritorch.ops.recurrent.kernels import gru_kernel
 from tritorch.ops.recurrent.rnn import ORDERS, weight_gradients
 from tritorch.ops.recurrent.steps import (
+    Way,
     back_through_time,
     launch_steps,
     places_of,
@@ -55,28 +56,50 @@ class GruLayer(Op):
 
     def forward(self, projection, hidden, weight, bias, places, batch_sizes, reverse):
         """One launch, or one for each step of a wide layer."""
+        arrays = projection, hidden, weight, bias
+        found = self.results(*arrays)
+        if found[0].size:
+            launch_steps(self.way(*arrays), (*arrays, *found), places, batch_sizes, reverse)
+        return found
+
+    @staticmethod
+    def results(projection, hidden, weight, bias):
+        """Arrays for what it gives."""
         width = hidden.shape[1]
-        output, gates = (empty_like(projection, (projection.shape[0], columns)) for columns in (width, 4 * width))
-        if output.size:
-            launch_steps(
-                gru_kernel, (projection, hidden, weight, bias, output, gates), places, batch_sizes, width, reverse,
-                weight.dtype, width, True,
-            )  # fmt: skip
-        return output, gates
+        return tuple([empty_like(projection, (projection.shape[0], columns)) for columns in (width, 4 * width)])
+
+    @staticmethod
+    def way(projection, hidden, weight, bias):
+        """How it is launched."""
+        return Way(gru_kernel, hidden.shape[1], weight.dtype, hidden.shape[1], True)
 
     def backward(self, grad, grad_gates=None):
         """Back through the steps, then two products."""
         _, hidden, weight, _, places, batch_sizes, reverse = self.inputs
-        output, gates = self.outputs
-        if grad is None:
-            grad = output.detach() * 0
-        order, join = (batch_sizes, reverse), TABLE["cat"].call
+        arrays, order = (None, hidden, weight, None), (batch_sizes, reverse)
+        asked = self.asked((grad, grad_gates), self.outputs, *arrays)
         if self.recording:
-            found = _gradient(join, grad, grad_gates, output, gates, hidden, weight, places, *order)
+            found = self.differentiable(*asked, places, *order)
         else:
-            found = GruGradient.apply(grad, grad_gates, output, gates, hidden, weight, places, *order)
-        entering, of_states, carry = found
-        by_hidden, by_weight = weight_gradients(of_states, output, hidden, weight, *order, places)
+            found = GruGradient.apply(*asked, places, *order)
+        return self.finished(found, self.outputs, arrays, places, *order)
+
+    @staticmethod
+    def asked(grads, results, projection, hidden, weight, bias):
+        """The arguments of its gradient, of one direction."""
+        grad, grad_gates = grads
+        return results[0].detach() * 0 if grad is None else grad, grad_gates, *results, hidden, weight
+
+    @staticmethod
+    def differentiable(*arguments):
+        """Its gradient, which has a gradient."""
+        return _gradient(TABLE["cat"].call, *arguments)
+
+    @staticmethod
+    def finished(found, results, arrays, places, batch_sizes, reverse):
+        """The gradients by its arrays, from those by what enters the gates."""
+        (entering, of_states, carry), (_, hidden, weight, _) = found, arrays
+        by_hidden, by_weight = weight_gradients(of_states, results[0], hidden, weight, batch_sizes, reverse, places)
         return entering, by_hidden + carry, by_weight, of_states
 
     @staticmethod
@@ -148,14 +171,22 @@ class GruGradient(Op):
 
     def forward(self, grad, grad_gates, output, gates, hidden, weight, places, batch_sizes, reverse):
         """One launch, or one for each step of a wide layer."""
+        arrays = grad, grad_gates, output, gates, hidden, weight
+        found = self.results(*arrays)
+        if found[0].size:
+            launch_steps(self.way(*arrays), (*arrays, *found), places, batch_sizes, not reverse)
+        return found
+
+    @staticmethod
+    def results(grad, grad_gates, output, gates, hidden, weight):
+        """Arrays for what it gives."""
         shape = gates.shape[0], weight.shape[0]
-        out, out_states, carry = empty_like(gates, shape), empty_like(gates, shape), empty_like(hidden)
-        if out.size:
-            launch_steps(
-                gru_gradient_kernel, (grad, grad_gates, output, gates, hidden, weight, out, out_states, carry), places,
-                batch_sizes, hidden.shape[1], not reverse, weight.dtype, weight.shape[0], True, True,
-            )  # fmt: skip
-        return out, out_states, carry
+        return empty_like(gates, shape), empty_like(gates, shape), empty_like(hidden)
+
+    @staticmethod
+    def way(grad, grad_gates, output, gates, hidden, weight):
+        """How it is launched."""
+        return Way(gru_gradient_kernel, hidden.shape[1], weight.dtype, weight.shape[0], True, True)
 
     @staticmethod
     def multiplications(result, grad, grad_gates, output, gates, hidden, weight, *settings):

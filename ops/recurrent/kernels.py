@@ -11,6 +11,7 @@ from tritorch.ops.formula import formula, sigmoid, tanh, where
 from tritorch.ops.recurrent.space import CHANGING, STEPS_SPACE, steps_default
 from tritorch.ops.recurrent.tiles import (
     arrive,
+    direction_of,
     gate_columns,
     gates_of,
     keep_weights,
@@ -55,6 +56,10 @@ def rnn_kernel(
     weight,  # of the states: (hidden, hidden)
     output,  # states: (rows of all steps, hidden)
     starts,  # where steps begin and the last ends: (steps + 1,), or None
+    second_x,  # the same of a second direction, whose last step is the first one here; or None
+    second_hidden,
+    second_weight,
+    second_output,
     arrivals,  # of programs after each step, for each tile of rows: (tiles, 32), or None
     steps,
     batch,
@@ -75,7 +80,14 @@ def rnn_kernel(
     FLIPPED: tl.constexpr,
     SPLIT: tl.constexpr,
 ):
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    tile_of_rows = tl.program_id(0)
+    if second_weight is not None:
+        tile_of_rows, is_second, origin, direction = direction_of(batch, steps, origin, direction, ROWS)
+        x = tl.where(is_second, second_x, x)
+        first_hidden = tl.where(is_second, second_hidden, first_hidden)
+        weight = tl.where(is_second, second_weight, weight)
+        output = tl.where(is_second, second_output, output)
+    row = tile_of_rows * ROWS + tl.arange(0, ROWS)
     unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
     known = unit < hidden
     column, column_known = gate_columns(hidden, 1, 1, UNITS)
@@ -107,6 +119,13 @@ def lstm_kernel(
     cells,  # the same of the cells: (rows of all steps, hidden)
     gates,  # input, forget, candidate and output gate: (rows of all steps, 4 hidden)
     starts,  # where steps begin and the last ends: (steps + 1,), or None
+    second_x,  # the same of a second direction, whose last step is the first one here; or None
+    second_hidden,
+    second_cell,
+    second_weight,
+    second_output,
+    second_cells,
+    second_gates,
     arrivals,  # of programs after each step, for each tile of rows: (tiles, 32), or None
     steps,
     batch,
@@ -126,7 +145,15 @@ def lstm_kernel(
     FLIPPED: tl.constexpr,
     SPLIT: tl.constexpr,
 ):
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    tile_of_rows = tl.program_id(0)
+    if second_weight is not None:
+        tile_of_rows, is_second, origin, direction = direction_of(batch, steps, origin, direction, ROWS)
+        x, weight = tl.where(is_second, second_x, x), tl.where(is_second, second_weight, weight)
+        first_hidden = tl.where(is_second, second_hidden, first_hidden)
+        first_cell = tl.where(is_second, second_cell, first_cell)
+        output, cells = tl.where(is_second, second_output, output), tl.where(is_second, second_cells, cells)
+        gates = tl.where(is_second, second_gates, gates)
+    row = tile_of_rows * ROWS + tl.arange(0, ROWS)
     unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
     known, own = unit < hidden, row.to(tl.int64)[:, None] * hidden + unit[None, :]
     column, column_known = gate_columns(hidden, 4, 4, UNITS)
@@ -176,6 +203,12 @@ def gru_kernel(
     output,  # states: (rows of all steps, hidden)
     gates,  # reset gate, update gate, candidate, and the state's part of it: (rows of all steps, 4 hidden)
     starts,  # where steps begin and the last ends: (steps + 1,), or None
+    second_x,  # the same of a second direction, whose last step is the first one here; or None
+    second_hidden,
+    second_weight,
+    second_bias,
+    second_output,
+    second_gates,
     arrivals,  # of programs after each step, for each tile of rows: (tiles, 32), or None
     steps,
     batch,
@@ -195,7 +228,17 @@ def gru_kernel(
     FLIPPED: tl.constexpr,
     SPLIT: tl.constexpr,
 ):
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    tile_of_rows = tl.program_id(0)
+    if second_weight is not None:
+        tile_of_rows, is_second, origin, direction = direction_of(batch, steps, origin, direction, ROWS)
+        x = tl.where(is_second, second_x, x)
+        first_hidden = tl.where(is_second, second_hidden, first_hidden)
+        weight = tl.where(is_second, second_weight, weight)
+        if bias is not None:
+            bias = tl.where(is_second, second_bias, bias)
+        output = tl.where(is_second, second_output, output)
+        gates = tl.where(is_second, second_gates, gates)
+    row = tile_of_rows * ROWS + tl.arange(0, ROWS)
     unit = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
     known, own = unit < hidden, row.to(tl.int64)[:, None] * hidden + unit[None, :]
     column, column_known = gate_columns(hidden, 3, 4, UNITS)

@@ -13,6 +13,7 @@ from tritorch.ops.recurrent.backward_kernels import lstm_gradient_kernel
 from tritorch.ops.recurrent.kernels import lstm_kernel
 from tritorch.ops.recurrent.rnn import ORDERS, weight_gradients
 from tritorch.ops.recurrent.steps import (
+    Way,
     back_through_time,
     launch_steps,
     places_of,
@@ -78,29 +79,50 @@ class LstmLayer(Op):
 
     def forward(self, projection, hidden, cell, weight, places, batch_sizes, reverse):
         """One launch, or one for each step of a wide layer."""
-        output, cells, gates = (
-            empty_like(projection, (projection.shape[0], columns))
-            for columns in (hidden.shape[1], hidden.shape[1], projection.shape[1])
-        )
-        if output.size:
-            launch_steps(
-                lstm_kernel, (projection, hidden, cell, weight, output, cells, gates), places, batch_sizes,
-                hidden.shape[1], reverse, weight.dtype, hidden.shape[1], True,
-            )  # fmt: skip
-        return output, cells, gates
+        arrays = projection, hidden, cell, weight
+        found = self.results(*arrays)
+        if found[0].size:
+            launch_steps(self.way(*arrays), (*arrays, *found), places, batch_sizes, reverse)
+        return found
+
+    @staticmethod
+    def results(projection, hidden, cell, weight):
+        """Arrays for what it gives."""
+        width = hidden.shape[1]
+        return tuple([empty_like(projection, (projection.shape[0], columns)) for columns in (width, width, 4 * width)])
+
+    @staticmethod
+    def way(projection, hidden, cell, weight):
+        """How it is launched."""
+        return Way(lstm_kernel, hidden.shape[1], weight.dtype, hidden.shape[1], True)
 
     def backward(self, grad, grad_cells=None, grad_gates=None):
         """Back through the steps, then two products."""
         _, hidden, cell, weight, places, batch_sizes, reverse = self.inputs
-        output, cells, gates = self.outputs
-        if grad is None:
-            grad = output.detach() * 0
-        grads, order = (grad, grad_cells, grad_gates), (batch_sizes, reverse)
+        arrays, order = (None, hidden, cell, weight), (batch_sizes, reverse)
+        asked = self.asked((grad, grad_cells, grad_gates), self.outputs, *arrays)
         if self.recording:
-            entering, by_cell = _gradient(TABLE["cat"].call, *grads, cells, gates, cell, weight, places, *order)
+            found = self.differentiable(*asked, places, *order)
         else:
-            entering, by_cell = LstmGradient.apply(*grads, cells, gates, cell, weight, places, *order)
-        by_hidden, by_weight = weight_gradients(entering, output, hidden, weight, *order, places)
+            found = LstmGradient.apply(*asked, places, *order)
+        return self.finished(found, self.outputs, arrays, places, *order)
+
+    @staticmethod
+    def asked(grads, results, projection, hidden, cell, weight):
+        """The arguments of its gradient, of one direction."""
+        (grad, *more), (output, cells, gates) = grads, results
+        return output.detach() * 0 if grad is None else grad, *more, cells, gates, cell, weight
+
+    @staticmethod
+    def differentiable(*arguments):
+        """Its gradient, which has a gradient."""
+        return _gradient(TABLE["cat"].call, *arguments)
+
+    @staticmethod
+    def finished(found, results, arrays, places, batch_sizes, reverse):
+        """The gradients by its arrays, from those by what enters the gates and by the first cells."""
+        (entering, by_cell), (_, hidden, _, weight) = found, arrays
+        by_hidden, by_weight = weight_gradients(entering, results[0], hidden, weight, batch_sizes, reverse, places)
         return entering, by_hidden, by_cell, by_weight
 
     @staticmethod
@@ -168,13 +190,21 @@ class LstmGradient(Op):
 
     def forward(self, grad, grad_cells, grad_gates, cells, gates, cell, weight, places, batch_sizes, reverse):
         """One launch, or one for each step of a wide layer."""
-        out, carry = empty_like(gates), empty_like(cell)
-        if out.size:
-            launch_steps(
-                lstm_gradient_kernel, (grad, grad_cells, grad_gates, cells, gates, cell, weight, out, carry), places,
-                batch_sizes, cell.shape[1], not reverse, weight.dtype, weight.shape[0], True, True,
-            )  # fmt: skip
-        return out, carry
+        arrays = grad, grad_cells, grad_gates, cells, gates, cell, weight
+        found = self.results(*arrays)
+        if found[0].size:
+            launch_steps(self.way(*arrays), (*arrays, *found), places, batch_sizes, not reverse)
+        return found
+
+    @staticmethod
+    def results(grad, grad_cells, grad_gates, cells, gates, cell, weight):
+        """Arrays for what it gives."""
+        return empty_like(gates), empty_like(cell)
+
+    @staticmethod
+    def way(grad, grad_cells, grad_gates, cells, gates, cell, weight):
+        """How it is launched."""
+        return Way(lstm_gradient_kernel, cell.shape[1], weight.dtype, weight.shape[0], True, True)
 
     @staticmethod
     def multiplications(result, grad, grad_cells, grad_gates, cells, gates, cell, weight, *settings):

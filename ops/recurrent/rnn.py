@@ -12,6 +12,7 @@ from tritorch.ops.layout import empty_like
 from tritorch.ops.recurrent.backward_kernels import rnn_gradient_kernel
 from tritorch.ops.recurrent.kernels import rectified, rectified_slope, rnn_kernel, tanh_slope
 from tritorch.ops.recurrent.steps import (
+    Way,
     at_first_steps,
     back_through_time,
     launch_steps,
@@ -54,24 +55,48 @@ class RnnLayer(Op):
 
     def forward(self, projection, hidden, weight, places, batch_sizes, reverse, rectify):
         """One launch, or one for each step of a wide layer."""
-        output = empty_like(projection)
+        (output,) = self.results(projection)
         if output.size:
-            launch_steps(
-                rnn_kernel, (projection, hidden, weight, output), places, batch_sizes, hidden.shape[1], reverse,
-                weight.dtype, hidden.shape[1], False, ACTIVATION=rectified if rectify else tanh,
-            )  # fmt: skip
+            arrays = projection, hidden, weight, output
+            launch_steps(self.way(projection, hidden, weight, rectify), arrays, places, batch_sizes, reverse)
         return output
+
+    @staticmethod
+    def results(projection, *others):
+        """Arrays for what it gives."""
+        return (empty_like(projection),)
+
+    @staticmethod
+    def way(projection, hidden, weight, rectify):
+        """How it is launched."""
+        width, functions = hidden.shape[1], {"ACTIVATION": rectified if rectify else tanh}
+        return Way(rnn_kernel, width, weight.dtype, width, False, functions=functions)
 
     def backward(self, grad):
         """Back through the steps, then two products."""
         _, hidden, weight, places, batch_sizes, reverse, rectify = self.inputs
         order = (batch_sizes, reverse)
-        output = self.output
+        asked = self.asked((grad,), (self.output,), None, hidden, weight)
         if self.recording:
-            entering = _gradient(TABLE["cat"].call, grad, output, weight, *order, rectify)
+            found = self.differentiable(*asked, places, *order, rectify)
         else:
-            entering = RnnGradient.apply(grad, output, weight, places, *order, rectify)
-        return entering, *weight_gradients(entering, output, hidden, weight, *order, places)
+            found = RnnGradient.apply(*asked, places, *order, rectify)
+        return self.finished(found, (self.output,), (None, hidden, weight), places, *order)
+
+    @staticmethod
+    def asked(grads, results, projection, hidden, weight):
+        """The arguments of its gradient, of one direction."""
+        return grads[0], results[0], weight
+
+    @staticmethod
+    def differentiable(*arguments):
+        """Its gradient, which has a gradient."""
+        return _gradient(TABLE["cat"].call, *arguments)
+
+    @staticmethod
+    def finished(entering, results, arrays, places, batch_sizes, reverse):
+        """The gradients by its arrays, from that by what enters the activations."""
+        return entering, *weight_gradients(entering, results[0], *arrays[1:], batch_sizes, reverse, places)
 
     @staticmethod
     def multiplications(output, projection, *arguments):
@@ -93,7 +118,7 @@ class RnnLayer(Op):
         return draw(T * N, H), draw(N, H), draw.uniform(-0.05, 0.05, H, H), None, (N,) * T, False, False
 
 
-def _gradient(join, grad, output, weight, batch_sizes, reverse, rectify):
+def _gradient(join, grad, output, weight, places, batch_sizes, reverse, rectify):
     """The gradient by what enters the activation, on arrays or, `join` being `cat`, on Tensors."""
     slope = (rectified_slope if rectify else tanh_slope)(output)
 
@@ -113,17 +138,26 @@ class RnnGradient(Op):
 
     @staticmethod
     def reference(grad, output, weight, places, batch_sizes, reverse, rectify):
-        return _gradient(np.concatenate, grad, output, weight, batch_sizes, reverse, rectify)
+        return _gradient(np.concatenate, grad, output, weight, places, batch_sizes, reverse, rectify)
 
     def forward(self, grad, output, weight, places, batch_sizes, reverse, rectify):
         """One launch, or one for each step of a wide layer."""
-        out = empty_like(grad)
+        (out,) = self.results(grad)
         if out.size:
-            launch_steps(
-                rnn_gradient_kernel, (grad, output, weight, out), places, batch_sizes, weight.shape[1], not reverse,
-                weight.dtype, weight.shape[0], False, True, SLOPE=rectified_slope if rectify else tanh_slope,
-            )  # fmt: skip
+            arrays = grad, output, weight, out
+            launch_steps(self.way(grad, output, weight, rectify), arrays, places, batch_sizes, not reverse)
         return out
+
+    @staticmethod
+    def results(grad, *others):
+        """Arrays for what it gives."""
+        return (empty_like(grad),)
+
+    @staticmethod
+    def way(grad, output, weight, rectify):
+        """How it is launched."""
+        functions = {"SLOPE": rectified_slope if rectify else tanh_slope}
+        return Way(rnn_gradient_kernel, weight.shape[1], weight.dtype, weight.shape[0], False, True, functions)
 
     @staticmethod
     def multiplications(result, grad, output, weight, *settings):

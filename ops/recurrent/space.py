@@ -84,11 +84,11 @@ def _kept_fit(ROWS, UNITS, DEPTH, SPLIT, KEPT, TOGETHER, hidden, itemsize, tenso
     return not KEPT or (TOGETHER and tensor_cores and fit)
 
 
-def _kept_in_registers(ROWS, UNITS, DEPTH, KEPT, num_warps, hidden, itemsize, gated, back):
+def _kept_in_registers(ROWS, UNITS, DEPTH, FLIPPED, KEPT, num_warps, hidden, itemsize, gated, back):
     """Tiles pass through registers on their way to shared memory: of weights; of rows, which are asked for early."""
     width, inner = 512 * 32 * num_warps, max(16, next_power_of_2(_inner(hidden, gated, back)))
     rows = ROWS * inner * itemsize
-    few = rows <= width or (rows <= 2 * width and 8 * ROWS * DEPTH * itemsize <= width)
+    few = rows < width + FLIPPED or (rows <= 2 * width and 8 * ROWS * DEPTH * itemsize <= width)
     return not KEPT or (few and _columns(UNITS, gated, back) * DEPTH * itemsize <= width)
 
 

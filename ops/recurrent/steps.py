@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 
-from tritorch.autotune import cdiv, kernel
+from tritorch.autotune import cdiv, device_of, kernel
 from tritorch.ops.layout import as_contiguous, empty_like
 from tritorch.ops.matrix.kernel import dot_settings
 from tritorch.ops.recurrent.tiles import APART
 from tritorch.runtime import tl, transfer
+from tritorch.runtime.kernel import Kernel
 
 
 def walk(batch_sizes, reverse):
@@ -102,38 +104,65 @@ def clear_kernel(arrivals, NUMBERS: tl.constexpr):
 _REFUSED = 720, 801  # CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, CUDA_ERROR_NOT_SUPPORTED
 
 
-def launch_steps(kernel, arrays, starts, batch_sizes, hidden, reverse, dtype, inner, gated, back=False, **functions):
+class Way(NamedTuple):
+    """How a kernel is launched over all steps."""
+
+    kernel: Kernel
+    hidden: int  # units
+    dtype: np.dtype  # of the weights
+    inner: int  # terms of each sum
+    gated: bool
+    back: bool = False  # whether it gives gradients
+    functions: dict = {}  # formulas of the kernel by name  # noqa: RUF012 - never changed
+
+
+def launch_steps(way, arrays, starts, batch_sizes, reverse, others=()):
     """Run a kernel over all steps in time, or back where `reverse`: in one launch, or one for each step.
 
     In one launch, each program goes through all steps with its rows of the batch: with all hidden units, or beside
-    others with the rest of them, which it meets between steps. The sums have `inner` terms.
+    others with the rest of them, which it meets between steps. `others` are the arrays of a second direction, in the
+    same launch: where that does not fit, nothing runs. Gives whether all was run.
     """
-    steps, batch = len(batch_sizes), batch_sizes[0]
+    kernel, hidden, dtype, inner, gated, back, functions = way
+    steps, batch, directions = len(batch_sizes), batch_sizes[0], 2 if others else 1
     dots, sizes = dot_settings(dtype)
-    arrays = [None if each is None else as_contiguous(each) for each in (*arrays, starts)]
+    arrays = (*arrays, starts, *(others or [None] * len(arrays)))
+    arrays = [None if each is None else as_contiguous(each) for each in arrays]
     aligned = hidden % 16 == 0 and not any(transfer.pointer(each) % 16 for each in arrays if each is not None)
     config = kernel.config(
-        arrays, batch=batch, hidden=hidden, itemsize=dtype.itemsize, tensor_cores=sizes["tensor_cores"], gated=gated,
-        back=back, aligned=aligned, PRECISION=dots["PRECISION"], **functions,
+        arrays, batch=directions * batch, hidden=hidden, itemsize=dtype.itemsize, tensor_cores=sizes["tensor_cores"],
+        gated=gated, back=back, aligned=aligned, PRECISION=dots["PRECISION"], **functions,
     )  # fmt: skip
     options = dict(config) if back else config | {"ALIGNED": aligned}
     together, kept = options.pop("TOGETHER"), options.pop("KEPT")
     parts = cdiv(inner, config["DEPTH"]) if kept else 0
-    down, across = cdiv(batch, config["ROWS"]), cdiv(hidden, config["UNITS"])
+    down, across = directions * cdiv(batch, config["ROWS"]), cdiv(hidden, config["UNITS"])
+    if directions > 1 and across > 1 and steps > 1 and down * across > device_of(arrays[0]).sms:
+        return False
     origin, direction = (steps - 1, -1) if reverse else (0, 1)
 
     def launch(first, last, parts, arrivals=None, **more):
         kernel[(down, across)](
             *arrays, arrivals, steps, batch, hidden, origin, direction, first, last,
-            ACCUMULATE=dots["ACCUMULATE"], PRECISION=dots["PRECISION"], PACKED=arrays[-1] is not None,
+            ACCUMULATE=dots["ACCUMULATE"], PRECISION=dots["PRECISION"], PACKED=starts is not None,
             PARTS=parts, **functions, **options, **more,
         )  # fmt: skip
 
     if across == 1 or steps == 1:
         launch(0, steps, parts)
     elif not (together and _launched_together(launch, arrays[0], steps, parts, down)):
+        if directions > 1:
+            return False
         for step in range(steps):
             launch(step, step + 1, 0)
+    return True
+
+
+def launch_both(way, arrays, others, batch_sizes, reverse):
+    """Run a kernel for two directions, the second the other way, over steps of the whole batch: at once if it fits."""
+    if not launch_steps(way, arrays, None, batch_sizes, reverse, others):
+        launch_steps(way, arrays, None, batch_sizes, reverse)
+        launch_steps(way, others, None, batch_sizes, not reverse)
 
 
 def _launched_together(launch, array, steps, parts, down):

@@ -28,6 +28,17 @@ def span(starts, step, steps, batch, PACKED: tl.constexpr):
 
 
 @kernel
+def direction_of(batch, steps, origin, direction, ROWS: tl.constexpr):
+    """Of a program of two directions: its tile of rows, whether it is of the second, and that one's order of steps."""
+    down = tl.cdiv(batch, ROWS)
+    is_second = tl.program_id(0) >= down
+    return (
+        tl.program_id(0) - is_second.to(tl.int32) * down, is_second,
+        tl.where(is_second, steps - 1 - origin, origin), tl.where(is_second, -direction, direction),
+    )  # fmt: skip
+
+
+@kernel
 def load_units(x, line, inside, ACCUMULATE: tl.constexpr):
     """A tile, zero outside, in what is computed in."""
     return tl.load(x + line, mask=inside, other=0).to(ACCUMULATE)

@@ -142,7 +142,7 @@ def line_of(row, kept, strides, FIRST: tl.constexpr, RANK: tl.constexpr, ROWS: t
 
 @kernel(
     space=REDUCE_SPACE, default=reduce_default,
-    key=("COMBINE", "PREPARE", "COMPUTE", "FINISH", "KEPT_RANK", "GONE_RANK", "WIDE"),
+    key=("COMBINE", "PREPARE", "COMPUTE", "FINISH", "RESULT", "KEPT_RANK", "GONE_RANK", "WIDE"),
 )  # fmt: skip
 def reduce_kernel(
     x,  # what is reduced: rows by `kept`, columns by `gone` strides
@@ -246,7 +246,7 @@ def _stage(x, kept, gone, number, result, compute, prepare, finish, constants):
     fixed = {"PREPARE": prepare, "KEPT_RANK": len(kept[0]), "GONE_RANK": len(gone[0]), "WIDE": is_wide(kept, gone)}
     config = reduce_kernel.config(
         (x,), rows=rows, columns=columns, along=lies_along(kept, gone), itemsize=x.dtype.itemsize,
-        COMBINE=constants["COMBINE"], COMPUTE=compute, FINISH=finish, **fixed,
+        COMBINE=constants["COMBINE"], COMPUTE=compute, FINISH=finish, RESULT=result, **fixed,
     )  # fmt: skip
     splits = config["SPLITS"]
     out = empty_like(x, (rows * splits,), compute if splits > 1 else result)

@@ -89,7 +89,7 @@ def state_kernel(
 
 def _join_default(device, *, rows, splits):
     """Tiles of up to 1024 states: there are few."""
-    height = max(min(next_power_of_2(rows), 1024 // splits), 1)
+    height = max(min(next_power_of_2(rows), 1024 // next_power_of_2(splits)), 1)
     return {"ROWS": height, "num_warps": 4 if height * splits > 256 else 1}
 
 
@@ -163,7 +163,7 @@ def launch_states(x, dim, state, number=0.0, want_second=True):
 
 def _joined(x, ones, twos, rows, columns, splits, width, state, number, want_second):
     first, second = empty_like(x, (rows,)), empty_like(x, (rows,)) if want_second else None
-    config = join_kernel.config((ones,), rows=rows, splits=splits, JOIN=state.JOIN, VALUES=want_second)
+    config = join_kernel.config((ones, first), rows=rows, splits=splits, JOIN=state.JOIN, VALUES=want_second)
     share = cdiv(cdiv(columns, width), splits) * width
     join_kernel[(cdiv(rows, config["ROWS"]),)](
         ones, twos, first, second, rows, splits, columns, share, float(number), JOIN=state.JOIN, FINISH=state.FINISH,

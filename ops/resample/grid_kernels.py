@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from tritorch.autotune import kernel
+from tritorch.autotune import Space, kernel, powers, warps
 from tritorch.ops.pointwise.family import block_space, pointwise_default
 from tritorch.ops.resample.weights import safe
 from tritorch.runtime import tl
 
 _SPACE = block_space(least=1, most=8)
+
+
+def _few_elements(BLOCK, EACH, num_warps):
+    """One to four places a thread, which keeps their positions and the sums of a few channels."""
+    return 32 * num_warps <= BLOCK <= 128 * num_warps and BLOCK * EACH <= 512 * num_warps
+
+
 _KEY = ("WEIGHT", "PLACE", "CORNERS", "RANK", "WIDE")  # the other functions come with those
+
+
+_READ_SPACE = Space(
+    BLOCK=powers(32, 1024, default=256), EACH=powers(1, 8), num_warps=warps(1, 8), where=(_few_elements,)
+)
+
+
+def read_default(device, *, count):
+    """One place a thread, and four channels of it; large blocks interpreted."""
+    if device.kind == "interpreter":
+        return {**pointwise_default(device, count=count), "EACH": 2}
+    return {"BLOCK": 256, "EACH": 4, "num_warps": 8}
 
 
 def grid_default(device, *, count):
@@ -47,12 +66,12 @@ def _element(position, size, PLACE: tl.constexpr, LATE: tl.constexpr, CORNERS: t
     return found.to(tl.int64) if WIDE else found.to(tl.int32)
 
 
-@kernel(space=_SPACE, default=grid_default, key=_KEY)
+@kernel(space=_READ_SPACE, default=read_default, key=_KEY)
 def grid_sample_kernel(
     x,  # images: (images, channels, *size) by x_strides
     grid,  # contiguous: (images, places, RANK), the last dimension's coordinate first
     out,  # contiguous: (images, channels, places)
-    count,
+    count,  # of images and places
     channels,
     places,
     size,  # of x: depth, height, width
@@ -63,34 +82,43 @@ def grid_sample_kernel(
     COMPUTE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit offsets
     BLOCK: tl.constexpr,
+    EACH: tl.constexpr,  # channels that are read with the same weights
 ):  # fmt: skip
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     if WIDE:
         index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    channel = index * 0 + tl.program_id(1) * EACH
     known = index < count
-    image = index // (places * channels)
-    grid += (image * places + index % places) * RANK
-    x += image * x_strides[0] + index // places % channels * x_strides[1]
+    image = index // places
+    grid += index * RANK
+    x += image * x_strides[0] + channel * x_strides[1]
+    out += (image * channels + channel) * places + index % places
     back, down, across = _coordinates(grid, known, size, CORNERS, RANK, COMPUTE)
     back, down = _moved(back, size[0], PLACE, LATE, CORNERS), _moved(down, size[1], PLACE, LATE, CORNERS)
     across = _moved(across, size[2], PLACE, LATE, CORNERS)
-    total = tl.zeros([BLOCK], COMPUTE)
-    for i in range(TAPS[0]):
+    totals = ()
+    for _ in tl.static_range(EACH):
+        totals = totals + (tl.zeros([BLOCK], COMPUTE),)  # noqa: RUF005, Triton takes no starred tuples
+    for i in tl.static_range(TAPS[0]):
         deep = START(back) + i if RANK == 3 else back
         layer = _element(deep, size[0], PLACE, LATE, CORNERS, WIDE)
-        for j in range(TAPS[1]):
+        for j in tl.static_range(TAPS[1]):
             low = START(down) + j
             row = _element(low, size[1], PLACE, LATE, CORNERS, WIDE)
             weight = WEIGHT(back - deep) * WEIGHT(down - low)
             line = known & (layer >= 0) & (layer < size[0]) & (row >= 0) & (row < size[1])
-            for k in range(TAPS[2]):
+            for k in tl.static_range(TAPS[2]):
                 right = START(across) + k
                 column = _element(right, size[2], PLACE, LATE, CORNERS, WIDE)
                 inside = line & (column >= 0) & (column < size[2])
                 offset = layer * x_strides[2] + row * x_strides[3] + column * x_strides[4]
-                value = tl.load(x + offset, mask=inside, other=0).to(COMPUTE)
-                total += value * weight * WEIGHT(across - right)
-    tl.store(out + index, total.to(out.dtype.element_ty), mask=known)
+                share, sums = weight * WEIGHT(across - right), ()
+                for c in tl.static_range(EACH):
+                    value = tl.load(x + offset + c * x_strides[1], mask=inside & (channel + c < channels), other=0)
+                    sums = sums + (totals[c] + value.to(COMPUTE) * share,)  # noqa: RUF005
+                totals = sums
+    for c in tl.static_range(EACH):
+        tl.store(out + c * places, totals[c].to(out.dtype.element_ty), mask=known & (channel + c < channels))
 
 
 @kernel(space=_SPACE, default=grid_default, key=(*_KEY, "channels"))

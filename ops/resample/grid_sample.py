@@ -122,9 +122,10 @@ class GridSample(Op):
         if out.size:
             grid, settings = as_contiguous(grid), _settings(mode, padding, corners, rank, input.dtype)
             wide = out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)])
-            config = grid_sample_kernel.config((input, grid, out), count=out.size, WIDE=wide, **_facts(settings))
-            grid_sample_kernel[(cdiv(out.size, config["BLOCK"]),)](
-                input, grid, out, out.size, input.shape[1], places, volume(input.shape[2:]), volume_strides(input),
+            count, channels = images * places, input.shape[1]
+            config = grid_sample_kernel.config((input, grid, out), count=count, WIDE=wide, **_facts(settings))
+            grid_sample_kernel[cdiv(count, config["BLOCK"]), cdiv(channels, config["EACH"])](
+                input, grid, out, count, channels, places, volume(input.shape[2:]), volume_strides(input),
                 WIDE=wide, **settings, **config,
             )  # fmt: skip
         return out

@@ -12,6 +12,8 @@ import numpy as np
 
 from tritorch.ops.base import MAKERS, maker
 from tritorch.ops.resample.weights import cubic_weight
+from tritorch.runtime import transfer
+from tritorch.runtime.cuda.stream import current_stream
 
 _CUBIC, _CUBIC_ANTIALIASED = -0.75, -0.5  # the slopes of the cubic kernel at one; PyTorch has both
 
@@ -29,6 +31,7 @@ class Map:
 
     def __init__(self, index, weights, size):
         self.index, self.weights, self.size = index, weights, size
+        self._tables = {}  # by device, dtype and stream
 
     @functools.cached_property
     def transposed(self):
@@ -67,7 +70,18 @@ class Map:
 
     def table(self, dtype):
         """Indices and weights side by side, in a floating dtype that holds both: (places, taps, 2)."""
-        return np.stack([self.index, self.weights], -1).astype(dtype)
+        return np.ascontiguousarray(np.stack([self.index, self.weights], -1), dtype)
+
+    def table_on(self, device, dtype):
+        """The same on a device, where it stays as long as the map does; each stream has its own, in its order."""
+        key = device, dtype, current_stream(device.index) if device.is_cuda else None
+        found = self._tables.get(key)
+        if found is None:
+            found = self._tables[key] = transfer.from_host(self.table(dtype), device)
+        return found
+
+
+IDENTITY = Map(np.zeros((1, 1), np.int64), np.ones((1, 1)), 1)  # of a dimension that is not there
 
 
 def _kept(make):

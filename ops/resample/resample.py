@@ -16,7 +16,7 @@ from tritorch.ops.pooling.max_pool import volume_strides
 from tritorch.ops.pooling.place import place_of, reciprocals, windows_default
 from tritorch.ops.pooling.shape import volume
 from tritorch.ops.resample import maps as tables
-from tritorch.runtime import tl, transfer
+from tritorch.runtime import tl
 
 _EXACT = 1 << 24  # integers that float32 holds
 _DENSE = 512  # elements of a dimension up to which a product with a matrix that is mostly zeros is the quicker way
@@ -33,13 +33,12 @@ def _whole(pointer, known, TOGETHER: tl.constexpr, WIDE: tl.constexpr):
 @kernel(space=block_space(least=1, most=16), default=windows_default, key=("taps", "INNERMOST", "TOGETHER", "WIDE"))
 def _resample(
     x,  # images: (images, channels, *size) by x_strides
-    table,  # pairs of an index and its weight, one dimension after the other: (places, taps, 2) each
+    tables,  # tuple of pairs of an index and its weight, for each dimension: (places, taps, 2)
     out,  # as INNERMOST says: (images, channels, *out_size)
     count,
     channels,
     out_size,  # depth, height, width
     taps,  # of a place along each dimension
-    starts,  # of each dimension in the table
     x_strides,
     by,  # what `place_of` divides by
     INNERMOST: tl.constexpr,  # the channels of the result lie innermost
@@ -54,9 +53,9 @@ def _resample(
     known = index < count
     image, channel, back, down, across = place_of(index, channels, out_size, by, INNERMOST, WIDE)
     x += image * x_strides[0] + channel * x_strides[1]
-    layers = table + starts[0] + back * taps[0] * 2
-    rows = table + starts[1] + down * taps[1] * 2
-    columns = table + starts[2] + across * taps[2] * 2
+    layers = tables[0] + back * taps[0] * 2
+    rows = tables[1] + down * taps[1] * 2
+    columns = tables[2] + across * taps[2] * 2
     total = tl.zeros([BLOCK], COMPUTE)
     for i in range(taps[0]):
         layer = _whole(layers + 2 * i, known, TOGETHER, WIDE)
@@ -108,25 +107,23 @@ class Resample(Op):
         return out_of_order(out if whole else in_order(Resample.reference(input, maps), order), order)
 
     def forward(self, input, maps):
-        """One launch over the elements of the result; the table travels with it."""
+        """One launch over the elements of the result; the tables travel before the first, and stay."""
         order = format_order(input)
         out = empty_by(input, (*input.shape[:2], *(len(each.index) for each in maps)), order)
         if out.size:
             compute = accumulator(input.dtype)
             double = compute.itemsize == 8 or max(each.size for each in maps) > _EXACT
-            parts = [each.table(np.float64 if double else np.float32).reshape(-1) for each in maps]
-            identity = np.array([0, 1], parts[0].dtype)
-            parts = [identity] * (3 - len(parts)) + parts
-            table = transfer.from_host(np.concatenate(parts), device_of(input))
+            kind, device = np.dtype(np.float64 if double else np.float32), device_of(input)
+            pairs = volume([each.table_on(device, kind) for each in maps], tables.IDENTITY.table_on(device, kind))
             taps = volume([each.index.shape[1] for each in maps])
             wide = out.size >= 2**31 or needs_64_bits(input.shape, [element_strides(input)])
             together = 16 if order is not None and input.shape[1] % 16 == 0 else 1
             facts = {"INNERMOST": order is not None, "TOGETHER": together, "WIDE": wide}
-            config = _resample.config((input, table, out), count=out.size, taps=math.prod(taps), **facts)
+            config = _resample.config((input, *pairs, out), count=out.size, taps=math.prod(taps), **facts)
             _resample[(cdiv(out.size, config["BLOCK"]),)](
-                input, table, out, out.size, input.shape[1], volume(out.shape[2:]), taps,
-                (0, *np.cumsum([len(p) for p in parts[:2]]).tolist()), volume_strides(input),
-                reciprocals(input.shape[1], volume(out.shape[2:])), COMPUTE=triton_dtype(compute), **facts, **config,
+                input, pairs, out, out.size, input.shape[1], volume(out.shape[2:]), taps,
+                volume_strides(input), reciprocals(input.shape[1], volume(out.shape[2:])),
+                COMPUTE=triton_dtype(compute), **facts, **config,
             )  # fmt: skip
         return out
 

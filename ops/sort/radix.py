@@ -224,12 +224,12 @@ def _ranks(digit, BUCKETS: tl.constexpr):
     key=("PAIRS", "BOUNDED", "RANK", "WIDE", "BUCKETS", "FIRST", "LAST", "ALONE"),
 )  # fmt: skip
 def move_by_digit(
+    x,  # what is sorted: rows by `strides[:RANK]`, columns by `x_step`
     moved,  # the elements by their digit, equal ones in their order: (rows, columns); None in the last round
     moved_order,  # the columns of x that they come from, likewise; None unless PAIRS
     values,  # in the last round the elements: rows by `strides[RANK:]`, columns by `out_step`; else None
     places,  # the columns they come from, laid out likewise
     counts,  # of digits: (rows, spans, BUCKETS); None where each program counts
-    x,  # what is sorted: rows by `strides[:RANK]`, columns by `x_step`
     keys,  # the elements after a former round: (rows, columns); None in the first
     order,  # the columns of x that they come from, likewise; None unless PAIRS
     columns,
@@ -347,7 +347,7 @@ def radix_sort(x, values, places, rows, columns, keep, descending, wide, layout,
             count_digits[(rows * spans,)](counts, x, keys, columns, *common, **fixed, **config)
         moved = (None, None) if last else spare.pop() if len(spare) == 2 else _buffers(x, rows, columns, pairs)
         move_by_digit[(rows * spans,)](
-            *moved, *((values, places) if last else (None, None)), counts, x, keys, order, columns, keep, *common,
+            x, *moved, *((values, places) if last else (None, None)), counts, keys, order, columns, keep, *common,
             out_step, **fixed, **config,
         )  # fmt: skip
         keys, order = moved

@@ -9,7 +9,7 @@ import pytest
 from tritorch.autotune import generation
 from tritorch.autotune.tunable import noting_configs, pretending
 from tritorch.ops.base import TABLE
-from tritorch.runtime import transfer
+from tritorch.runtime import precision, transfer
 from tritorch.runtime.binding import binder_of
 from tritorch.runtime.compile import compile_values, resources, spilled
 from tritorch.runtime.kernel import materialise, recording_launches
@@ -60,6 +60,30 @@ def test_decoding(device):
         assert "mma.sync" in text and "cp.async.cg" in text
         (parts,) = {each.config["PARTS"] for each in asked if "PARTS" in each.config}
         assert device.sms < parts * 8 <= 4 * device.sms  # programs for all of the GPU, in about one wave
+
+
+@pytest.mark.parametrize("exactness", ["highest", "high"])
+@pytest.mark.parametrize("device", DEVICES[:2], ids=lambda device: device.name)
+def test_float32_is_rounded_where_that_is_allowed(device, exactness, monkeypatch):
+    """In both directions, decoding and packed sequences: tensor cores by tf32, or no tensor cores at all."""
+    monkeypatch.setattr(precision, "_chosen", exactness)
+    x, sums, starts = np.zeros((1, 2, 256, 64), np.float32), np.zeros((1, 2, 256), np.float32), np.arange(3) * 128
+    settings, packed = (0.0, True, 0.125, 0, 0), (x[0].swapaxes(0, 1).copy(),) * 3
+    windows = *[starts.astype(np.int32)] * 2, 128, 128, -1, 0, 0.125
+    with pretending(device), recording_launches(run=False) as launches:
+        TABLE["attention"]().forward(x, x, x, None, *settings)
+        TABLE["attention_backward"]().forward(x, None, x, x, x, None, x, sums, *settings)
+        TABLE["attention"]().forward(x[:, :, :1], x, x, None, 0.0, False, *settings[2:])
+        output, log_sum = TABLE["varlen_attention"]().forward(*packed, *windows)
+        TABLE["varlen_attention_backward"]().forward(
+            packed[0], None, *packed, *windows[:2], output, log_sum, *windows[2:]
+        )
+    found = compiled(launches, device)
+    joining = {"join_kernel"} & found.keys()  # adds what parts of the keys gave
+    assert len(found) - len(joining) == 7
+    for name in found.keys() - joining:
+        rounds = "tf32" in found[name] and "mma" in found[name]
+        assert rounds == (exactness == "high"), name
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)

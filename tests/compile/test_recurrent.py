@@ -44,11 +44,18 @@ def launches_of(name, hidden, dtype, capability, sizes=(64, 64), reverse=False):
             (rows, hidden), (rows, 4 * hidden), (sizes[0], hidden), (gates * hidden, hidden), (rows, gates * hidden),
         )
     )  # fmt: skip
+    layer = {
+        "lstm": (entering, state, state, weight),
+        "gru": (entering, state, weight, np.zeros(gates * hidden, dtype)),
+    }
+    gradient = {
+        "lstm": (whole, None, None, whole, four, state, weight), "gru": (whole, None, whole, four, state, weight),
+    }  # fmt: skip
     arguments = {
-        "lstm_layer": (entering, state, state, weight, *order),
-        "lstm_gradient": (whole, None, None, whole, four, state, weight, *order),
-        "gru_layer": (entering, state, weight, np.zeros(gates * hidden, dtype), *order),
-        "gru_gradient": (whole, None, whole, four, state, weight, *order),
+        f"{kind}_both": (*layer[kind] * 2, sizes),
+        f"{kind}_both_gradients": (*gradient[kind] * 2, sizes),
+        f"{kind}_layer": (*layer[kind], *order),
+        f"{kind}_gradient": (*gradient[kind], *order),
     }[name]
     with pretending(generation(capability)), recording_launches(run=False) as launches:
         call_on(TABLE[name], arguments, INTERPRETER)
@@ -74,6 +81,10 @@ CASES = [
     *(("lstm_layer", hidden, FLOAT32, "high", 90) for hidden in (512, 1024)),
     ("lstm_gradient", 512, FLOAT32, "high", 90),
     *((name, 1024, FLOAT32, "highest", 90) for name in ("lstm_layer", "gru_gradient")),
+    *((f"lstm_both{part}", hidden, BFLOAT16, "highest", 90) for part in ("", "_gradients") for hidden in (256, 512)),
+    *((f"lstm_both{part}", 1024, BFLOAT16, "highest", 90) for part in ("", "_gradients")),
+    ("gru_both", 512, BFLOAT16, "highest", 90),
+    ("gru_both_gradients", 512, BFLOAT16, "highest", 100),
     *((name, 1024, BFLOAT16, "highest", old) for name in ("lstm_layer", "gru_gradient") for old in (80, 100)),
 ]  # fmt: skip
 

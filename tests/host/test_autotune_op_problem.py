@@ -23,7 +23,8 @@ from tritorch.validation import samples_of
 
 KERNELS = sorted(name for name, op in TABLE.items() if not op.views and not issubclass(op, HostOp))
 COPIES = {"to_device": "which cannot be described"}  # no kernel of ours runs
-UNASKED = {"boundary", "spread", "to_device"}  # hand their argument on; nothing is launched
+# They hand their argument on and launch nothing, or launch one program.
+UNASKED = {"adjust_scale", "boundary", "spread", "to_device"}
 FEW_SIZES = {"bag_numbers", "overwritten_by", "random_permutation"}  # ask for some arguments, or for none
 
 

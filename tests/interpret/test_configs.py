@@ -52,6 +52,8 @@ FREE = {
     "step_kernel.found": "whether there is a step, likewise",
     "nll_kernel.out": "narrowed by the only program, if there is one: follows from a size and a knob",
     "nll_kernel.weights": "likewise",
+    "state_kernel.first": "narrowed by the only part, if there is one: follows from a knob",
+    "state_kernel.second": "likewise",
     **dict.fromkeys(
         [f"{name}weight_kernel.out" for name in ("", "tap_", "lane_", "box_", "depthwise_")],
         "narrowed by the only part, if there is one: follows from a knob",

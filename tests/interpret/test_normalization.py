@@ -25,7 +25,7 @@ if triton_missing():
 
 FEW = replace(generation(90), sms=3)  # so that a program walks over many rows
 WHOLE = {"ROWS": 2, "COLUMNS": 128, "PROGRAMS": 1, "STAGES": 2, "num_warps": 4}
-IN_PARTS = {"ROWS": 4, "COLUMNS": 32, "PROGRAMS": 2, "STAGES": 2, "num_warps": 4}
+IN_PARTS = {"ROWS": 4, "COLUMNS": 32, "PROGRAMS": 1, "STAGES": 2, "num_warps": 4}
 
 
 def arguments(op, rows, columns, dtype, more, biased, weighted=True):

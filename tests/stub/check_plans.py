@@ -188,8 +188,9 @@ def test_views_and_pointers_that_are_not_aligned(replayed):
 
 
 @pytest.mark.parametrize(
-    ("name", "gates", "states"), [("rnn_layer", 1, 1), ("lstm_layer", 4, 2), ("gru_layer", 3, 1)], ids=str
-)
+    ("name", "gates", "states"),
+    [("rnn_layer", 1, 1), ("lstm_layer", 4, 2), ("gru_layer", 3, 1), ("lstm_both", 4, 2)], ids=str,
+)  # fmt: skip
 def test_programs_that_meet_count_from_zero_at_each_replay(name, gates, states, replayed, launched):
     """A recurrent layer is two launches: one clears the counts by which the programs of the other meet."""
     batch, hidden, steps = 3, 40, 3
@@ -200,6 +201,8 @@ def test_programs_that_meet_count_from_zero_at_each_replay(name, gates, states, 
         projection = numbers(batch * steps, gates * hidden, seed=seed)
         given = [projection, *[numbers(batch, hidden, seed=seed + 9)] * states, weight]
         args = [*map(tensor, given), *rest]
+        if name == "lstm_both":  # and its other direction
+            args = [*map(tensor, given), *map(tensor, [-each for each in given]), (batch,) * steps]
         assert same(by_apply(TABLE[name], args), by_forward(TABLE[name], args))
     assert replayed == [name] * 3
     assert sum("NUMBERS" in constants for constants in launched) == 10  # of every call, and again without dispatch
@@ -295,8 +298,7 @@ def test_seeds_and_steps_are_passed_on(replayed):
     for count in range(1, 6):
         ours, theirs = ([tensor(abs(numbers(5, 7, seed=seed))) for seed in range(4)] for _ in range(2))
         options = 0.1 / count, 0.9, 0.99, 1e-8, 0.0, False, False, False, count
-        by_apply(step, (*options, *ours))
-        by_forward(step, (*options, *theirs))
+        assert same(by_apply(step, (*options, *ours)), by_forward(step, (*options, *theirs)))
         assert same(on_host(tuple(ours)), on_host(tuple(theirs)))
     assert replayed == ["adam_step"] * 3
 

@@ -12,8 +12,12 @@ import pytest
 import tritorch as torch
 from tritorch import nn
 from tritorch.nn import functional
+from tritorch.ops.optimizer.family import step_kernel
 from tritorch.runtime.cuda import memory
+from tritorch.runtime.cuda.graph import Graph
+from tritorch.runtime.cuda.pinned import PinnedBlock
 from tritorch.runtime.language import triton_missing
+from tritorch.runtime.launcher import set_launch_hook
 
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
@@ -212,3 +216,32 @@ def test_a_group_is_one_launch(stub):
         optimizer.step()
         launches.append((middle - before, stub.count("launches") - middle))
     assert launches == [(2, 1)] * 4 or launches[1:] == [(2, 1)] * 3  # the first step makes the moments
+
+
+def test_a_graph_keeps_its_tables(stub):
+    """What a captured step reads at each replay is its own: steps of before and after do not write over it."""
+    params = [torch.zeros(7, device="cuda").requires_grad_() for _ in range(3)]
+    for each in params:
+        each.grad = torch.zeros_like(each)
+    optimizer, launched = torch.optim.Adam(params, capturable=True), []
+
+    def step():
+        nn.utils.clip_grad_norm_(params, 1.0)
+        optimizer.step()
+
+    for _ in range(4):
+        step()
+    copies = stub.count("uploads")
+    before = set_launch_hook(lambda kernel, grid, args, constants, options: launched.append((kernel, args)))
+    try:
+        graph = Graph(step)
+        kept = {each.pointer for each in graph._memory}
+        tables = [args[at].pointer for kernel, args in launched for at in (0, 1) if kernel is step_kernel]
+        assert len(tables) == 2 and set(tables) <= kept
+        assert stub.count("uploads") - copies == 5  # addresses twice, and three tables of spans
+        assert sum(isinstance(each, PinnedBlock) for each in graph._memory) == 5
+        launched.clear()
+        step()
+        assert not {args[0].pointer for kernel, args in launched if kernel is step_kernel} & kept
+    finally:
+        set_launch_hook(before)

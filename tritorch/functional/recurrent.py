@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,15 +57,23 @@ def _summed(first, second):
     return first if second is None else first + second
 
 
-def _rnn(rectify, rows, order, states, weight_ih, weight_hh, bias_ih=None, bias_hh=None):
-    projection = Linear.call(rows, weight_ih, _summed(bias_ih, bias_hh))
-    output = RnnLayer.apply(projection, states[0], weight_hh, *order.arguments, rectify)
+def _entering(rows, states, weight_ih, weight_hh, bias_ih=None, bias_hh=None):
+    """The arguments of a layer: the input's part with all biases, the first states, and the weight of states."""
+    return Linear.call(rows, weight_ih, _summed(bias_ih, bias_hh)), *states, weight_hh
+
+
+def _entering_gru(rows, states, weight_ih, weight_hh, bias_ih=None, bias_hh=None):
+    """The same with the bias of states by itself."""
+    return Linear.call(rows, weight_ih, bias_ih), *states, weight_hh, bias_hh
+
+
+def _rnn(rectify, rows, order, states, *weights):
+    output = RnnLayer.apply(*_entering(rows, states, *weights), *order.arguments, rectify)
     return output, (order.last(output),)
 
 
-def _gru(rows, order, states, weight_ih, weight_hh, bias_ih=None, bias_hh=None):
-    projection = Linear.call(rows, weight_ih, bias_ih)
-    output = GruLayer.apply(projection, states[0], weight_hh, bias_hh, *order.arguments)[0]
+def _gru(rows, order, states, *weights):
+    output = GruLayer.apply(*_entering_gru(rows, states, *weights), *order.arguments)[0]
     return output, (order.last(output),)
 
 
@@ -82,10 +92,31 @@ def _lstm(rows, order, states, weight_ih, weight_hh, bias_ih=None, bias_hh=None,
     return output, (last, order.last(cells))
 
 
+class _Layer(NamedTuple):
+    """A kind of layer."""
+
+    one: Callable  # direction: of rows, their order, first states and weights; gives the output and the last states
+    both: Any  # the op of two directions
+    entering: Callable  # its arguments for one of them
+    settings: tuple = ()  # its last arguments
+    states: int = 1  # of its results, how many are states
+
+
+def _both(layer, rows, orders, states, weights):
+    """The output and the last states of either direction, in one launch."""
+    entering = [layer.entering(rows, first, *own) for first, own in zip(states, weights, strict=True)]
+    found = layer.both.apply(*entering[0], *entering[1], orders[0].batch_sizes, *layer.settings)
+    half = len(found) // 2
+    return [
+        (own[0], tuple([order.last(each) for each in own[: layer.states]]))
+        for own, order in zip((found[:half], found[half:]), orders, strict=True)
+    ]
+
+
 def _stacked(layer, rows, batch_sizes, states, params, has_biases, num_layers, probability, train, bidirectional):
     """All layers, `states` being the first ones of every layer and direction, stacked; gives the last ones alike."""
     directions, weights = 2 if bidirectional else 1, 4 if has_biases else 2
-    if layer is _lstm and len(params) == (weights + 1) * num_layers * directions:
+    if layer is _LSTM and len(params) == (weights + 1) * num_layers * directions:
         weights += 1
     if len(params) != weights * num_layers * directions:
         raise RuntimeError(
@@ -96,15 +127,20 @@ def _stacked(layer, rows, batch_sizes, states, params, has_biases, num_layers, p
     orders = [Order(batch_sizes, reverse, rows.device) for reverse in (False, True)[:directions]]
     last = []
     for number in range(num_layers):
-        outputs = []
-        for order in orders:
-            at = len(last)
+        owned, firsts = [], []
+        for at in range(number * directions, (number + 1) * directions):
             own = list(params[at * weights : (at + 1) * weights])
             if not has_biases:
                 own[2:2] = (None, None)
-            output, state = layer(rows, order, [each[at] for each in states], *own)
-            outputs.append(output)
-            last.append(state)
+            owned.append(own)
+            firsts.append([each[at] for each in states])
+        if directions == 2 and orders[0].places is None and len(owned[0]) == 4:
+            found = _both(layer, rows, orders, firsts, owned)
+        else:
+            found = [layer.one(rows, order, first, *own)
+                     for order, first, own in zip(orders, firsts, owned, strict=True)]  # fmt: skip
+        outputs = [output for output, _ in found]
+        last.extend([state for _, state in found])
         rows = outputs[0] if directions == 1 else Cat.call(outputs, 1)
         if probability and train and number < num_layers - 1:
             rows = dropout(rows, probability, True)
@@ -153,6 +189,9 @@ def _packed(name, layer, data, batch_sizes, states, params, *settings):
     return _stacked(layer, data, sizes, states, params, *settings)
 
 
+_LSTM = _Layer(_lstm, TABLE["lstm_both"], _entering, states=2)
+
+
 @export("lstm", autocast=LOWER)
 def lstm(*args, **kwargs):
     """LSTM layers: (input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first).
@@ -168,13 +207,13 @@ def lstm(*args, **kwargs):
 
 
 def _lstm_over_time(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first):
-    output, last = _over_time("lstm", _lstm, input, _pair(hx), params, has_biases, num_layers, dropout, train,
+    output, last = _over_time("lstm", _LSTM, input, _pair(hx), params, has_biases, num_layers, dropout, train,
                               bidirectional, batch_first)  # fmt: skip
     return output, *last
 
 
 def _lstm_packed(data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, bidirectional):
-    output, last = _packed("lstm", _lstm, data, batch_sizes, _pair(hx), params, has_biases, num_layers, dropout, train,
+    output, last = _packed("lstm", _LSTM, data, batch_sizes, _pair(hx), params, has_biases, num_layers, dropout, train,
                            bidirectional)  # fmt: skip
     return output, *last
 
@@ -212,9 +251,13 @@ def _with_one_state(name, layer, doc, policy=LOWER):
     return export(name, autocast=policy)(net)
 
 
-gru = _with_one_state("gru", _gru, "GRU layers", LOWER_OR_FIRST)
-rnn_tanh = _with_one_state("rnn_tanh", functools.partial(_rnn, False), "Plain recurrent layers with tanh")
-rnn_relu = _with_one_state("rnn_relu", functools.partial(_rnn, True), "Plain recurrent layers with ReLU")
+_GRU = _Layer(_gru, TABLE["gru_both"], _entering_gru)
+_TANH, _RELU = (
+    _Layer(functools.partial(_rnn, rectify), TABLE["rnn_both"], _entering, (rectify,)) for rectify in (False, True)
+)
+gru = _with_one_state("gru", _GRU, "GRU layers", LOWER_OR_FIRST)
+rnn_tanh = _with_one_state("rnn_tanh", _TANH, "Plain recurrent layers with tanh")
+rnn_relu = _with_one_state("rnn_relu", _RELU, "Plain recurrent layers with ReLU")
 
 
 def _one_step(name, layer, gates, input, states, w_ih, w_hh, b_ih, b_hh):
@@ -254,10 +297,10 @@ def gru_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
 @export("rnn_tanh_cell", autocast=LOWER_OR_FIRST)
 def rnn_tanh_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """tanh(w_ih input + b_ih + w_hh hx + b_hh)."""
-    return _one_step("rnn_tanh_cell", functools.partial(_rnn, False), 1, input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
+    return _one_step("rnn_tanh_cell", _TANH.one, 1, input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
 
 
 @export("rnn_relu_cell", autocast=LOWER_OR_FIRST)
 def rnn_relu_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """max(0, w_ih input + b_ih + w_hh hx + b_hh)."""
-    return _one_step("rnn_relu_cell", functools.partial(_rnn, True), 1, input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
+    return _one_step("rnn_relu_cell", _RELU.one, 1, input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]

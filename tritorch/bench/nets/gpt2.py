@@ -41,14 +41,16 @@ def net(lib, sizes):
             super().__init__()
             self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
             self.c_attn, self.c_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-            self.mlp_fc, self.mlp_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+            self.mlp = nn.Sequential(
+                nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
+            )
 
         def forward(self, x):
             batch, length, _ = x.shape
             parts = self.c_attn(self.ln_1(x)).view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
             found = functional.scaled_dot_product_attention(*parts.unbind(0), is_causal=True)
             x = x + self.c_proj(found.transpose(1, 2).reshape(batch, length, width))
-            return x + self.mlp_proj(functional.gelu(self.mlp_fc(self.ln_2(x)), approximate="tanh"))
+            return x + self.mlp(self.ln_2(x))
 
     class GPT(nn.Module):
         def __init__(self):

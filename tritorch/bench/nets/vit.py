@@ -24,14 +24,14 @@ def net(lib, layers, width, heads, image):
             super().__init__()
             self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
             self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-            self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+            self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
         def forward(self, x):
             batch, length, _ = x.shape
             parts = self.qkv(self.norm1(x)).view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
             found = functional.scaled_dot_product_attention(*parts.unbind(0))
             x = x + self.proj(found.transpose(1, 2).reshape(batch, length, width))
-            return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
+            return x + self.mlp(self.norm2(x))
 
     class ViT(nn.Module):
         def __init__(self):

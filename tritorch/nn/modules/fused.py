@@ -1,4 +1,4 @@
-"""A linear layer with the activation or the sum behind it, as one op: where nobody stands between who would notice.
+"""Layers as one op, where nobody stands between who would notice: linear layers and what follows, norms of sums.
 
 The layers are called one by one, as ever, where somebody may look at what passes between them: hooks, an interceptor
 of ops (a profiler, `vmap`, an exporter), anomaly mode, a subclass, or a `forward` or a function of `nn.functional` in
@@ -17,6 +17,7 @@ from tritorch.nn.modules.dropout import Dropout
 from tritorch.nn.modules.hooks import everywhere
 from tritorch.nn.modules.linear import Linear
 from tritorch.nn.modules.module import Module
+from tritorch.nn.modules.normalization import LayerNorm
 from tritorch.nn.parameter import Parameter
 from tritorch.ops.autocast import state as autocast
 from tritorch.ops.base import EXPORTS, TABLE
@@ -39,9 +40,9 @@ _OF_FUNCTIONS = {
     for room in ("", "nn.functional.")
     if f"{room}{name}" in EXPORTS
 }
-_FORWARDS = {each: each.forward for each in (Linear, Dropout, *_OF_LAYERS)}
+_FORWARDS = {each: each.forward for each in (Linear, LayerNorm, Dropout, *_OF_LAYERS)}
 _CALL = Module.__call__
-_FUNCTIONS = (F.linear, F.dropout, F.gelu, F.relu, F.silu)
+_FUNCTIONS = (F.linear, F.dropout, F.gelu, F.relu, F.silu, F.layer_norm)
 
 
 def linear_then(linear, activation, input):
@@ -72,6 +73,14 @@ def plus_linear(residual, dropout, linear, input):
     return TABLE["linear_add"].apply(input, *parameters, residual)
 
 
+def norm_of_sum(norm, input, other):
+    """norm(input + other), in one op, and that sum."""
+    if _is_ours(norm, LayerNorm) and _is_unwatched(input) and type(other) in _TENSORS:
+        return F.add_layer_norm(input, other, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    total = input + other
+    return norm(total), total
+
+
 def _fused(activation):
     """The fused ops of an activation, None where there are none or it is not as we made it."""
     kind = type(activation)
@@ -90,13 +99,20 @@ def _is_ours(layer, kind):
     )  # fmt: skip
 
 
+def _is_unwatched(input):
+    """Whether nobody would notice that layers after `input` are one op."""
+    if type(input) not in _TENSORS or anomaly.enabled or everywhere.called():
+        return False
+    if (F.linear, F.dropout, F.gelu, F.relu, F.silu, F.layer_norm) != _FUNCTIONS:
+        return False
+    if Module.__call__ is not _CALL:
+        return False
+    return not state.interceptors or all(each.transparent for each in state.interceptors)
+
+
 def _parameters_for(linear, input):
     """The weight and the bias of `linear` where a fused op may stand for it on `input` and what follows, else None."""
-    if not _is_ours(linear, Linear) or type(input) not in _TENSORS or anomaly.enabled or everywhere.called():
-        return None
-    if (F.linear, F.dropout, F.gelu, F.relu, F.silu) != _FUNCTIONS or Module.__call__ is not _CALL:
-        return None
-    if state.interceptors and not all(each.transparent for each in state.interceptors):
+    if not (_is_ours(linear, Linear) and _is_unwatched(input)):
         return None
     parameters = linear._parameters
     weight, bias = parameters.get("weight"), parameters.get("bias")

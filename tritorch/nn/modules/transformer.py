@@ -14,7 +14,7 @@ from tritorch.nn.init import xavier_uniform_
 from tritorch.nn.modules.activation import MultiheadAttention
 from tritorch.nn.modules.container import ModuleList
 from tritorch.nn.modules.dropout import Dropout
-from tritorch.nn.modules.fused import linear_then, plus_linear
+from tritorch.nn.modules.fused import linear_then, norm_of_sum, plus_linear
 from tritorch.nn.modules.linear import Linear
 from tritorch.nn.modules.module import Module
 from tritorch.nn.modules.normalization import LayerNorm
@@ -114,9 +114,10 @@ class TransformerEncoderLayer(_Layer):
         src_mask = _as_added(src_mask, "src_mask", src)
         x = src
         if self.norm_first:
-            x = x + self._sa_block(self.norm1(x), src_mask, src_key_padding_mask, is_causal=is_causal)
-            return self._plus_ff_block(x, self.norm2(x))
-        x = self.norm1(x + self._sa_block(x, src_mask, src_key_padding_mask, is_causal=is_causal))
+            attended = self._sa_block(self.norm1(x), src_mask, src_key_padding_mask, is_causal=is_causal)
+            normed, x = norm_of_sum(self.norm2, x, attended)
+            return self._plus_ff_block(x, normed)
+        x, _ = norm_of_sum(self.norm1, x, self._sa_block(x, src_mask, src_key_padding_mask, is_causal=is_causal))
         return self.norm2(self._plus_ff_block(x, x))
 
     def _sa_block(self, x, attn_mask, key_padding_mask, is_causal=False):
@@ -152,11 +153,14 @@ class TransformerDecoderLayer(_Layer):
         """The layer on `tgt`, which sees `memory`; masks as in the encoder, one pair for each attention."""
         x = tgt
         if self.norm_first:
-            x = x + self._sa_block(self.norm1(x), tgt_mask, tgt_key_padding_mask, tgt_is_causal)
-            x = x + self._mha_block(self.norm2(x), memory, memory_mask, memory_key_padding_mask, memory_is_causal)
-            return self._plus_ff_block(x, self.norm3(x))
-        x = self.norm1(x + self._sa_block(x, tgt_mask, tgt_key_padding_mask, tgt_is_causal))
-        x = self.norm2(x + self._mha_block(x, memory, memory_mask, memory_key_padding_mask, memory_is_causal))
+            attended = self._sa_block(self.norm1(x), tgt_mask, tgt_key_padding_mask, tgt_is_causal)
+            normed, x = norm_of_sum(self.norm2, x, attended)
+            attended = self._mha_block(normed, memory, memory_mask, memory_key_padding_mask, memory_is_causal)
+            normed, x = norm_of_sum(self.norm3, x, attended)
+            return self._plus_ff_block(x, normed)
+        x, _ = norm_of_sum(self.norm1, x, self._sa_block(x, tgt_mask, tgt_key_padding_mask, tgt_is_causal))
+        attended = self._mha_block(x, memory, memory_mask, memory_key_padding_mask, memory_is_causal)
+        x, _ = norm_of_sum(self.norm2, x, attended)
         return self.norm3(self._plus_ff_block(x, x))
 
     def _sa_block(self, x, attn_mask, key_padding_mask, is_causal=False):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import tritorch
 from tritorch import nn
 from tritorch.nn import functional as F
+from tritorch.nn.modules.fused import norm_of_sum
 from tritorch.vision.models.registry import model
 
 __all__ = ["GPT", "GPTConfig", "gpt"]
@@ -67,8 +68,8 @@ class _Block(nn.Module):
         self.mlp = _MLP(config)
 
     def forward(self, x):
-        x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))
+        normed, x = norm_of_sum(self.ln_2, x, self.attn(self.ln_1(x)))
+        return x + self.mlp(normed)
 
 
 class GPT(nn.Module):

@@ -8,6 +8,7 @@ from functools import partial
 
 import tritorch
 from tritorch import nn
+from tritorch.nn.modules.fused import norm_of_sum
 from tritorch.vision.models.registry import model
 from tritorch.vision.models.weights import entry, weights_enum
 from tritorch.vision.ops.misc import MLP, Conv2dNormActivation
@@ -60,8 +61,9 @@ class EncoderBlock(nn.Module):
 
     def forward(self, input):
         x = self.ln_1(input)
-        x = self.dropout(self.self_attention(x, x, x, need_weights=False)[0]) + input
-        return x + self.mlp(self.ln_2(x))
+        attended = self.dropout(self.self_attention(x, x, x, need_weights=False)[0])
+        normed, x = norm_of_sum(self.ln_2, attended, input)
+        return x + self.mlp(normed)
 
 
 class Encoder(nn.Module):
