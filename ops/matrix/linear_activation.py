@@ -15,7 +15,7 @@ from tritorch.ops.layout import empty_like
 from tritorch.ops.matrix.launch import launch_matmul
 from tritorch.ops.matrix.matmul import Linear, linear_shape
 from tritorch.ops.matrix.products import turned
-from tritorch.ops.pointwise.activation import Gelu, GeluTanh, Mish, Relu, Silu
+from tritorch.ops.pointwise.activation import Gelu, GeluTanh, Relu, Silu
 from tritorch.ops.pointwise.exponential import Sigmoid, Tanh
 
 
@@ -108,4 +108,4 @@ def fused(activation):
     return Fused(make(LinearActivation, name), keeping)
 
 
-FUSED: dict[type[Op], Fused] = {each: fused(each) for each in (Relu, Sigmoid, Tanh, Gelu, GeluTanh, Silu, Mish)}
+FUSED: dict[type[Op], Fused] = {each: fused(each) for each in (Relu, Sigmoid, Tanh, Gelu, GeluTanh, Silu)}

@@ -13,7 +13,7 @@ from types import FunctionType
 from tritorch.autograd.anomaly_mode import state as anomaly
 from tritorch.autograd.grad_mode import state
 from tritorch.nn import functional as F
-from tritorch.nn.modules.activation import GELU, Mish, ReLU, Sigmoid, SiLU, Tanh
+from tritorch.nn.modules.activation import GELU, ReLU, Sigmoid, SiLU, Tanh
 from tritorch.nn.modules.dropout import Dropout
 from tritorch.nn.modules.hooks import everywhere
 from tritorch.nn.modules.linear import Linear
@@ -32,18 +32,19 @@ _GELUS = {"none": FUSED[TABLE["gelu"]], "tanh": FUSED[TABLE["gelu_tanh"]]}
 
 # By the class of a layer: its fused ops, or what finds them by its settings.
 _OF_LAYERS: dict[type[Module], Fused | Callable] = {
-    GELU: lambda layer: _GELUS.get(layer.approximate), Mish: FUSED[TABLE["mish"]], ReLU: FUSED[TABLE["relu"]],
+    GELU: lambda layer: _GELUS.get(layer.approximate), ReLU: FUSED[TABLE["relu"]],
     SiLU: FUSED[TABLE["silu"]], Sigmoid: FUSED[TABLE["sigmoid"]], Tanh: FUSED[TABLE["tanh"]],
 }  # fmt: skip
 _OF_FUNCTIONS = {
     EXPORTS[f"{room}{name}"]: FUSED[TABLE[name]]
-    for name in ("gelu", "mish", "relu", "silu", "sigmoid", "tanh")
+    for name in ("gelu", "relu", "silu", "sigmoid", "tanh")
     for room in ("", "nn.functional.")
     if f"{room}{name}" in EXPORTS
 }
-_FORWARDS = {each: each.forward for each in (Linear, LayerNorm, Dropout, *_OF_LAYERS)}
+_LAYERS: tuple[type[Module], ...] = (Linear, LayerNorm, Dropout, *_OF_LAYERS)
+_FORWARDS = {each: each.forward for each in _LAYERS}
 _CALL = Module.__call__
-_FUNCTIONS = (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu, F.layer_norm)
+_FUNCTIONS = (F.linear, F.dropout, F.gelu, F.relu, F.silu, F.layer_norm)
 
 
 def linear_then(linear, activation, input):
@@ -104,7 +105,7 @@ def _is_unwatched(input):
     """Whether nobody would notice that layers after `input` are one op."""
     if type(input) not in _TENSORS or anomaly.enabled or everywhere.called():
         return False
-    if (F.linear, F.dropout, F.gelu, F.mish, F.relu, F.silu, F.layer_norm) != _FUNCTIONS:
+    if (F.linear, F.dropout, F.gelu, F.relu, F.silu, F.layer_norm) != _FUNCTIONS:
         return False
     if Module.__call__ is not _CALL:
         return False
