@@ -7,8 +7,6 @@ a place that all rows go to, as padding tokens do, takes no longer than others, 
 
 from __future__ import annotations
 
-import functools
-
 from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warps
 from tritorch.ops.pointwise.family import offsets_of
 from tritorch.runtime import tl
@@ -125,22 +123,6 @@ def run_kernel(
         tl.store(out + number * place_step, zero, mask=bare & (column < width))
 
 
-@functools.cache
-def joining_by(combine):
-    """The function that combines the parts of a tile that are there: Triton takes `combine` from a closure."""
-
-    @kernel
-    def pair(a, there_a, b, there_b):
-        both = tl.where(there_a & there_b, combine(a, b), tl.where(there_a, a, b))
-        return both, there_a | there_b
-
-    @kernel
-    def fold(tile, there):
-        return tl.reduce((tile, there), 0, pair)
-
-    return fold
-
-
 @kernel
 def join_kernel(
     out,  # as above
@@ -155,6 +137,7 @@ def join_kernel(
     strides,
     COMBINE: tl.constexpr,
     FOLD: tl.constexpr,  # the parts of a tile to one
+    IDENTITY: tl.constexpr,  # what changes nothing when it is combined
     RANK: tl.constexpr,
     COMPUTE: tl.constexpr,
     FRESH: tl.constexpr,
@@ -172,18 +155,18 @@ def join_kernel(
     if goes_on:
         inside = column < width
         total = tl.load(tails + chunk * width + column, mask=inside, other=0)
-        while goes_on:
-            part = (end // STEPS) + tl.arange(0, PARTS)
-            there = (part * STEPS < count) & (
-                tl.load(places + part * STEPS, mask=part * STEPS < count, other=bound) == place
-            )
-            tile = tl.load(
-                heads + part[:, None] * width + column[None, :], mask=there[:, None] & inside[None, :], other=0
-            )
-            found, _ = FOLD(tile, tl.broadcast_to(there[:, None], [PARTS, COLUMNS]))
-            total = COMBINE(total, found)
-            end += PARTS * STEPS
-            goes_on = tl.load(places + end, mask=end < count, other=bound) == place
+        # The first chunk that does not begin with this place: a loop over numbers only, which every Triton compiles.
+        last, high = chunk + 1, (chunk * 0 + count + STEPS - 1) // STEPS
+        while last < high:
+            middle = (last + high) // 2
+            same = tl.load(places + middle * STEPS) == place
+            last = tl.where(same, middle + 1, last)
+            high = tl.where(same, high, middle)
+        for first in range(chunk + 1, last, PARTS):
+            part = first + tl.arange(0, PARTS)
+            there = (part < last)[None, :] & inside[:, None]
+            tile = tl.load(heads + part[None, :] * width + column[:, None], mask=there, other=IDENTITY)
+            total = COMBINE(total, FOLD(tile))
         target = out + place.to(tl.int64) * place_step + offsets_of(column, shape, strides, 0, RANK)
         if not FRESH:
             total = COMBINE(tl.load(target, mask=inside, other=0).to(COMPUTE), total)

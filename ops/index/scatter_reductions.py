@@ -11,15 +11,12 @@ from tritorch.ops.base import Op
 from tritorch.ops.batching import shifted
 from tritorch.ops.index.gathering import Gather, Scatter, check_range, key_along, part_of, places_along, whole_of
 from tritorch.ops.index.indexing import as_rows, pick_along, places_of
-from tritorch.ops.index.runs import joining_by
 from tritorch.ops.index.segments import accumulate
 from tritorch.ops.layout import empty_like
 from tritorch.ops.pointwise.cast import copy_elements
+from tritorch.ops.reduction.kernel import computed_in
 from tritorch.ops.reduction.prod import multiply
 from tritorch.ops.reduction.select_kernel import larger, smaller
-
-for each in (multiply, larger, smaller):
-    joining_by(each)  # Triton must see them before the first launch
 
 
 class ScatterReduction(Op, abstract=True):
@@ -30,6 +27,7 @@ class ScatterReduction(Op, abstract=True):
     widens = True
     combine = None
     ufunc: np.ufunc
+    identity: object  # of a dtype: what changes nothing when it is combined
 
     @classmethod
     def reference(cls, input, dim, index, src):
@@ -53,7 +51,8 @@ class ScatterReduction(Op, abstract=True):
         copy_elements(input, result)
         rows = as_rows(part_of(src, index), tuple(index.shape), tuple(range(index.ndim)), result)
         places = places_of(pick_along(result, dim, index), result, result.size)
-        accumulate(result, rows, *places, combine=self.combine)
+        identity = self.identity(np.dtype(computed_in(result.dtype)))
+        accumulate(result, rows, *places, combine=self.combine, identity=identity)
         return result
 
     @staticmethod
@@ -74,6 +73,7 @@ class ScatterProd(ScatterReduction):
 
     combine = multiply
     ufunc = np.multiply
+    identity = staticmethod(lambda kind: 1)
 
     def backward(self, grad):
         """grad times the product of all other factors, which is exact where one of them is zero."""
@@ -114,6 +114,7 @@ class ScatterAmax(ScatterExtreme):
 
     combine = larger
     ufunc = np.maximum
+    identity = staticmethod(lambda kind: int(np.iinfo(kind).min) if kind.kind in "iu" else -float("inf"))
 
 
 class ScatterAmin(ScatterExtreme):
@@ -121,3 +122,4 @@ class ScatterAmin(ScatterExtreme):
 
     combine = smaller
     ufunc = np.minimum
+    identity = staticmethod(lambda kind: int(np.iinfo(kind).max) if kind.kind in "iu" else float("inf"))

@@ -11,23 +11,22 @@ import math
 import numpy as np
 
 from tritorch.autotune import cdiv
-from tritorch.ops.index.runs import AT_ONCE, JOINED, join_kernel, joining_by, run_kernel
+from tritorch.ops.index.runs import AT_ONCE, JOINED, join_kernel, run_kernel
 from tritorch.ops.layout import element_strides, empty_like, merge
 from tritorch.ops.pointwise.family import triton_dtype
 from tritorch.ops.reduction.family import add
-from tritorch.ops.reduction.kernel import computed_in
+from tritorch.ops.reduction.kernel import computed_in, fold_by
 from tritorch.ops.sort.kernel import sort_numbers
 
 _BARE = 2048  # elements of rows that become zero, for each program
-joining_by(add)  # Triton must see it before the first launch
 
 
-def accumulate(out, rows, places, bound, place_step=1, shape=None, strides=None, combine=add, touched=None):
+def accumulate(out, rows, places, bound, place_step=1, shape=None, strides=None, combine=add, touched=None, identity=0):
     """Combine `rows`, contiguous of (count, ...), with `out` at the numbers `places`, each `place_step` elements on.
 
     shape, strides  lay out one row's elements, which by default lie one after the other
     bound           what numbers lie below; rows of others are left out
-    combine         of two values, in whatever order: their sum, or another
+    combine         of two values, in whatever order: their sum, or another, whose `identity` changes nothing
     touched         which numbers there are, where `out` has no values yet: it becomes zero elsewhere
     """
     count = places.size
@@ -51,8 +50,8 @@ def accumulate(out, rows, places, bound, place_step=1, shape=None, strides=None,
     if chunks > 1:
         columns = min(columns, 64)
         join_kernel[chunks - 1, cdiv(width, columns)](
-            out, places, heads, tails, count, width, bound, place_step, flat, steps[0], FOLD=joining_by(combine),
-            STEPS=config["STEPS"], PARTS=JOINED // columns, COLUMNS=columns, num_warps=4, **fixed,
+            out, places, heads, tails, count, width, bound, place_step, flat, steps[0], FOLD=fold_by(combine),
+            IDENTITY=identity, STEPS=config["STEPS"], PARTS=JOINED // columns, COLUMNS=columns, num_warps=4, **fixed,
         )  # fmt: skip
 
 

@@ -77,7 +77,8 @@ def grid_sample_kernel(
     size,  # of x: depth, height, width
     x_strides,
     START: tl.constexpr, WEIGHT: tl.constexpr, PLACE: tl.constexpr, LATE: tl.constexpr, CORNERS: tl.constexpr,
-    TAPS: tl.constexpr,  # along each dimension
+    DEEP: tl.constexpr,  # taps along the depth
+    TAPS: tl.constexpr,  # along each of the others
     RANK: tl.constexpr,
     COMPUTE: tl.constexpr,
     WIDE: tl.constexpr,  # 64-bit offsets
@@ -99,15 +100,15 @@ def grid_sample_kernel(
     totals = ()
     for _ in tl.static_range(EACH):
         totals = totals + (tl.zeros([BLOCK], COMPUTE),)  # type: ignore  # noqa: RUF005, Triton takes no starred tuples
-    for i in tl.static_range(TAPS[0]):
+    for i in tl.static_range(DEEP):
         deep = START(back) + i if RANK == 3 else back
         layer = _element(deep, size[0], PLACE, LATE, CORNERS, WIDE)
-        for j in tl.static_range(TAPS[1]):
+        for j in tl.static_range(TAPS):
             low = START(down) + j
             row = _element(low, size[1], PLACE, LATE, CORNERS, WIDE)
             weight = WEIGHT(back - deep) * WEIGHT(down - low)
             line = known & (layer >= 0) & (layer < size[0]) & (row >= 0) & (row < size[1])
-            for k in tl.static_range(TAPS[2]):
+            for k in tl.static_range(TAPS):
                 right = START(across) + k
                 column = _element(right, size[2], PLACE, LATE, CORNERS, WIDE)
                 inside = line & (column >= 0) & (column < size[2])

@@ -126,7 +126,7 @@ class GridSample(Op):
             config = grid_sample_kernel.config((input, grid, out), count=count, WIDE=wide, **_facts(settings))
             grid_sample_kernel[cdiv(count, config["BLOCK"]), cdiv(channels, config["EACH"])](
                 input, grid, out, count, channels, places, volume(input.shape[2:]), volume_strides(input),
-                WIDE=wide, **settings, **config,
+                WIDE=wide, **settings | {"DEEP": settings["TAPS"][0], "TAPS": settings["TAPS"][2]}, **config,
             )  # fmt: skip
         return out
 

@@ -45,13 +45,13 @@ def test_every_row_counts_once(monkeypatch, name, combine, width, lanes):
     numbers, bound = NUMBERS[name], 256 if name == "all different" else BOUND
     draw = np.random.default_rng(1)
     rows, start = draw.choice([-1.0, 1.0, 0.5, 2.0], (COUNT, width)), draw.standard_normal((bound, width))
-    ufunc = {add: np.add, multiply: np.multiply, larger: np.maximum}[combine]
+    ufunc, identity = {add: (np.add, 0), multiply: (np.multiply, 1), larger: (np.maximum, -np.inf)}[combine]
     expected, inside = start.copy(), numbers < bound
     ufunc.at(expected, numbers[inside], rows[inside])
 
     def call():
         out = start.copy()
-        accumulate(out, rows, numbers.astype(np.int32), bound, width, combine=combine)
+        accumulate(out, rows, numbers.astype(np.int32), bound, width, combine=combine, identity=identity)
         return out
 
     config = {"LANES": lanes, "COLUMNS": 8, "STEPS": 8, "num_warps": 1}
