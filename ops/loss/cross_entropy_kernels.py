@@ -171,6 +171,13 @@ def _apart(strides, axis):
     return strides[:axis] + strides[axis + 1 :], strides[axis]
 
 
+def _is_wide(tensors, shape, strides):
+    """Whether elements of a tensor, or rows, are more than 32 bits apart."""
+    return needs_64_bits(shape, strides) or any(
+        needs_64_bits(each.shape, [element_strides(each)]) for each in tensors if each is not None
+    )
+
+
 def _sum_of(weight, smoothing, compute):
     """The sum of class weights where it is needed, else None."""
     if weight is None or not smoothing:
@@ -187,7 +194,7 @@ def launch_losses(input, target, weight, ignore_index, reduction, smoothing):
     shape, strides = rows_of(target.shape, [kept, element_strides(target)])
     rows, classes = math.prod(target.shape), input.shape[class_axis(input.ndim)]
     shortest = min((abs(each) for each in strides[0] if each), default=1 << 62)
-    wide = needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides)
+    wide = _is_wide((input, weight), shape, strides)
     facts = {"RANK": len(shape), "SUM": summed, "SMOOTH": bool(smoothing), "WIDE": wide}
     config = cross_entropy_kernel.config(
         (input, target, weight), rows=rows, columns=classes, along=abs(step) <= shortest, itemsize=compute.itemsize,
@@ -221,7 +228,7 @@ def launch_slope(grad, input, target, weight, total, lse, out, ignore_index, smo
     shape, strides = rows_of(target.shape, [kept, element_strides(target), given, own])
     rows, classes = math.prod(target.shape), input.shape[axis]
     shortest = min((abs(each) for each in strides[0] if each), default=1 << 62)
-    wide = needs_64_bits(input.shape, [element_strides(input)]) or needs_64_bits(shape, strides)
+    wide = _is_wide((input, weight, out), shape, strides)
     arrays, compute = (input, grad, target, weight, total, as_contiguous(lse), out), computed_in(input.dtype)
     facts = {"RANK": len(shape), "SMOOTH": bool(smoothing), "WIDE": wide}
     config = cross_entropy_backward_kernel.config(

@@ -7,6 +7,8 @@ They lack the gradient of the loss, which is one number and comes later (Hsu et 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tritorch.autotune import cdiv
@@ -147,7 +149,7 @@ class LinearCrossEntropy(Op):
     @staticmethod
     def multiplications(output, input, weight, *rest):
         """Of one product, and of two more for the gradients."""
-        return input.size * weight.shape[0] * (3 if rest[-1] else 1)
+        return math.prod(input.shape) * weight.shape[0] * (3 if rest[-1] else 1)
 
 
 def _added(sums, more, compute):

@@ -90,9 +90,9 @@ class Norm(Op, abstract=True):
 
 
 def as_wanted(edges, sums):
-    """The gradients of weight and bias in their shapes, where they are wanted."""
+    """The gradients of weight and bias in their shapes, where they are wanted; None where there is none."""
     for edge, each in zip(edges, sums, strict=True):
-        if edge is None:
+        if edge is None or each is None:
             yield None
         else:
             yield each if each.array.shape == edge[2] else each.reshape(edge[2])

@@ -75,7 +75,8 @@ def test_a_training_script_is_traced(run, tmp_path):
     whole = json.loads(path.read_text())
     assert whole["format"] == 1 and whole["device"] == "cpu" and whole["script"] == "script.py 4 -m -- --device"
     found_counts = counts(path)
-    assert found_counts["linear", "(300, 32) x (64, 32) x (64,)"] == 4
+    assert found_counts["linear_relu", "(300, 32) x (64, 32) x (64,)"] == 4  # two layers, one op
+    assert found_counts["linear", "(300, 64) x (10, 64) x (10,)"] == 4
     assert found_counts["matmul", "(300, 64) x (300, 32) transpose_input"] == 4  # a gradient
     assert found_counts["dropout", "(300, 64)"] == 8  # its seed and offset differ; forward and backward
     assert found_counts["adam_step", "(64, 32) x (64,) x (10, 64) x 13 more"] == 4  # its step differs

@@ -76,3 +76,29 @@ def rnn(graph, out, projection, hidden, weight, places, batch_sizes, reverse, re
         hidden_size=width, activations=["Relu" if rectify else "Tanh"], direction="reverse" if reverse else "forward",
     )  # fmt: skip
     return _rows(graph, states, width)
+
+
+@translates("lstm_both")
+def lstm_both(graph, out, *arguments):
+    """A node for either direction; of the gates, which are among our results, ONNX says nothing."""
+    return (
+        *lstm(graph, out, *arguments[:4], None, arguments[8], False),
+        None,
+        *lstm(graph, out, *arguments[4:8], None, arguments[8], True),
+    )
+
+
+@translates("gru_both")
+def gru_both(graph, out, *arguments):
+    first, second, batch_sizes = arguments[:4], arguments[4:8], arguments[8]
+    half = [None] * (len(out) // 2 - 1)
+    return gru(graph, out, *first, None, batch_sizes, False), *half, gru(graph, out, *second, None, batch_sizes, True)
+
+
+@translates("rnn_both")
+def rnn_both(graph, out, *arguments):
+    batch_sizes, rectify = arguments[6:]
+    return tuple(
+        rnn(graph, out, *own, None, batch_sizes, reverse, rectify)
+        for own, reverse in ((arguments[:3], False), (arguments[3:6], True))
+    )
