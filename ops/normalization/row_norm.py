@@ -19,7 +19,7 @@ class RowNorm(Norm, abstract=True):
     """A normalisation of rows."""
 
     batch = batched.rows
-    gradients: type[Op]  # the op of all gradients at once, where each column has a weight
+    gradients: type[Op] | None = None  # the op of all gradients at once, where each column has a weight
 
     @classmethod
     def fast(cls, input, weight, bias, layout, eps):
@@ -36,7 +36,10 @@ class RowNorm(Norm, abstract=True):
     def _gradients(self, grad):
         """All in one pass where columns have weights."""
         input, weight, _, layout, eps = self.inputs
-        if self.recording or self.edges[0] is None or self.edges[1:3] == [None, None] or not by_column(layout):
+        if (
+            self.gradients is None or self.recording or not by_column(layout)
+            or self.edges[0] is None or self.edges[1:3] == [None, None]
+        ):  # fmt: skip
             return super()._gradients(grad)
         mean, variance = (None, *(each.detach() for each in self.outputs))[-2:]
         found = self.gradients.apply(
@@ -245,6 +248,7 @@ class GroupNorm(RowNorm):
         yield _grouped(draw, 2, 6, 5, groups=3)
         yield _grouped(draw, 3, 4, 3, 2, groups=1)
         yield _grouped(draw, 3, 4, groups=2)
+        yield _grouped(draw, 3, 4, groups=1)  # a weight for each element of a row
         yield _grouped(draw, 3, 4, 5, groups=4, affine=False)
         yield _grouped(draw, 2, 4, 4100, groups=2)
         yield _grouped(draw, 0, 4, 5, groups=2)
