@@ -50,6 +50,9 @@ def depthwise_kernel(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
+    DEEP: tl.constexpr = TAPS[0]  # Triton 3.6 takes no element of a tuple as the end of a range
+    TALL: tl.constexpr = TAPS[1]
+    BROAD: tl.constexpr = TAPS[2]
     places = out_size[0] * out_size[1] * out_size[2]
     across = tl.cdiv(channels, BLOCK_C)
     program = tl.program_id(0) // across
@@ -67,15 +70,15 @@ def depthwise_kernel(
         else:
             feature, source = channel, channel // multiplier
         from_channel = (far(source, WIDE) * x_strides[1])[None, :]
-        for t0 in tl.static_range(TAPS[0]):
+        for t0 in tl.static_range(DEEP):
             at0, in0 = source_of(place0, t0, size[0], stride[0], before[0], dilation[0], BACK)
-            for t1 in tl.static_range(TAPS[1]):
+            for t1 in tl.static_range(TALL):
                 at1, in1 = source_of(place1, t1, size[1], stride[1], before[1], dilation[1], BACK)
-                for t2 in tl.static_range(TAPS[2]):
+                for t2 in tl.static_range(BROAD):
                     at2, in2 = source_of(place2, t2, size[2], stride[2], before[2], dilation[2], BACK)
                     at = far(at0, WIDE) * x_strides[2] + far(at1, WIDE) * x_strides[3] + far(at2, WIDE) * x_strides[4]
                     value = tl.load(x + (at[:, None] + from_channel), mask=here & (in0 & in1 & in2)[:, None], other=0)
-                    tap = (t0 * TAPS[1] + t1) * TAPS[2] + t2
+                    tap = (t0 * TALL + t1) * BROAD + t2
                     factor = tl.load(
                         weight + (feature * weight_strides[0] + tap * weight_strides[1]),
                         mask=channel < channels,
