@@ -151,13 +151,11 @@ def multiplied(
 
 @kernel
 def summed(total, ROWS: tl.constexpr, COLUMNS: tl.constexpr, SPLIT: tl.constexpr):
-    """The sum of SPLIT parts (SPLIT, ROWS, COLUMNS), of which each thread has a few numbers.
+    """The sum of SPLIT parts, 4 or 8: (SPLIT, ROWS, COLUMNS), of which each thread has a few numbers.
 
     Every warp would have all numbers of a reduction along the first axis, and would go on with all of them.
     """
-    if SPLIT == 2:
-        parts = tl.permute(total, (1, 2, 0))
-    elif SPLIT == 4:
+    if SPLIT == 4:
         parts = tl.permute(tl.reshape(total, [2, 2, ROWS, COLUMNS]), (2, 3, 0, 1))
     else:
         parts = tl.permute(tl.reshape(total, [2, 2, 2, ROWS, COLUMNS]), (3, 4, 0, 1, 2))

@@ -40,7 +40,8 @@ class _Writer:
 
     def __init__(self, cls, given, trace, results):
         self.constants, self.lines, self.launches = [], [], []
-        self.passed = dict(zip(cls.passed, cls.numbers(*given) if cls.passed else (), strict=False))  # or none
+        numbers = cls.numbers(*given) if cls.passed else ()
+        self.passed = dict(zip(cls.passed if numbers else (), numbers, strict=True))
         self.taken = set()  # of those, which launches were found to take
         self.origins, self.names = {}, {}  # id of a block -> (name, pointer); id of an argument -> name
         self.parameters = [f"a{at}" for at in range(len(given))]
