@@ -227,8 +227,8 @@ class Op(Node):
     @classmethod
     def function(cls):
         """The public function: PyTorch's argument names, by position or keyword, then `apply`."""
-        call = getattr(cls, "call", None) or cls._plain_call()
-        function = guarded(call, cls.op_name, write_out, cls.autocast)
+        call = getattr(cls, "call", None)
+        function = guarded(call or cls._plain_call(), cls.op_name, write_out, cls.autocast, op=None if call else cls)
         function.__doc__ = cls.__doc__
         function.one_call = cls.one_call
         return function

@@ -84,6 +84,8 @@ def nearest(x):
 
 
 _BITS = {np.dtype(f"{kind}{size}"): np.dtype(f"i{size}") for kind in "fi" for size in (4, 8)}
+# NumPy takes twice as long over a small array and a number as over it and an array without dimensions.
+ZEROS = {each: np.zeros((), each) for each in map(np.dtype, (np.float32, np.float64))}
 _SMALL = 4096  # elements, up to which NumPy's own `where` is the faster one
 
 
@@ -91,6 +93,10 @@ def where_on_host(condition, x, y):
     """np.where; large arrays without its branch an element, of which random masks make half mispredicted."""
     like = x if isinstance(x, np.ndarray) else y
     if getattr(condition, "size", 0) <= _SMALL or condition.dtype != np.bool_ or np.shape(like) != condition.shape:
+        if type(x) is int and x == 0 and type(y) is np.ndarray and y.shape == np.shape(condition):
+            found = y.copy()  # in less than half of np.where's time
+            np.putmask(found, condition, ZEROS.get(y.dtype, 0))
+            return found
         return np.where(condition, x, y)
     bits = _BITS.get(like.dtype)
     if bits is None or any(isinstance(each, np.ndarray) and each.dtype != like.dtype for each in (x, y)):

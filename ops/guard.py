@@ -44,17 +44,19 @@ ACCIDENTS = (TypeError, AttributeError, ValueError, IndexError, KeyError, StopIt
 _ABOUT_CALLS = re.compile(r"\w+\(\) (missing|got|takes) (.*)$")
 
 
-def guarded(function, name, keep_out=None, policy=None, in_python=False):
+def guarded(function, name, keep_out=None, policy=None, in_python=False, op=None):
     """`function` with errors in a user's words; with `keep_out`, a way to write results to `out=`.
 
     `policy` says what becomes of its arguments where autocast is on. `in_python` says that PyTorch's own function is
-    written in Python, whose words about missing arguments differ.
+    written in Python, whose words about missing arguments differ. `op` is what a call with all its arguments by
+    position is a call of, so that it need not go through `function`.
     """
+    count = None if op is None else len(op.names)
 
     def call(*args, **kwargs):
         try:
             if not kwargs and (policy is None or autocast.active is None):
-                return function(*args)
+                return op.apply(*args) if len(args) == count else function(*args)
             if kwargs and not NUMPY_NAMES.keys().isdisjoint(kwargs):
                 kwargs = _renamed(function, kwargs)
             run = function if policy is None or autocast.active is None else policy.around(function)

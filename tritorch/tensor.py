@@ -12,6 +12,7 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.autograd import backward as run_backward
+from tritorch.autograd.apply import make_as
 from tritorch.autograd.assigned import check_gradient, warn_of_no_leaf
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.inplace import apply_inplace, check_writable
@@ -398,4 +399,5 @@ def _rebuild(cls, array, device, requires):
     return tensor if device == "cpu" else tensor.to(device)
 
 
-Variable.made_as, Variable.size_type = Tensor, Size
+Variable.size_type = Size
+make_as(Tensor)

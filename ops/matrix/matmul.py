@@ -100,11 +100,11 @@ class Matmul(Op):
 
     @classmethod
     def host(cls, input, other, transpose_input, transpose_other):
-        if input.ndim == 2 == other.ndim and input.dtype in FLOATS and input.dtype is other.dtype:
-            a = input.T if transpose_input else input
-            b = other.T if transpose_other else other
-            if a.shape[1] == b.shape[0]:
-                return a.dot(b)
+        if input.ndim == 2 == other.ndim and input.dtype is other.dtype and input.dtype in FLOATS:
+            try:
+                return (input.T if transpose_input else input).dot(other.T if transpose_other else other)
+            except ValueError:  # sizes that do not fit, which the reference names as PyTorch does
+                return cls.reference(input, other, transpose_input, transpose_other)
         return widened_host(cls, input, other, transpose_input, transpose_other)
 
     def forward(self, input, other, transpose_input, transpose_other):

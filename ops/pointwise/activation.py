@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.autocast import FLOAT32_ON_GPUS
-from tritorch.ops.formula import erf, erf_on_host, exp, expm1, formula, log1p, maximum, minimum, sigmoid, tanh, where
+from tritorch.ops.formula import (
+    ZEROS,
+    erf,
+    erf_on_host,
+    exp,
+    expm1,
+    formula,
+    log1p,
+    maximum,
+    minimum,
+    sigmoid,
+    tanh,
+    where,
+)
 from tritorch.ops.pointwise.family import Unary, straddling
 from tritorch.ops.promotion import floating_only, like_tensors, refusing_bool
 
@@ -37,6 +50,8 @@ class Relu(Kinked):
     exports = ("relu", "Tensor.relu")
     types = staticmethod(refusing_bool("Boolean inputs not supported for relu"))
     reference = staticmethod(lambda x: np.maximum(x, 0))
+
+    quick = staticmethod(lambda x: np.maximum(x, ZEROS.get(x.dtype, 0)))
 
     @formula
     def value(x):

@@ -17,6 +17,7 @@ import numpy as np
 from tritorch.ops.base import Op, position_of
 from tritorch.ops.formula import Formula, formula
 from tritorch.ops.layout import broadcast_shape, out_of_order, result_order
+from tritorch.ops.pointwise.direct import direct_host
 from tritorch.ops.pointwise.kernel import block_space as block_space
 from tritorch.ops.pointwise.kernel import launch_pointwise
 from tritorch.ops.pointwise.kernel import offsets_of as offsets_of
@@ -54,6 +55,8 @@ class Pointwise(Op, abstract=True):
         cls.straight = straight_dtypes(cls.types)
         if "quick" not in cls.__dict__:
             cls.quick = staticmethod(cls.reference)
+        if "host" not in cls.__dict__:
+            cls.host = staticmethod(direct_host(cls))
         super().register()
         if "value" in cls.__dict__ and cls.value.op is None:
             cls.value.op = cls
@@ -89,24 +92,6 @@ class Pointwise(Op, abstract=True):
             )
             for at, name in enumerate(cls.names)
         )
-
-    @classmethod
-    def host(cls, *arrays):
-        """The reference under the family's rules for dtypes; the usual case, all alike, goes straight through."""
-        typed = arrays[1:] if cls.condition else arrays
-        kind = getattr(typed[-1], "dtype", None) or getattr(typed[0], "dtype", None)
-        plain = cls.straight.get(kind)
-        if plain is not None and (typed is arrays or getattr(arrays[0], "dtype", None) == np.bool_):
-            for each in typed:
-                if getattr(each, "dtype", None) is not kind and type(each) not in plain:
-                    break
-            else:
-                try:
-                    return cls.by_memory(*arrays)
-                except ValueError:
-                    cls.check_shapes(arrays)
-                    raise
-        return cls._host_by_rule(arrays)
 
     @classmethod
     def by_memory(cls, *arrays):
@@ -154,7 +139,8 @@ class Pointwise(Op, abstract=True):
         return tuple([draw.again(each, M, N) if isinstance(each, np.ndarray) else each for each in largest])
 
     @classmethod
-    def _host_by_rule(cls, arrays):
+    def host_by_rule(cls, arrays):
+        """The reference of arguments of any dtypes, which are cast to what the rule says."""
         compute, result = cls.promoted(arrays)
         cast = [as_computed(each, compute) for each in arrays]
         if cls.condition:
@@ -314,13 +300,6 @@ class Unary(Pointwise, abstract=True):
 
     arguments: tuple[str, ...] = ("input",)
 
-    @classmethod
-    def host(cls, input, *more):
-        """As the family's, without its loop where nothing is to be decided."""
-        if not more and getattr(input, "dtype", None) in cls.straight:
-            return cls.quick(input) if input.flags.c_contiguous else cls.by_memory(input)
-        return super().host(input, *more)
-
     @staticmethod
     def samples(draw):
         for shape in straddling():
@@ -354,17 +333,6 @@ class Binary(Pointwise, abstract=True):
     """Two arguments, broadcast and promoted."""
 
     arguments: tuple[str, ...] = ("input", "other")
-
-    @classmethod
-    def host(cls, *arrays):
-        """As the family's, without its loop where two arrays have one dtype and one shape."""
-        if len(arrays) == 2:
-            x, y = arrays
-            kind = getattr(x, "dtype", None)
-            if kind is getattr(y, "dtype", 0) and kind in cls.straight and x.shape == y.shape:
-                lie_alike = x.flags.c_contiguous and y.flags.c_contiguous
-                return cls.quick(x, y) if lie_alike else cls.by_memory(x, y)
-        return super().host(*arrays)
 
     @staticmethod
     def samples(draw):

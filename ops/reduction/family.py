@@ -138,7 +138,7 @@ class Sum(Reduction):
     @classmethod
     def host(cls, input, dim=None, keepdim=False, dtype=None):
         if dtype is None and input.dtype in PLAIN:
-            return total_of(input, dim, keepdim)
+            return _add(input, dim, None, None, keepdim) if input.size < _LARGE else total_of(input, dim, keepdim)
         return sum_on_host(input, dim, keepdim, dtype)
 
     def backward(self, grad):

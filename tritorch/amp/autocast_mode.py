@@ -10,6 +10,7 @@ import functools
 import threading
 import warnings
 
+from tritorch.autograd.grad_mode import expect_interceptors
 from tritorch.autograd.grad_mode import state as graph
 from tritorch.autograd.intercept import Interceptor
 from tritorch.autograd.variable import Variable
@@ -55,6 +56,7 @@ def _update():
     current.active = active or None
     others = [each for each in graph.interceptors if each is not _caster]
     if active:
+        expect_interceptors()
         others.insert(sum(each.outermost for each in others), _caster)
     graph.interceptors = tuple(others)
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from numpy import asarray as _asarray
 from numpy import generic as _generic
-from numpy import ndarray as _ndarray
 
 from tritorch.autograd.anomaly_mode import remember
 from tritorch.autograd.anomaly_mode import state as anomaly
-from tritorch.autograd.grad_mode import state
+from tritorch.autograd.grad_mode import intercepting, state
 from tritorch.autograd.intercept import intercepted
 from tritorch.autograd.planning import drop, noted, signature_of, wants_plan
 from tritorch.autograd.variable import Variable, View, next_sequence
 from tritorch.autotune.recovery import can_recover, run_again
 from tritorch.ops.base import RESULT, Op
-from tritorch.runtime.cuda.array import CudaArray
 from tritorch.runtime.device import CPU
 from tritorch.runtime.plans import ready as plans
 from tritorch.runtime.quiet import restore, silence
@@ -25,7 +23,7 @@ def apply(cls, *args):
 
     Tensors must share a device, except that zero-dimensional CPU tensors go anywhere, as numbers do.
     """
-    if state.interceptors:
+    if intercepting and state.interceptors:
         return intercepted(cls, args)
     arrays, device, record = [], None, False
     for arg in args:
@@ -46,24 +44,13 @@ def apply(cls, *args):
     elif device is None:
         return _create(cls, args)
     else:
-        signature = signature_of(cls, arrays) if device.is_cuda else None
-        plan = plans.get(signature)
-        try:
-            results = _run_kernels(cls, args, arrays, device, signature) if plan is None else plan(*arrays)
-        except Exception as error:
-            if plan is None:
-                raise
-            drop(signature, error)
-            results = _run_kernels(cls, args, arrays, device)
-    kind = type(results)
-    if kind is _ndarray or kind is CudaArray:  # the usual case, without calls
-        outputs = _new(Variable.made_as)
-        outputs.array = results
-        outputs.device = device
-    elif kind is tuple:
+        results = _on_device(cls, args, arrays, device)
+    if type(results) is tuple:
         outputs = tuple([_wrap(result, device) for result in results])
     else:
-        outputs = _wrap(results, device)
+        outputs = _new(_Tensor)
+        outputs.array = _asarray(results) if isinstance(results, _generic) else results
+        outputs.device, outputs.requires, outputs.view_of = device, False, None
     if cls.views:
         _mark_view(cls, args, outputs)
     if record and state.recording:
@@ -71,15 +58,33 @@ def apply(cls, *args):
     return outputs
 
 
+def _on_device(cls, args, arrays, device):
+    """The results of kernels, by the plan of an earlier call that was alike where there is one."""
+    signature = signature_of(cls, arrays) if device.is_cuda else None
+    plan = plans.get(signature)
+    if plan is None:
+        return _run_kernels(cls, args, arrays, device, signature)
+    try:
+        return plan(*arrays)
+    except Exception as error:
+        drop(signature, error)
+        return _run_kernels(cls, args, arrays, device)
+
+
 _new = object.__new__
+_Tensor: type = Variable  # what results are made as
+
+
+def make_as(tensor_type):
+    """Have results be of `tensor_type`."""
+    global _Tensor
+    _Tensor = Variable.made_as = tensor_type
 
 
 def _wrap(array, device):
-    if isinstance(array, _generic):
-        array = _asarray(array)  # NumPy gives scalars where arrays have no dimensions
-    tensor = _new(Variable.made_as)
-    tensor.array = array
-    tensor.device = device
+    tensor = _new(_Tensor)
+    tensor.array = _asarray(array) if isinstance(array, _generic) else array
+    tensor.device, tensor.requires, tensor.view_of = device, False, None
     return tensor
 
 

@@ -16,6 +16,15 @@ class _State(threading.local):
 
 state = _State()
 
+# Empty until the first interceptor of any thread comes, then filled for good: a thread's own attribute takes longer to
+# look up than a small op has time for.
+intercepting: list = []
+
+
+def expect_interceptors():
+    """Have every op call look at its thread's interceptors from now on."""
+    intercepting[:] = [True]
+
 
 def is_grad_enabled():
     """Whether calls are being recorded for `backward` in this thread."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, nullcontext
 
-from tritorch.autograd.grad_mode import state
+from tritorch.autograd.grad_mode import expect_interceptors, state
 
 
 class Interceptor:
@@ -34,6 +34,7 @@ class Interceptor:
         return nullcontext()
 
     def __enter__(self):
+        expect_interceptors()
         state.interceptors = (*state.interceptors, self)
         return self
 
@@ -49,6 +50,7 @@ def in_all_threads(interceptor):
 
     Threads that intercepted calls when this ended may go on to call it.
     """
+    expect_interceptors()
     default = type(state)
     before, here = default.interceptors, vars(state).get("interceptors")
     default.interceptors = (interceptor, *before)

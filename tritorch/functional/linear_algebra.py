@@ -37,9 +37,7 @@ _PER_VECTOR = Policy(cpu=untouched, gpu=lower)
 @operator_of
 def matmul_from_left(self, other):
     """self @ other."""
-    if isinstance(other, np.ndarray):
-        self, other = _operands(self, other)
-    return _product(self, other)
+    return _product(*_operands(self, other)) if isinstance(other, np.ndarray) else _product(self, other)
 
 
 @operator_of
