@@ -23,6 +23,7 @@ from tritorch.autograd.grad_mode import state
 from tritorch.autograd.gradcheck import gradcheck as gradcheck
 from tritorch.autograd.gradcheck import gradgradcheck as gradgradcheck
 from tritorch.autograd.variable import Variable
+from tritorch.ops.base import TABLE
 from tritorch.rooms import found_when_asked
 
 __getattr__ = found_when_asked(__name__)
@@ -145,7 +146,8 @@ def _seed(tensor, gradient):
     if gradient is None:
         if tensor.array.size != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
-        return tensor.detach().new_ones(tensor.array.shape)
+        array = tensor.array
+        return tensor.made_alike(TABLE["full"].apply(array.shape, 1.0, array.dtype, tensor.device))
     if not isinstance(gradient, Variable):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
     if gradient.array.shape != tensor.array.shape:

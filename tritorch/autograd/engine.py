@@ -15,7 +15,8 @@ import threading
 import numpy as np
 
 from tritorch.autograd import anomaly_mode
-from tritorch.autograd.grad_mode import state
+from tritorch.autograd.anomaly_mode import state as anomaly
+from tritorch.autograd.grad_mode import intercepting, state
 from tritorch.autograd.intercept import run_backward
 from tritorch.autograd.parts import Parts
 from tritorch.autograd.variable import Variable, graphs
@@ -93,7 +94,9 @@ def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
 def _run_node(node, received, pending, parts, heap, targets, needed, retain_graph, create_graph):
     if parts.found:
         parts.forget(node, received)
-    if node.hooks and not isinstance(node, Variable):
+    is_leaf = isinstance(node, Variable)
+    hooks = node.hooks
+    if hooks and not is_leaf:
         received = _run_pre_hooks(node, received)
     if targets is not None:
         for slot, gradient in received.items():
@@ -102,7 +105,7 @@ def _run_node(node, received, pending, parts, heap, targets, needed, retain_grap
                 target.gradient = gradient if target.gradient is None else target.gradient + gradient
         if node not in needed:
             return
-    if isinstance(node, Variable):
+    if is_leaf:
         if targets is None:
             accumulate(node, received[0], create_graph)
         return
@@ -110,25 +113,26 @@ def _run_node(node, received, pending, parts, heap, targets, needed, retain_grap
         arguments = (received[0],)
     else:
         arguments = tuple([received.get(slot) for slot in range(max(received) + 1)])
-    part = isinstance(node, BasicIndex) and not (
-        create_graph or node.hooks or state.interceptors or anomaly_mode.state.enabled
-    )
+    watched = anomaly.enabled
+    seen = hooks or watched or (intercepting and state.interceptors)
+    part = isinstance(node, BasicIndex) and not (create_graph or seen)
     if part and parts.join(node, arguments[0], pending):
         gradients = ()
-    elif anomaly_mode.state.enabled:
+    elif watched:
         gradients = anomaly_mode.watched(_call, node, create_graph, arguments)
     else:
         gradients = _call(node, create_graph, *arguments)
     if type(gradients) is not tuple:
         gradients = (gradients,)
-    if node.hooks:
+    if hooks:
         gradients = _run_post_hooks(node, gradients, received)
     for edge, gradient in zip(node.edges, gradients, strict=False):
         if edge is not None and gradient is not None and gradient is not ADDED:
+            to, slot, shape, dtype = edge
             array = gradient.array
-            if array.shape != edge[2] or array.dtype != edge[3]:
+            if array.shape != shape or array.dtype != dtype:
                 gradient = _fit(gradient, edge, node)
-            _deliver(pending, heap, edge[0], edge[1], gradient)
+            _deliver(pending, heap, to, slot, gradient)
             if part:
                 parts.begin(node, gradient, pending)
     if not retain_graph:
@@ -141,7 +145,7 @@ def _call(node, create_graph, *received):
     if node.versions is not None or node.results:
         check_saved(node)
     node.recording = create_graph
-    if state.interceptors:
+    if intercepting and state.interceptors:
         return run_backward(node, received)
     return node.backward(*received)
 
@@ -175,8 +179,9 @@ def _fit(gradient, edge, node):
 
 def accumulate(variable, gradient, create_graph):
     """Add to a leaf's `.grad`: take the array over where nobody else holds it, add in place where there is one."""
-    for hook in tuple((variable.hooks or {}).values()):
-        gradient = _replaced(hook, gradient)
+    if variable.hooks:
+        for hook in tuple(variable.hooks.values()):
+            gradient = _replaced(hook, gradient)
     present = variable._grad
     if present is None:
         variable._grad = gradient.clone() if create_graph else _own(gradient, variable)
@@ -184,8 +189,9 @@ def accumulate(variable, gradient, create_graph):
         variable._grad = present + gradient
     else:
         present.add_(gradient.detach() if gradient.requires else gradient)
-    for hook in tuple(variable.__dict__.get("post_accumulate_hooks", {}).values()):
-        hook(variable)
+    if variable.post_accumulate_hooks:
+        for hook in tuple(variable.post_accumulate_hooks.values()):
+            hook(variable)
 
 
 def present_gradient(node, position):
@@ -196,7 +202,7 @@ def present_gradient(node, position):
     out: what is added is then rounded once instead of twice. The CPU's products cannot add.
     """
     run = current.run
-    if run is None or run.targets is not None or state.recording or state.interceptors or anomaly_mode.state.enabled:
+    if run is None or run.targets is not None or state.recording or state.interceptors or anomaly.enabled:
         return None
     leaf = node.edges[position][0]
     if isinstance(leaf, Cast) and not leaf.hooks:
@@ -204,7 +210,7 @@ def present_gradient(node, position):
     if not isinstance(leaf, Variable) or leaf.device is CPU or leaf.hooks or node.hooks:
         return None
     present = leaf._grad
-    if type(present) is not Variable.made_as or present.requires or leaf.__dict__.get("post_accumulate_hooks"):
+    if type(present) is not Variable.made_as or present.requires or leaf.post_accumulate_hooks:
         return None
     array = present.array
     if (

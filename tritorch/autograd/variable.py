@@ -31,6 +31,7 @@ class Variable:
     view_of = None
     _grad = None
     hooks = None
+    post_accumulate_hooks = None
     retains = False
     about_to_change = False  # what an in-place op is given: the elements as they are before it writes
     level = None  # of the vmap it is a batch of examples of, see func/batched.py

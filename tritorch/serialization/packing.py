@@ -23,7 +23,7 @@ from tritorch.tensor import Tensor
 PLAIN = (type(None), bool, str, int)
 HIDDEN = ("_modules", "_parameters", "_buffers")  # so that a module's tensors have the names of its state_dict
 # What a tensor has of itself; other attributes were put there by the user.
-INTERNAL = frozenset(("array", "device", "post_accumulate_hooks", *vars(Variable)))
+INTERNAL = frozenset(("array", "device", *vars(Variable)))
 CODE = (type, types.FunctionType, types.BuiltinFunctionType)
 
 
