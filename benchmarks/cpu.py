@@ -14,11 +14,13 @@ import platform
 import statistics
 import time
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from cpu_cases import CASES
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 import tritorch
@@ -45,8 +47,37 @@ def compare(make, rounds, seconds):
     return mine, other, statistics.median(pairs), pairs[0], pairs[-1]
 
 
+@contextmanager
+def shown_as_measured():
+    """Gives a function that is told what is measured, then what was: a table that grows, or a line for each row.
+
+    The lines are for logs: whatever ends the run, what was measured until then is there.
+    """
+    console = Console()
+    table = Table(
+        "case", "ours", "torch", "ratio", "spread", "target", title=f"CPU step times, torch {torch.__version__}"
+    )
+
+    def show(name, row=None):
+        table.caption = f"measuring {name}" if row is None else ""
+        if row is None:
+            return
+        color = "green" if row["ratio"] <= row["target"] else "red"
+        ours, theirs = (f"{row[key]:,.1f} us" for key in ("ours_us", "torch_us"))
+        ratio, spread = f"{row['ratio']:.2f}", f"{row['low']:.2f}-{row['high']:.2f}"
+        table.add_row(name, ours, theirs, f"[{color}]{ratio}[/]", spread, f"<= {row['target']}")
+        if not console.is_terminal:
+            print(f"{name:48} {ours:>14} {theirs:>14} {ratio:>6} {spread:>11}  <= {row['target']}", flush=True)
+
+    if not console.is_terminal:
+        yield show
+        return
+    with Live(table, console=console, vertical_overflow="visible"):
+        yield show
+
+
 def main():
-    """Measure all cases, show the table, keep the JSON."""
+    """Measure all cases, show each as it is there, keep the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--threads", type=int, help="of torch; OMP_NUM_THREADS is for both")
@@ -58,21 +89,16 @@ def main():
     if options.threads:
         torch.set_num_threads(options.threads)
     rounds, seconds = (5, 0.1) if options.quick else (11, 0.5)
-    table = Table(
-        "case", "ours", "torch", "ratio", "spread", "target", title=f"CPU step times, torch {torch.__version__}"
-    )
     rows = []
-    for name, (make, target) in CASES.items():
-        if options.only not in name:
-            continue
-        mine, other, ratio, low, high = compare(make, rounds, seconds)
-        good = ratio <= target
-        rows.append({"case": name, "ours_us": mine * 1e6, "torch_us": other * 1e6, "ratio": ratio, "low": low,
-                     "high": high, "target": target})  # fmt: skip
-        table.add_row(name, f"{mine * 1e6:,.1f} us", f"{other * 1e6:,.1f} us",
-                      f"[{'green' if good else 'red'}]{ratio:.2f}[/]", f"{low:.2f}-{high:.2f}",
-                      f"<= {target}")  # fmt: skip
-    Console().print(table)
+    with shown_as_measured() as show:
+        for name, (make, target) in CASES.items():
+            if options.only not in name:
+                continue
+            show(name)
+            mine, other, ratio, low, high = compare(make, rounds, seconds)
+            rows.append({"case": name, "ours_us": mine * 1e6, "torch_us": other * 1e6, "ratio": ratio, "low": low,
+                         "high": high, "target": target})  # fmt: skip
+            show(name, rows[-1])
     if options.json:
         about = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
                  "threads": torch.get_num_threads(), "ratio": "our time over torch's: below 1 is faster"}  # fmt: skip

@@ -6,6 +6,7 @@ short where it broadcasts, and that costs more than the memory.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -23,16 +24,15 @@ from tritorch.ops.parallel import for_each, pieces_of, scratch
 from tritorch.ops.rowwise.host import ones, products_of_rows, sums_of_rows
 
 _SMALL = 1 << 17  # elements, up to which BLAS is quicker than broadcasting, and does not start threads of its own
+_TINY = 1 << 14  # elements, up to which fewer calls are quicker than fewer passes
 _LARGEST_MEAN = 4  # the square of a mean over the variance
 
 
 def _outer(column, row, out, more=None):
     """column[:, None] * row + more, to `out`: by BLAS, faster than broadcasting where rows are short."""
     # NumPy leaves to BLAS what has two terms, but not what has one.
-    columns, rows = np.ones((column.size, 2), column.dtype), np.zeros((2, row.size), row.dtype)
-    columns[:, 0], rows[0] = column, row
-    if more is not None:
-        rows[1] = more
+    columns, rows = np.ones((column.size, 2), column.dtype), np.empty((2, row.size), row.dtype)
+    columns[:, 0], rows[0], rows[1] = column, row, 0 if more is None else more
     return np.matmul(columns, rows, out)
 
 
@@ -65,6 +65,7 @@ def _scale(variance, eps):
     return 1 / np.sqrt(variance + variance.dtype.type(eps))
 
 
+@functools.lru_cache(maxsize=256)
 def has_weight_by_place(layout):
     """Whether each place of a row has a weight of its own, rather than each of several channels."""
     return layout.groups == (1, layout.count)
@@ -99,10 +100,29 @@ def _weights_of_rows(weight, layout):
     return lambda piece: own[group[piece]]
 
 
+def _norm_of_few(x, weight, bias, eps, centred):
+    """Rows with a weight for each place normalised as the formula says, where calls take longer than passes."""
+    count, statistics = x.dtype.type(x.shape[1]), ()
+    if centred:
+        mean = sums_of_rows(x) / count
+        x, statistics = x - mean[:, None], (mean,)
+    variance = products_of_rows(x, x) / count
+    out = x * _scale(variance, eps)[:, None]
+    if weight is not None:
+        out *= weight.reshape(-1)
+    if bias is not None:
+        out += bias.reshape(-1)
+    return out, *statistics, variance
+
+
 def norm_on_host(input, weight, bias, layout, eps, centred):
     """Rows normalised: the result, the mean where `centred`, and the variance."""
     rows, columns = layout.rows, layout.count
-    x, result = input.reshape(rows, columns), np.empty(input.shape, input.dtype)
+    x = input.reshape(rows, columns)
+    if x.size <= _TINY and has_weight_by_place(layout):
+        out, *statistics = _norm_of_few(x, weight, bias, eps, centred)
+        return out.reshape(input.shape), *statistics
+    result = np.empty(input.shape, input.dtype)
     out, mean, variance = result.reshape(x.shape), np.empty(rows, x.dtype), np.empty(rows, x.dtype)
     if has_weight_by_place(layout):
         weights, level = (None if each is None else each.reshape(-1) for each in (weight, bias))

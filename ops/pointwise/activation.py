@@ -19,6 +19,7 @@ from tritorch.ops.formula import (
     tanh,
     where,
 )
+from tritorch.ops.pointwise.direct import in_tiles
 from tritorch.ops.pointwise.family import Unary, straddling
 from tritorch.ops.promotion import floating_only, like_tensors, refusing_bool
 
@@ -122,7 +123,7 @@ class Gelu(Unary):
 
     types = staticmethod(floating_only("GeluKernelImpl"))
     reference = staticmethod(lambda x: x * 0.5 * (1 + erf_on_host(x * 0.7071067811865476)))
-    quick = staticmethod(lambda x: x * 0.5 * (1 + erf.host(x * 0.7071067811865476)))
+    quick = staticmethod(in_tiles(lambda x: x * 0.5 * (1 + erf.host(x * 0.7071067811865476))))
 
     @formula
     def value(x):

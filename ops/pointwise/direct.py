@@ -9,7 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy import ndarray
 
+from tritorch.ops.parallel import for_each, pieces_of
+
 _FLOAT32 = np.dtype(np.float32)
+_TILE = 1 << 14  # elements, which lie in the cache together with the steps in between
 
 
 def direct_host(cls):
@@ -22,6 +25,44 @@ def direct_host(cls):
 def _usual(straight):
     """Of the dtypes that need no rule the one that most tensors have: it is told by identity, without a hash."""
     return _FLOAT32 if _FLOAT32 in straight else None
+
+
+def in_tiles(function):
+    """A function of arrays, element by element in several steps, that takes large ones tile by tile.
+
+    The steps in between then stay in the cache, and need no fresh memory, which would have to be zeroed first.
+    """
+    if isinstance(function, np.ufunc):
+        return function
+
+    def run(*arrays):
+        shape = None
+        for each in arrays:
+            if type(each) is ndarray:
+                if each.size <= _TILE or not each.flags.c_contiguous or each.shape != (shape or each.shape):
+                    return function(*arrays)
+                shape = each.shape
+        if shape is None:
+            return function(*arrays)
+        flat = [each.reshape(-1) if type(each) is ndarray else each for each in arrays]
+
+        def tile(start):
+            part = slice(start, start + _TILE)
+            return function(*[each[part] if type(each) is ndarray else each for each in flat])
+
+        first = tile(0)
+        result = np.empty(shape, first.dtype)
+        out = result.reshape(-1)
+        out[:_TILE] = first
+
+        def fill(piece):
+            for start in range(max(piece.start, _TILE), piece.stop, _TILE):
+                out[start : start + _TILE] = tile(start)
+
+        for_each(fill, pieces_of(out.size, 1))
+        return result
+
+    return run
 
 
 def _of_one(cls):

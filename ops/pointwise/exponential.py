@@ -25,6 +25,7 @@ from tritorch.ops.formula import (
     tanh,
 )
 from tritorch.ops.guard import need_tensors
+from tritorch.ops.pointwise.direct import in_tiles
 from tritorch.ops.pointwise.family import Binary, Floating, straddling
 from tritorch.ops.promotion import floating, floating_only
 from tritorch.runtime import tl
@@ -345,7 +346,7 @@ class Sigmoid(Floating):
 
     exports = ("sigmoid", "Tensor.sigmoid", "nn.functional.sigmoid", "special.expit")
     reference = staticmethod(lambda x: 1 / (1 + np.exp(-x)))
-    quick = staticmethod(sigmoid.host)
+    quick = staticmethod(in_tiles(sigmoid.host))
     quick_gradient = staticmethod(_sigmoid_gradient)
     value = sigmoid
 
@@ -359,7 +360,7 @@ class Erf(Floating):
 
     exports = ("erf", "Tensor.erf", "special.erf")
     reference = staticmethod(erf_on_host)
-    quick = staticmethod(erf.host)
+    quick = staticmethod(in_tiles(erf.host))
     value = erf
 
     @formula

@@ -17,7 +17,7 @@ import numpy as np
 from tritorch.ops.base import Op, position_of
 from tritorch.ops.formula import Formula, formula
 from tritorch.ops.layout import broadcast_shape, out_of_order, result_order
-from tritorch.ops.pointwise.direct import direct_host
+from tritorch.ops.pointwise.direct import direct_host, in_tiles
 from tritorch.ops.pointwise.kernel import block_space as block_space
 from tritorch.ops.pointwise.kernel import launch_pointwise
 from tritorch.ops.pointwise.kernel import offsets_of as offsets_of
@@ -54,7 +54,7 @@ class Pointwise(Op, abstract=True):
             cls.saves = tuple(name for name in (*cls.arguments, "output") if name in needs)
         cls.straight = straight_dtypes(cls.types)
         if "quick" not in cls.__dict__:
-            cls.quick = staticmethod(cls.reference)
+            cls.quick = staticmethod(in_tiles(cls.reference))
         if "host" not in cls.__dict__:
             cls.host = staticmethod(direct_host(cls))
         super().register()

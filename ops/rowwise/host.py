@@ -22,13 +22,13 @@ def ones(count, dtype):
 
 
 def sums_of_rows(x):
-    """The sum along the last dimension: by einsum, which is quick and, unlike BLAS, lets other threads go on."""
-    return np.einsum("...i->...", x)
+    """The sum along the last dimension: row by row in BLAS, which starts no threads of its own for that."""
+    return np.vecdot(x, ones(x.shape[-1], x.dtype))
 
 
 def products_of_rows(x, y):
-    """The sum of products along the last dimension, likewise."""
-    return np.einsum("...i,...i->...", x, y)
+    """The sum of products along the last dimension, likewise; einsum takes two to three times as long."""
+    return np.vecdot(x, y)
 
 
 def as_rows(*arrays):

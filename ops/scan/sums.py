@@ -9,6 +9,7 @@ import numpy as np
 
 from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import TABLE
+from tritorch.ops.parallel import by_items
 from tritorch.ops.promotion import KIND_NAMES
 from tritorch.ops.reduction.family import dim_of, sum_dtype
 from tritorch.ops.reduction.kernel import computed_in
@@ -72,8 +73,12 @@ class RunningTotal(Scan, abstract=True):
         result = sum_dtype(input.dtype, dtype)
         if result.kind not in "fV" and input.dtype.kind in "fV":
             input = input.astype(result)  # PyTorch rounds before it adds
-        wide = input.astype(_DOUBLE if result.kind in "fV" else result)
-        return along(lambda rows, at: _run(cls.step, rows, at), wide, dim, reverse).astype(result, copy=False)
+
+        def scanned(part):
+            wide = part.astype(_DOUBLE if result.kind in "fV" else result)
+            return (along(lambda rows, at: _run(cls.step, rows, at), wide, dim, reverse).astype(result, copy=False),)
+
+        return by_items(scanned, input, (input.shape, result))[0] if dim else scanned(input)[0]
 
     def forward(self, input, dim, dtype=None, reverse=False):
         """One launch of the family's kernel, or three where rows are few and long."""
