@@ -119,7 +119,7 @@ def norm_on_host(input, weight, bias, layout, eps, centred):
     """Rows normalised: the result, the mean where `centred`, and the variance."""
     rows, columns = layout.rows, layout.count
     x = input.reshape(rows, columns)
-    if x.size <= _TINY and has_weight_by_place(layout):
+    if are_few(layout):
         out, *statistics = _norm_of_few(x, weight, bias, eps, centred)
         return out.reshape(input.shape), *statistics
     result = np.empty(input.shape, input.dtype)
@@ -179,6 +179,25 @@ def norm_backward_on_host(grad, input, weight, mean, variance, layout, eps):
 
     for_each(fill, pieces_of(*x.shape))
     return result
+
+
+def are_few(layout):
+    """Whether rows with a weight for each place are so few that fewer calls are quicker than fewer passes."""
+    return math.prod(layout.shape) <= _TINY and has_weight_by_place(layout)
+
+
+def norm_gradients_of_few(grad, input, weight, mean, variance, layout, eps):
+    """The gradients by the input, the weight and the bias of few rows, as the formulas say."""
+    x = input.reshape(layout.rows, layout.count)
+    g, scale, count = grad.reshape(x.shape), _scale(variance, eps)[:, None], x.dtype.type(layout.count)
+    hat = (x if mean is None else x - mean[:, None]) * scale
+    products, sums = np.add.reduce(g * hat), np.add.reduce(g)
+    own = g if weight is None else g * weight.reshape(-1)
+    slope = own - hat * (products_of_rows(own, hat) / count)[:, None]
+    if mean is not None:
+        slope -= (sums_of_rows(own) / count)[:, None]
+    slope *= scale
+    return slope.reshape(input.shape), products, sums
 
 
 def _slope_and_level(middle, scale, total, along, count):

@@ -10,6 +10,7 @@ from tritorch.ops.base import Op
 from tritorch.ops.normalization.channels_kernel import launch_channel_sums
 from tritorch.ops.normalization.host import channel_sums_on_host
 from tritorch.ops.normalization.layout import over_batch
+from tritorch.ops.reduction.family import PLAIN
 from tritorch.runtime import dtypes
 
 
@@ -29,7 +30,7 @@ def normalised(input, mean, variance, weight, bias, layout, eps):
 
 def wide(*arrays):
     """Half types as float32, the others as they are."""
-    return [None if a is None else a.astype(dtypes.COMPUTE[a.dtype], copy=False) for a in arrays]
+    return [a if a is None or a.dtype in PLAIN else a.astype(dtypes.COMPUTE[a.dtype]) for a in arrays]
 
 
 class Norm(Op, abstract=True):

@@ -40,14 +40,14 @@ def _normalized_dims(op, input, normalized_shape, separator, **parameters):
             f"{op}(): argument 'normalized_shape' (position 2) must be tuple of ints, "
             f"not {type(normalized_shape).__name__}"
         )
-    wanted, shape = tuple(int(size) for size in normalized_shape), tuple(input.array.shape)
+    wanted, shape = tuple(map(int, normalized_shape)), input.array.shape
     if not wanted:
         raise RuntimeError(
             "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
             "normalized_shape = []"
         )
     for name, each in parameters.items():
-        if each is not None and tuple(each.array.shape) != wanted:
+        if each is not None and each.array.shape != wanted:
             raise RuntimeError(
                 f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape "
                 f"{list(each.array.shape)} and normalized_shape = {list(wanted)}"
