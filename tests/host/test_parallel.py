@@ -9,6 +9,8 @@ import pytest
 import tritorch
 from tritorch.ops import parallel
 from tritorch.ops.base import TABLE
+from tritorch.ops.formula import erf_in_float32, erf_on_host
+from tritorch.ops.pointwise.direct import in_tiles
 from tritorch.validation import check_op
 
 IN_PIECES = [
@@ -84,3 +86,31 @@ def test_ops_in_small_pieces(helpers, monkeypatch, name):
     monkeypatch.setattr(parallel, "_PIECE", 16)
     wrong = [str(finding) for finding in check_op(name, "cpu", np.float32, gradients=False) if not finding.ok]
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_formula_in_tiles_gives_what_it_gives_at_once():
+    """Tiles of different lengths, numbers between arrays, and shapes that are broadcast, which are not cut."""
+    calls = []
+
+    def formula(x, scale, y):
+        calls.append(x.shape)
+        return np.exp(x) * scale + y
+
+    draw = np.random.default_rng(0)
+    x, y = (draw.standard_normal((5, 4000)).astype(np.float32) for _ in range(2))
+    found = in_tiles(formula)(x, 2.0, y)
+    assert len(calls) > 1
+    assert found.shape == x.shape and np.array_equal(found, formula(x, 2.0, y))
+    calls.clear()
+    row = y[:1]
+    assert np.array_equal(in_tiles(formula)(x, 2.0, row), formula(x, 2.0, row))
+    assert calls == [x.shape] * 2
+
+
+def test_the_error_function_in_float32():
+    """As near as its docstring says, also where squares overflow, and NaN where the argument is."""
+    x = np.concatenate([np.linspace(-12, 12, 20001), [1e30, -1e30, np.inf, -np.inf, 0]]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        found = erf_in_float32(x)
+    assert np.abs(found - erf_on_host(x.astype(np.float64))).max() < 1.4e-7
+    assert np.isnan(erf_in_float32(np.full(3, np.nan, np.float32))).all()
