@@ -19,6 +19,7 @@ from tritorch.runtime import dtypes, tl
 from tritorch.runtime.language import libdevice
 
 _DOUBLE = np.dtype(np.float64)
+_LARGE = 1 << 18  # elements, below which one thread is enough
 SLICE = 64  # elements behind the dimension, from which on NumPy is quicker by slices
 
 
@@ -78,7 +79,7 @@ class RunningTotal(Scan, abstract=True):
             wide = part.astype(_DOUBLE if result.kind in "fV" else result)
             return (along(lambda rows, at: _run(cls.step, rows, at), wide, dim, reverse).astype(result, copy=False),)
 
-        return by_items(scanned, input, (input.shape, result))[0] if dim else scanned(input)[0]
+        return by_items(scanned, input, (input.shape, result))[0] if dim and input.size > _LARGE else scanned(input)[0]
 
     def forward(self, input, dim, dtype=None, reverse=False):
         """One launch of the family's kernel, or three where rows are few and long."""
