@@ -123,9 +123,9 @@ def _sums_in_registers(ROWS, UNITS, SPLIT, num_warps, tensor_cores, gated, back,
     return ROWS * _columns(UNITS, gated, back) * SPLIT <= most * 32 * num_warps
 
 
-def _units_in_registers(ROWS, UNITS, num_warps, tensor_cores, gated, back):
+def _units_in_registers(ROWS, UNITS, num_warps, tensor_cores, gated, back, aligned):
     """On the way back, up to sixteen numbers for each unit."""
-    return not (gated and back) or ROWS * UNITS <= (8 if tensor_cores else 4) * 32 * num_warps
+    return not (gated and back) or ROWS * UNITS <= (8 if tensor_cores and aligned else 4) * 32 * num_warps
 
 
 def _warps_have_work(ROWS, UNITS, SPLIT, num_warps, gated, back):
