@@ -82,8 +82,9 @@ def store_tile(
     if BULK and not FILLED:
         rows_of(out, strides, rows, width, True, ROWS, WIDTH).store([start, 0], narrow)
     else:
-        at, inside = places(start, strides[2], rows, width, ROWS, WIDTH)
-        tl.store(out + at, narrow, mask=inside)
+        # Rows are counted from the tile's first: numbers that a load before a loop had too would be held throughout it.
+        at, inside = places(0, strides[2], rows - start, width, ROWS, WIDTH)
+        tl.store(out + start * tl.multiple_of(strides[2], ALIGNED) + at, narrow, mask=inside)
 
 
 @kernel

@@ -66,6 +66,7 @@ _FORWARD_ELSEWHERE = {64: (128, 64, 8, 2, None), 128: (128, 32, 8, 2, None), 256
 _QUERY = {64: (128, 64, 8, 3, None), 128: (64, 64, 4, 2, None), 256: (64, 64, 8, 2, None)}
 _QUERY_ELSEWHERE = {64: (64, 64, 8, 2, None), 128: (64, 32, 8, 2, None), 256: (64, 32, 8, 1, None)}
 _KEY = {64: (64, 64, 4, 3, None), 128: (64, 64, 4, 2, None), 256: (32, 64, 8, 2, None)}
+_KEY_SHORT = _KEY | {128: (32, 64, 4, 2, None)}  # where no slopes are stored: Triton 3.6 needs more registers then
 _KEY_STORING = {64: (32, 64, 4, 2, None), 128: (32, 64, 8, 2, None), 256: (16, 64, 8, 1, None)}  # before Hopper
 _KEY_ELSEWHERE = {64: (64, 64, 8, 2, None), 128: (32, 64, 8, 2, None), 256: (16, 64, 8, 1, None)}
 
@@ -92,7 +93,7 @@ def flash_key_default(device, *, length, keys, width, value_width):
     least = _STORED_WIDTHS.get(device.capability, math.inf)
     pays = min(length, keys) >= _STORED_LENGTH and width + value_width >= least
     elsewhere = _KEY_STORING if pays and device.capability < 90 else _KEY_ELSEWHERE
-    return _chosen(_KEY, elsewhere, device, width, value_width) | {"STORES": pays}
+    return _chosen(_KEY if pays else _KEY_SHORT, elsewhere, device, width, value_width) | {"STORES": pays}
 
 
 def flash_product_default(device, *, length, keys, width):

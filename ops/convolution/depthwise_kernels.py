@@ -198,7 +198,7 @@ def launch_depthwise_weights(grad, x, out, windows):
     wide = any(needs_64_bits(each.shape, [element_strides(each)]) for each in (grad, x))
     config = depthwise_weight_kernel.config(
         (grad, x, out), inner=inner, channels=features, taps=windows.number, packed=channels_packed(grad),
-        ALL=f"{whole} taps", WIDE=wide,
+        itemsize=grad.dtype.itemsize, ALL=f"{whole} taps", WIDE=wide,
     )  # fmt: skip
     number = config["PARTS"]
     knobs = {name: value for name, value in config.items() if name != "PARTS"}

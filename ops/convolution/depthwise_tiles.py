@@ -13,10 +13,10 @@ def depthwise_default(device, *, places, channels, count, packed):
     return {"BLOCK_P": min(next_power_of_2(places), most // c), "BLOCK_C": c, "num_warps": 4}
 
 
-def depthwise_weight_default(device, *, inner, channels, taps, packed):
-    """About 64 sums a thread, and parts that give every multiprocessor several programs."""
+def depthwise_weight_default(device, *, inner, channels, taps, packed, itemsize=4):
+    """About 32 sums a thread, 16 of float64, and parts that give every multiprocessor several programs."""
     whole = next_power_of_2(taps)
-    most = max((65536 if device.kind == "interpreter" else 4096) // whole, 1)
+    most = max((65536 if device.kind == "interpreter" else 4096 if itemsize < 8 else 2048) // whole, 1)
     c = min(next_power_of_2(channels), 32, most) if packed else 1
     p = min(next_power_of_2(inner), most // c)
     wanted, parts = min(8 * device.sms // cdiv(channels, c), inner // (8 * p), MOST_PARTS), 1

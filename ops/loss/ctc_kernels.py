@@ -170,7 +170,7 @@ def gather_default(device, *, steps, states, classes):
         side = max(16, next_power_of_2(states))
         return {"STEPS": max(16, next_power_of_2(steps)), "STATES": side, "CLASSES": next_power_of_2(classes),
                 "num_warps": 4}  # fmt: skip
-    return {"STEPS": 16, "STATES": 32, "CLASSES": min(128, max(16, next_power_of_2(classes))), "num_warps": 4}
+    return {"STEPS": 16, "STATES": 32, "CLASSES": min(128, max(16, next_power_of_2(classes))), "num_warps": 8}
 
 
 def _tiles_needed(STEPS, STATES, CLASSES, steps, states, classes):

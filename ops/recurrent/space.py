@@ -46,6 +46,8 @@ def _ways(inner, tensor_cores, four, aligned):
             yield {"depth": inner, "num_warps": warp, "flipped": True, "kept": True}
     for depth in (inner, 512, 256, 128):
         yield {"depth": depth, "num_warps": 8, "split": 1 if four else 8, "kept": True}
+    if four:
+        yield {"depth": 64, "num_warps": 4, "kept": True}
     if four and tensor_cores:
         yield {"depth": 64, "num_warps": 8, "num_stages": 3, "flipped": True}
     for depth, split in ((256 if tensor_cores or inner <= 256 else 128, 8), (64, 4), (64, 1), (32, 1)):
@@ -92,6 +94,12 @@ def _kept_in_registers(ROWS, UNITS, DEPTH, FLIPPED, KEPT, num_warps, hidden, ite
     return not KEPT or (few and _columns(UNITS, gated, back) * DEPTH * itemsize <= width)
 
 
+def _addresses_in_registers(ROWS, FLIPPED, SPLIT, KEPT, num_warps, hidden, gated, back):
+    """Triton 3.6 holds the address of each instruction's part of kept weights; 8 warps need twice as many as 4."""
+    many = not FLIPPED and SPLIT == 1 and ROWS >= 64 and num_warps > 4
+    return not (KEPT and many) or _inner(hidden, gated, back) < 1024
+
+
 def _operands_in_registers(ROWS, UNITS, DEPTH, KEPT, num_warps, itemsize, gated, back, aligned):
     """So do those that come anew, each number by itself where rows are not aligned."""
     sides = ROWS + _columns(UNITS, gated, back)
@@ -115,9 +123,9 @@ def _sums_in_registers(ROWS, UNITS, SPLIT, num_warps, tensor_cores, gated, back,
     return ROWS * _columns(UNITS, gated, back) * SPLIT <= most * 32 * num_warps
 
 
-def _units_in_registers(ROWS, UNITS, num_warps, tensor_cores, gated, back):
+def _units_in_registers(ROWS, UNITS, num_warps, tensor_cores, gated, back, aligned):
     """On the way back, up to sixteen numbers for each unit."""
-    return not (gated and back) or ROWS * UNITS <= (8 if tensor_cores else 4) * 32 * num_warps
+    return not (gated and back) or ROWS * UNITS <= (8 if tensor_cores and aligned else 4) * 32 * num_warps
 
 
 def _warps_have_work(ROWS, UNITS, SPLIT, num_warps, gated, back):
@@ -152,10 +160,11 @@ def _programs_share(TOGETHER, ROWS, UNITS, batch, hidden, device):
     return not TOGETHER or 8 * programs >= device.sms or (ROWS == 16 and UNITS <= 16)
 
 
-def _deep_enough(DEPTH, KEPT, hidden, gated, back, tensor_cores):
+def _deep_enough(ROWS, DEPTH, KEPT, hidden, gated, back, tensor_cores):
     """Short pieces of a sum wait for each other; kept weights are in few pieces."""
     inner = max(16, next_power_of_2(_inner(hidden, gated, back)))
-    return not tensor_cores or min(inner, 128 if KEPT else 32) <= DEPTH <= (inner if KEPT else 256)
+    least = (64 if ROWS >= 64 else 128) if KEPT else 32
+    return not tensor_cores or min(inner, least) <= DEPTH <= (inner if KEPT else 256)
 
 
 STEPS_SPACE = Space(
@@ -163,7 +172,8 @@ STEPS_SPACE = Space(
     FLIPPED=choices(False, True), SPLIT=choices(1, 4, 8, default=1), TOGETHER=choices(False, True),
     KEPT=choices(False, True), num_warps=choices(4, 8), num_stages=stages(1, 3, default=1),
     where=(
-        _no_larger, _programs_fit, _kept_fit, _kept_in_registers, _operands_in_registers, _aligned_ways, _stages_fit,
+        _no_larger, _programs_fit, _kept_fit, _kept_in_registers, _addresses_in_registers, _operands_in_registers,
+        _aligned_ways, _stages_fit,
         _sums_in_registers, _units_in_registers, _warps_have_work, _stages_have_loops, _flipped_helps, _split_by_warps,
         _ways_of_a_single_step, _programs_share, _deep_enough,
     ),

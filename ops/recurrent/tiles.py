@@ -53,7 +53,9 @@ def store_units(out, line, inside, value):
 @kernel
 def rows_before(output, other, other_size, first_hidden, row, hidden, ALIGNED: tl.constexpr):
     """Where the states lie that rows of a step start from."""
-    state = tl.where(row < other_size, output + (other + row) * hidden, first_hidden + row.to(tl.int64) * hidden)
+    # One offset that changes with the step: what does not would be held from step to step, for every load of a row.
+    is_later = row < other_size
+    state = tl.where(is_later, output, first_hidden) + (tl.where(is_later, other, 0) + row) * hidden
     if ALIGNED:  # which Triton 3.9 does not see
         state = tl.multiple_of(state, 16)
     return state

@@ -83,7 +83,7 @@ CASES = [
     *((name, 1024, FLOAT32, "highest", 90) for name in ("lstm_layer", "gru_gradient")),
     *((f"lstm_both{part}", hidden, BFLOAT16, "highest", 90) for part in ("", "_gradients") for hidden in (256, 512)),
     *((f"lstm_both{part}", 1024, BFLOAT16, "highest", 90) for part in ("", "_gradients")),
-    ("gru_both", 512, BFLOAT16, "highest", 90),
+    *(("gru_both", hidden, BFLOAT16, "highest", 90) for hidden in (512, 1024)),
     ("gru_both_gradients", 512, BFLOAT16, "highest", 100),
     *((name, 1024, BFLOAT16, "highest", old) for name in ("lstm_layer", "gru_gradient") for old in (80, 100)),
 ]  # fmt: skip
