@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from ranks import run_ranks
 
 from tritorch.distributed.ranks import rank_of_environment
+from tritorch.distributed.store import PrefixStore, TCPStore
 
 _CHECKS = """
 import sys
@@ -55,7 +58,8 @@ works[-1].wait(); assert all(w.is_completed() for w in works) and seen.wait() ==
 assert all(t.tolist() == [i * n] * 5 for i, t in enumerate(many))
 
 x, y = torch.tensor([float(r)]), torch.zeros(1)
-for w in dist.batch_isend_irecv([dist.P2POp(dist.isend, x, (r + 1) % n), dist.P2POp(dist.irecv, y, (r - 1) % n)]): w.wait()
+ops = [dist.P2POp(dist.isend, x, (r + 1) % n), dist.P2POp(dist.irecv, y, (r - 1) % n)]
+for w in dist.batch_isend_irecv(ops): w.wait()
 assert y.item() == (r - 1) % n
 if n > 1:
     if r == 0: dist.send(torch.tensor([3]), 1, tag=5)
@@ -63,6 +67,11 @@ if n > 1:
     try: dist.all_reduce(torch.zeros(3 if r else 2)); raise SystemExit("no disagreement")
     except RuntimeError as error: assert "rank 0 called all_reduce SUM of float32[2]; rank" in str(error), error
 found = []; dist.all_gather_object(found, {"rank": r}); assert found == [{"rank": i} for i in range(n)]
+if n:
+    ins = [torch.full((i + 1,), float(r)) for i in range(n)]
+    outs = [torch.zeros(r + 1) for _ in range(n)]
+    dist.all_to_all(outs, ins)
+    assert [t.tolist() for t in outs] == [[i] * (r + 1) for i in range(n)]
 values = [r, "x"]; dist.broadcast_object_list(values, src=0); assert values == [0, "x"]
 last = dist.new_group([n - 1])
 assert (last is dist.GroupMember.NON_GROUP_MEMBER) == (r != n - 1)
@@ -96,3 +105,16 @@ def test_ranks_of_environments():
     assert rank_of_environment(slurm).local_size == 2 and rank_of_environment({}).size == 1
     with pytest.raises(ValueError, match="RANK=4 is not a rank of WORLD_SIZE=4"):
         rank_of_environment({"RANK": "4", "WORLD_SIZE": "4"})
+
+
+def test_a_store_over_tcp_is_shared():
+    master = TCPStore("127.0.0.1", 0, is_master=True)
+    other = PrefixStore("a", TCPStore("127.0.0.1", master.port))
+    other.set("key", "value")
+    assert master.get("a/key") == b"value" and other.check(["key"]) and not other.check(["missing"])
+    assert [other.add("n", 2), master.add("a/n", 3)] == [2, 5] and master.num_keys() == 2
+    with pytest.raises(RuntimeError, match="wait timeout after 20ms, keys: missing"):
+        other.wait(["missing"], timedelta(milliseconds=20))
+    assert other.delete_key("key") and not other.delete_key("key")
+    other.underlying_store.close()
+    master.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tritorch.distributed.collectives import all_gather as all_gather
 from tritorch.distributed.collectives import all_gather_into_tensor as all_gather_into_tensor
 from tritorch.distributed.collectives import all_reduce as all_reduce
+from tritorch.distributed.collectives import all_to_all as all_to_all
 from tritorch.distributed.collectives import all_to_all_single as all_to_all_single
 from tritorch.distributed.collectives import barrier as barrier
 from tritorch.distributed.collectives import broadcast as broadcast
@@ -46,6 +47,10 @@ from tritorch.distributed.objects import gather_object as gather_object
 from tritorch.distributed.objects import scatter_object_list as scatter_object_list
 from tritorch.distributed.reduce_op import ReduceOp as ReduceOp
 from tritorch.distributed.reduce_op import reduce_op as reduce_op
+from tritorch.distributed.store import HashStore as HashStore
+from tritorch.distributed.store import PrefixStore as PrefixStore
+from tritorch.distributed.store import Store as Store
+from tritorch.distributed.store import TCPStore as TCPStore
 from tritorch.distributed.work import Work as Work
 from tritorch.rooms import found_when_asked
 

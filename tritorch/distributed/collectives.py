@@ -242,3 +242,30 @@ def barrier(group=None, async_op=False, device_ids=None):
         return None
     engine = group.control()
     return _finish(engine, engine.barrier(), [], async_op)
+
+
+def all_to_all(output_tensor_list, input_tensor_list, group=None, async_op=False):
+    """Tensor r of the input list goes to rank r, and tensor r of the output list comes from it."""
+    group = resolve(group)
+    if _outside(group, "all_to_all"):
+        return None
+    outputs, inputs = _many(output_tensor_list, "output_tensor_list"), _many(input_tensor_list, "input_tensor_list")
+    if not len(outputs) == len(inputs) == group.size():
+        raise ValueError(f"all_to_all takes {group.size()} tensors, one for each rank, in both lists")
+    received, sent = ([each.numel() for each in tensors] for tensors in (outputs, inputs))
+    first = inputs[0]
+    engine = group.engine(first.device)
+    flat = transfer.empty((sum(sent),), first.array.dtype, first.device)
+    out = transfer.empty((sum(received),), first.array.dtype, first.device)
+    _over_parts(flat, inputs, lambda part, array: write(part, array))
+    work = engine.all_to_all(
+        out, flat, received, sent, lambda: _over_parts(out, outputs, lambda part, array: write(array, part))
+    )
+    return _finish(engine, work, outputs, async_op)
+
+
+def _over_parts(flat, tensors, copy):
+    start = 0
+    for each in tensors:
+        copy(flat[start : start + each.numel()].reshape(each.array.shape), each.array)
+        start += each.numel()
