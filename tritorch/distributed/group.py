@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from datetime import timedelta
 from importlib.util import find_spec
 
@@ -26,7 +27,7 @@ class ProcessGroup:
 
     def __init__(self, ranks, engines, backend, name, timeout):
         self.ranks, self.engines, self.backend = list(ranks), engines, backend
-        self.group_name, self.timeout = name, timeout
+        self.group_name, self.timeout, self.store = name, timeout, None
         self._rank = self.ranks.index(_global_rank())
 
     def rank(self):
@@ -140,28 +141,65 @@ def _seconds(timeout):
     return timeout.total_seconds()
 
 
-def _engines(backend, me, seconds):
-    """The engines by type of device for a backend's name; None and "cpu:gloo,cuda:nccl" are for all devices."""
-    names = {part.rpartition(":")[2] for part in backend.split(",")} if backend else {"gloo"}
+def _names(backend):
+    """The engines that a backend's name asks for; None is for all that are there."""
+    if backend is None:
+        return {"mpi"} | ({"nccl"} if is_nccl_available() else set())
+    names = {part.rpartition(":")[2] for part in backend.split(",")}
     unknown = names - {"gloo", "mpi", "nccl"}
     if unknown:
         raise ValueError(f"Invalid backend: '{backend}'; tritorch.distributed has 'mpi' (or 'gloo') and 'nccl'")
-    if "nccl" in names:
-        raise NotImplementedError(
-            "init_process_group(): backend 'nccl' is not connected to groups yet; use 'mpi' with CPU tensors"
-        )
+    return {"mpi" if name == "gloo" else name for name in names}
+
+
+def _mpi_world(me):
+    """MPI's communicator of all ranks, which only MPI's launchers can have started."""
     if not is_mpi_available():
         raise RuntimeError("tritorch.distributed needs mpi4py: pip install 'tritorch[distributed]'")
     if me.launcher in ("environment", "slurm") and me.size > 1 and "PMI_FD" not in os.environ:
         raise RuntimeError(
             f"RANK={me.rank} and WORLD_SIZE={me.size} are set, but this process was not started by MPI, whose ranks "
-            f"the backend {backend or 'mpi'!r} uses: start the script with `mpiexec -n {me.size} python SCRIPT`"
+            f"CPU tensors use: start the script with `mpiexec -n {me.size} python SCRIPT`"
         )
     from tritorch.distributed import mpi
+
+    return mpi.start().COMM_WORLD.Dup()
+
+
+def _common_store(me, comm, timeout):
+    """Rank 0's store, whose address goes over MPI, or is MASTER_ADDR and MASTER_PORT."""
+    from tritorch.distributed.store import HashStore, TCPStore
+
+    if me.size == 1:
+        return HashStore()
+    if comm is None:
+        if me.master is None:
+            raise ValueError("environment variable MASTER_ADDR expected, but not set")
+        return TCPStore(*me.master, is_master=me.rank == 0, timeout=timeout)
+    host = me.master[0] if me.master else socket.gethostname() if me.local_size < me.size else "127.0.0.1"
+    own = TCPStore("127.0.0.1", is_master=True, timeout=timeout) if me.rank == 0 else None
+    host, port = comm.bcast((host, own.port) if own else None)
+    return own or TCPStore(host, port, timeout=timeout)
+
+
+def _engines(names, me, timeout, store, device_id):
+    """The store and the engines by type of device."""
     from tritorch.distributed.watch import Watch
 
-    engine = mpi.MpiEngine(mpi.start().COMM_WORLD.Dup(), seconds, "world", Watch())
-    return dict.fromkeys(engine.device_types, engine)
+    watch, found, seconds = Watch(), {}, timeout.total_seconds()
+    comm = _mpi_world(me) if "mpi" in names or me.launcher == "mpi" else None
+    store = store or (_common_store(me, comm, timeout) if "nccl" in names else None)
+    if "mpi" in names:
+        from tritorch.distributed.mpi import MpiEngine
+
+        engine = MpiEngine(comm, seconds, "world", watch)
+        found |= dict.fromkeys(engine.device_types, engine)
+    if "nccl" in names:
+        from tritorch.distributed.nccl import NcclEngine, device_of_rank
+
+        index = device_of_rank(me.local_rank, device_id) if "mpi" not in names or device_id is not None else None
+        found["cuda"] = NcclEngine(store, me.rank, me.size, seconds, "world", watch, index)
+    return store, found
 
 
 def init_process_group(
@@ -178,13 +216,14 @@ def init_process_group(
     seconds = _seconds(timeout)
     backend = None if backend is None else Backend(backend)
     me = rank_of_environment()
-    engines = _engines(backend, me, seconds)
+    store, engines = _engines(_names(backend), me, timedelta(seconds=seconds), store, device_id)
     engine = next(iter(engines.values()))
     for name, given, found in (("rank", rank, engine.rank), ("world_size", world_size, engine.size)):
         if given not in (-1, found):
             raise ValueError(f"init_process_group(): {name}={given}, but the launcher's is {found}")
     world.me = type(me)(engine.rank, engine.size, me.local_rank, me.local_size, me.launcher, me.master)
     world.default = ProcessGroup(range(engine.size), engines, backend or Backend("gloo"), "0", timeout)
+    world.default.store = store
     world.groups.append(world.default)
 
 
@@ -267,10 +306,10 @@ def new_group(
     world.count += 1
     name = str(world.count)
     seconds = whole.control().timeout if timeout is None else _seconds(timeout)
-    made = whole.control().split(ranks, seconds, name)
-    if made is None:
+    parts = [engine.split(ranks, seconds, name) for engine in dict.fromkeys(whole.engines.values())]
+    if whole.rank() not in ranks:
         return GroupMember.NON_GROUP_MEMBER
-    engines = dict.fromkeys(made.device_types, made)
+    engines = {kind: part for part in parts for kind in part.device_types}
     found = ProcessGroup(ranks, engines, whole.backend if backend is None else Backend(backend), name, timeout)
     world.groups.append(found)
     return found
