@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import asdict, dataclass, field
 
 from tritorch.runtime import dtypes
@@ -63,20 +64,28 @@ class Metadata:
     files: dict[str, FileMetadata] = field(default_factory=dict)
 
     def to_json(self):
-        """The text of the file."""
-        return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, separators=(",", ":"))
+        """The text of the file, with a checksum of what it says."""
+        said = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        return _text({**said, "crc32": zlib.crc32(_text(said).encode())})
 
     @classmethod
     def from_json(cls, text):
         """The inverse of `to_json`; refuses anything else."""
         try:
             found = json.loads(text)
+            expected = found.pop("crc32")
             if found["format"] != FORMAT or found["version"] != VERSION:
                 raise Corrupt(f"it is of format {found['format']!r}, version {found['version']!r}, not {FORMAT!r} 1")
+            if zlib.crc32(_text(found).encode()) != expected:
+                raise Corrupt("it is damaged: its checksum is another; use another checkpoint")
             entries = {name: _entry(each) for name, each in found["state_dict_metadata"].items()}
             return cls(entries, {name: FileMetadata(**each) for name, each in found["files"].items()})
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise Corrupt(f"not the metadata of a checkpoint, or damaged ({type(error).__name__}: {error})") from None
+
+
+def _text(value):
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _entry(found):
