@@ -68,7 +68,7 @@ class ZeroRedundancyOptimizer(Optimizer):
             self._rank_of[id(each)] = least
         if self.optim is not None:
             self.optim.add_param_group(self._own_part(group))
-            self._sync_param_groups(self.optim.param_groups, self.param_groups)
+            self._sync_param_groups(self.optim.param_groups[-1:], [group])  # other groups' are older
             self._arrange()
 
     def _own_part(self, group):
