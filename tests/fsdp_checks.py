@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import os
 import sys
 import traceback
 import weakref
@@ -13,7 +14,9 @@ import tritorch as torch
 from tests import plain_ranks
 from tritorch import distributed as dist
 from tritorch import nn
+from tritorch.distributed import checkpoint as dcp
 from tritorch.distributed import fsdp
+from tritorch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from tritorch.distributed.fsdp import FullyShardedDataParallel as FSDP
 from tritorch.distributed.fsdp import ShardingStrategy, StateDictType, fully_shard
 from tritorch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
@@ -375,8 +378,36 @@ def check_hybrid():
     compare(net, plain, 3e-6)
 
 
+def checkpoint_between_ranks(folder):
+    """Load what another number of ranks saved after two steps, go on as plain training does; or be who saves it."""
+    net = FSDP(made(), auto_wrap_policy=POLICY)  # so that unused parameters have state, too
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
+    FSDP.set_state_dict_type(net, StateDictType.SHARDED_STATE_DICT)
+    if not os.path.exists(folder):
+        trained(net, 2, optimizer, whole=False)
+        weights, state = get_state_dict(net, optimizer)
+        dcp.save({"model": weights, "optimizer": state}, checkpoint_id=folder)
+        return
+    with torch.no_grad():
+        for each in net.parameters():
+            each.fill_(9.0)
+    weights, state = get_state_dict(net, optimizer)
+    dcp.load({"model": weights, "optimizer": state}, checkpoint_id=folder)
+    set_state_dict(net, optimizer, model_state_dict=weights, optim_state_dict=state)
+    plain = made()
+    plain_optimizer = trained(plain, 2, torch.optim.Adam(plain.parameters(), lr=0.02))
+    FSDP.set_state_dict_type(net, StateDictType.FULL_STATE_DICT)
+    compare(net, plain, 3e-6)
+    trained(plain, 2, plain_optimizer)
+    trained(net, 2, optimizer, whole=False)
+    compare(net, plain, 5e-6)
+
+
 def main():
     plain_ranks.start()
+    if sys.argv[1:2] == ["--folder"]:
+        checkpoint_between_ranks(sys.argv[2])
+        return
     chosen = [each for name, each in globals().items() if name.startswith("check_")]
     for each in chosen:
         if len(sys.argv) > 1 and sys.argv[1] not in each.__name__:

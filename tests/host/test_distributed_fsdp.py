@@ -28,3 +28,9 @@ def test_sharded_training_is_plain_training(ranks):
     found = run_checks(ranks)
     assert found.returncode == 0, found.stdout + found.stderr
     assert found.stdout.count("checked check_") == CHECKS.count("\ndef check_")
+
+
+def test_a_checkpoint_of_one_number_of_ranks_is_loaded_by_others(tmp_path):
+    for ranks in (4, 2, 1):
+        found = run_checks(ranks, "--folder", str(tmp_path / "saved"))
+        assert found.returncode == 0, found.stdout + found.stderr

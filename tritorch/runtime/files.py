@@ -6,6 +6,7 @@ import contextlib
 import errno
 import functools
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -47,6 +48,27 @@ def replace_file(path, data):
         before = _take_place(temporary, path)
     _sync_folder(os.path.dirname(path))
     return before
+
+
+def replace_folder(temporary, path):
+    """Give a folder the name `path`, of a folder beside it, whose old one is removed, or of nothing.
+
+    Whenever this is interrupted, one of the two is at `path`; but where the file system cannot exchange two names, the
+    old one has, for a moment, ".old" behind its name.
+    """
+    _sync_folder(temporary)
+    parent, old = os.path.dirname(os.path.abspath(path)), f"{os.fspath(path)}.old"
+    exchange = _exchange()
+    if not os.path.exists(path):
+        os.rename(temporary, path)
+    elif exchange is not None and exchange(temporary, path) == 0:
+        old = temporary
+    else:
+        os.rename(path, old)
+        os.rename(temporary, path)
+    _sync_folder(parent)
+    if os.path.exists(old):
+        shutil.rmtree(old)
 
 
 @contextlib.contextmanager

@@ -39,8 +39,8 @@ class ZeroRedundancyOptimizer(Optimizer):
     ):  # fmt: skip
         if overlap_with_ddp:
             raise ValueError(
-                "ZeroRedundancyOptimizer: overlap_with_ddp=True is not supported: step() takes the step, and broadcasts "
-                "parameters while the others are copied"
+                "ZeroRedundancyOptimizer: overlap_with_ddp=True is not supported: parameters are sent by "
+                "step(), bucket by bucket"
             )
         self.process_group = dist.group.WORLD if process_group is None else process_group
         self.world_size, self.rank = dist.get_world_size(self.process_group), dist.get_rank(self.process_group)
@@ -68,7 +68,7 @@ class ZeroRedundancyOptimizer(Optimizer):
             self._rank_of[id(each)] = least
         if self.optim is not None:
             self.optim.add_param_group(self._own_part(group))
-            self._sync_param_groups(self.optim.param_groups, self.param_groups)
+            self._sync_param_groups(self.optim.param_groups[-1:], [group])  # other groups' are older
             self._arrange()
 
     def _own_part(self, group):
@@ -130,13 +130,23 @@ class ZeroRedundancyOptimizer(Optimizer):
 
     def consolidate_state_dict(self, to=0):
         """Bring the state of all parameters to rank `to` of the group, on its CPU. Every rank has to call this."""
-        numbers = {id(each): number for number, each in enumerate(self._parameters())}
+        self._consolidated = self._collected(self.rank == to)
+
+    def gathered_state(self):
+        """The state of all parameters, on every rank, on its CPU. Every rank has to call this."""
+        parameters, found = self._parameters(), self._collected(True)
+        return {parameters[number]: found[number] for number in sorted(found)}
+
+    def _collected(self, wanted):
+        """The state of all parameters by number, where it is wanted; None where not."""
+        parameters, found = self._parameters(), {}
+        numbers = {id(each): number for number, each in enumerate(parameters)}
         own = {numbers[id(each)]: value for each, value in self.state.items()}
-        self._consolidated = {} if self.rank == to else None
         for source in range(self.world_size):
-            data = _broadcast(own, source, self.process_group, self._parameters()[0].device)
-            if self.rank == to:
-                self._consolidated.update(load(io.BytesIO(data.to(CPU).numpy().tobytes()), map_location="cpu"))
+            data = _broadcast(own, source, self.process_group, parameters[0].device)
+            if wanted:
+                found.update(load(io.BytesIO(data.to(CPU).numpy().tobytes()), map_location="cpu"))
+        return found if wanted else None
 
     def state_dict(self):
         """State of all parameters and groups, as the optimizer alone would give them, after `consolidate_state_dict`.
@@ -190,7 +200,8 @@ def _checked(params):
         raise TypeError("`params` argument should be an iterable of Tensors or dicts")
     if groups and any("params" not in each for each in found):
         raise ValueError(
-            "Each parameter group passed-in via `params` must have a 'params' key mapping to the parameters in the group"
+            "Each parameter group passed-in via `params` must have a 'params' key mapping to the parameters in the "
+            "group"
         )
     return found
 
