@@ -12,6 +12,7 @@ from mpi4py import MPI
 
 import tritorch as torch
 from tests import plain_ranks
+from tests.fsdp_nets import Block, Net, made
 from tritorch import distributed as dist
 from tritorch import nn
 from tritorch.distributed import checkpoint as dcp
@@ -21,40 +22,8 @@ from tritorch.distributed.fsdp import FullyShardedDataParallel as FSDP
 from tritorch.distributed.fsdp import ShardingStrategy, StateDictType, fully_shard
 from tritorch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from tritorch.distributed.fsdp.wrap import ModuleWrapPolicy, size_based_auto_wrap_policy
-from tritorch.utils.checkpoint import checkpoint
 
 RANK, SIZE = MPI.COMM_WORLD.Get_rank(), MPI.COMM_WORLD.Get_size()
-
-
-class Block(nn.Module):
-    def __init__(self, width, again=False):
-        super().__init__()
-        self.norm, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
-        self.spare = nn.Linear(3, 3)  # no forward uses it
-        self.again = again
-
-    def inside(self, input):
-        return self.down(torch.nn.functional.gelu(self.up(self.norm(input))))
-
-    def forward(self, input):
-        return input + (checkpoint(self.inside, input, use_reentrant=False) if self.again else self.inside(input))
-
-
-class Net(nn.Module):
-    def __init__(self, again=False):
-        super().__init__()
-        self.first, self.last = nn.Linear(5, 7), nn.Linear(7, 5, bias=False)
-        self.last.weight = nn.Parameter(self.first.weight.detach().t().clone())
-        self.blocks = nn.Sequential(*[Block(7, again) for _ in range(3)])
-        self.register_buffer("scale", torch.ones(1))
-
-    def forward(self, input):
-        return self.last(self.blocks(self.first(input))) * self.scale
-
-
-def made(again=False):
-    torch.manual_seed(3)
-    return Net(again)
 
 
 def batch(step):
@@ -213,6 +182,10 @@ def check_counts_and_memory():
     assert most[0] <= 3 and most[1] <= sum(largest) < whole, (most, largest, whole)
     gc.collect()
     assert not live
+    kept = FSDP(made(), sharding_strategy=ShardingStrategy.SHARD_GRAD_OP, auto_wrap_policy=POLICY)
+    plain_ranks.COUNTS.clear()
+    loss_of(kept, own(batch(0))).backward()
+    assert plain_ranks.COUNTS == {"all_gather_into_tensor": 4, "reduce_scatter_tensor": 4}, plain_ranks.COUNTS
     for each in net.parameters():
         assert each.numel() == 0 or each.array.base is not None or each.numel() <= units[0].length
     assert sum(each.numel() for each in net.parameters()) <= -(-whole // SIZE)
