@@ -135,7 +135,7 @@ def check_no_sync_and_several_forwards():
 def check_frozen():
     def frozen():
         net = made()
-        for each in (net.blocks[1].up, net.blocks[2], net.last):
+        for each in (net.blocks[1].norm, net.blocks[1].up, net.blocks[2], net.last):
             each.requires_grad_(False)
         return net
 
