@@ -147,6 +147,29 @@ dist.all_reduce(low, op=dist.ReduceOp.MIN)
 dist.all_reduce(high, op=dist.ReduceOp.MAX)
 assert low.item() == high.item()
 
+# Ranks with fewer steps take part in those of the others.
+from tritorch.distributed.algorithms.join import Join
+
+alone, shared = model_of(), model_of()
+plain = torch.optim.Adam(alone.parameters())
+joined = ZeroRedundancyOptimizer(shared.parameters(), torch.optim.Adam)
+gradients(alone, 0)
+gradients(shared, 0)
+for _ in range(size + 1):
+    plain.step()
+with Join([joined]):
+    for _ in range(rank + 2):
+        joined.step()
+assert_same(alone, shared, "Join")
+try:
+    with Join([joined], throw_on_early_termination=True):
+        for _ in range(rank + 2):
+            joined.step()
+except RuntimeError as error:
+    assert "exhausted" in str(error)
+else:
+    raise AssertionError("Join did not raise")
+
 # A closure, and what is refused.
 assert zero.step(lambda: torch.tensor(2.5)).item() == 2.5
 for wrong, message in (

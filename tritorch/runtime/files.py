@@ -64,6 +64,8 @@ def replace_folder(temporary, path):
     elif exchange is not None and exchange(temporary, path) == 0:
         old = temporary
     else:
+        if os.path.exists(old):  # left by one that was interrupted, and `path` is newer
+            shutil.rmtree(old)
         os.rename(path, old)
         os.rename(temporary, path)
     _sync_folder(parent)

@@ -6,6 +6,7 @@ plain optimizer or a ZeroRedundancyOptimizer. `save` writes them and `load` fill
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from tritorch import distributed as dist
@@ -40,7 +41,8 @@ def get_model_state_dict(model, *, submodules=None, options=None):
     plain = _plain_names(model)
     frozen = {name for name, each in model.named_parameters() if not each.requires_grad}
     left_out = {plain(name) for name in frozen} if options.ignore_frozen_params else ()
-    state = {plain(name): value for name, value in model.state_dict().items()}
+    with _in_parts(model):
+        state = {plain(name): value for name, value in model.state_dict().items()}
     return _offered({name: value for name, value in state.items() if name not in left_out}, options)
 
 
@@ -77,7 +79,8 @@ def set_model_state_dict(model, model_state_dict, *, options=None):
     """Load what `get_model_state_dict` gave; gives the missing and the unexpected names."""
     options = options or StateDictOptions()
     plain = _plain_names(model)
-    wrapped = {plain(name): name for name in model.state_dict()}
+    with _in_parts(model):  # for the names alone
+        wrapped = {plain(name): name for name in model.state_dict()}
     state = {wrapped.get(name, name): value for name, value in model_state_dict.items()}
     return model.load_state_dict(state, strict=options.strict)
 
@@ -127,6 +130,16 @@ def _plain_names(model):
         return ".".join(kept)
 
     return plain
+
+
+def _in_parts(model):
+    """Inside, wrappers that can choose give sharded tensors in the `state_dict` of a model."""
+    wrapper = next((each for each in model.modules() if hasattr(type(each), "state_dict_type")), None)
+    if wrapper is None:
+        return nullcontext()
+    from tritorch.distributed.fsdp import StateDictType
+
+    return wrapper.state_dict_type(model, StateDictType.SHARDED_STATE_DICT)
 
 
 def _names_of_parameters(model):

@@ -11,6 +11,7 @@ import numpy as np
 
 from tritorch import creation
 from tritorch import distributed as dist
+from tritorch.distributed.algorithms.join import Join, Joinable, JoinHook
 from tritorch.distributed.optim import buckets
 from tritorch.optim.lbfgs import LBFGS
 from tritorch.optim.optimizer import Optimizer
@@ -19,7 +20,7 @@ from tritorch.serialization import load, save
 from tritorch.tensor import Tensor
 
 
-class ZeroRedundancyOptimizer(Optimizer):
+class ZeroRedundancyOptimizer(Optimizer, Joinable):
     """An optimizer whose state is spread over the ranks of a group, with the results of `optimizer_class` to the bit.
 
     params            as of any optimizer, the same on all ranks
@@ -108,6 +109,7 @@ class ZeroRedundancyOptimizer(Optimizer):
 
     def step(self, closure=None, **kwargs):
         """Update this rank's parameters and give all ranks the new values. Every rank has to call this."""
+        Join.notify_join_context(self)
         self._sync_param_groups(self.param_groups, self.optim.param_groups)
         self.optim.found_inf = self.found_inf
         loss = self.optim.step(**kwargs) if closure is None else self.optim.step(closure, **kwargs)
@@ -116,6 +118,20 @@ class ZeroRedundancyOptimizer(Optimizer):
             self._arrange()
         buckets.broadcast(self._buckets, self.process_group)
         return loss
+
+    def join_hook(self, **kwargs):
+        """What a rank does that has no batches left: it takes the steps of the others, with the gradients it has."""
+        return _StepHook(self)
+
+    @property
+    def join_device(self):
+        """Of the first parameter."""
+        return self._parameters()[0].device
+
+    @property
+    def join_process_group(self):
+        """The ranks among which parameters are spread."""
+        return self.process_group
 
     @property
     def can_skip(self):
@@ -181,6 +197,14 @@ class ZeroRedundancyOptimizer(Optimizer):
         self.state = self.optim.state
         groups = [self._own_part(group) for group in self.param_groups]
         self.optim.__setstate__({"state": self.state, "param_groups": groups})
+
+
+class _StepHook(JoinHook):
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+    def main_hook(self):
+        self.optimizer.step()
 
 
 def _checked(params):

@@ -1,0 +1,1 @@
+"""Ways of several ranks to work together that are no collectives: joining early."""
