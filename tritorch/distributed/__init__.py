@@ -1,87 +1,52 @@
-"""Several processes that train together: the names, for scripts that ask whether they are one of several.
-
-A process is always alone: `is_available()` and `is_initialized()` are False, and what would talk to others says so.
-"""
+"""Several processes that train together: groups of ranks and their collectives, over MPI; PyTorch's names."""
 
 from __future__ import annotations
 
-import os
-from enum import IntEnum
-
-from tritorch.refused import refused
+from tritorch.distributed.collectives import all_gather as all_gather
+from tritorch.distributed.collectives import all_gather_into_tensor as all_gather_into_tensor
+from tritorch.distributed.collectives import all_reduce as all_reduce
+from tritorch.distributed.collectives import all_to_all_single as all_to_all_single
+from tritorch.distributed.collectives import barrier as barrier
+from tritorch.distributed.collectives import broadcast as broadcast
+from tritorch.distributed.collectives import gather as gather
+from tritorch.distributed.collectives import reduce as reduce
+from tritorch.distributed.collectives import reduce_scatter as reduce_scatter
+from tritorch.distributed.collectives import reduce_scatter_tensor as reduce_scatter_tensor
+from tritorch.distributed.collectives import scatter as scatter
+from tritorch.distributed.group import Backend as Backend
+from tritorch.distributed.group import GroupMember as GroupMember
+from tritorch.distributed.group import ProcessGroup as ProcessGroup
+from tritorch.distributed.group import default_pg_timeout as default_pg_timeout
+from tritorch.distributed.group import destroy_process_group as destroy_process_group
+from tritorch.distributed.group import get_backend as get_backend
+from tritorch.distributed.group import get_global_rank as get_global_rank
+from tritorch.distributed.group import get_group_rank as get_group_rank
+from tritorch.distributed.group import get_process_group_ranks as get_process_group_ranks
+from tritorch.distributed.group import get_rank as get_rank
+from tritorch.distributed.group import get_world_size as get_world_size
+from tritorch.distributed.group import group as group
+from tritorch.distributed.group import init_process_group as init_process_group
+from tritorch.distributed.group import is_available as is_available
+from tritorch.distributed.group import is_gloo_available as is_gloo_available
+from tritorch.distributed.group import is_initialized as is_initialized
+from tritorch.distributed.group import is_mpi_available as is_mpi_available
+from tritorch.distributed.group import is_nccl_available as is_nccl_available
+from tritorch.distributed.group import is_torchelastic_launched as is_torchelastic_launched
+from tritorch.distributed.group import is_ucc_available as is_ucc_available
+from tritorch.distributed.group import new_group as new_group
+from tritorch.distributed.messages import P2POp as P2POp
+from tritorch.distributed.messages import batch_isend_irecv as batch_isend_irecv
+from tritorch.distributed.messages import irecv as irecv
+from tritorch.distributed.messages import isend as isend
+from tritorch.distributed.messages import recv as recv
+from tritorch.distributed.messages import send as send
+from tritorch.distributed.objects import all_gather_object as all_gather_object
+from tritorch.distributed.objects import broadcast_object_list as broadcast_object_list
+from tritorch.distributed.objects import gather_object as gather_object
+from tritorch.distributed.objects import scatter_object_list as scatter_object_list
+from tritorch.distributed.reduce_op import ReduceOp as ReduceOp
+from tritorch.distributed.reduce_op import reduce_op as reduce_op
+from tritorch.distributed.work import Work as Work
 from tritorch.rooms import found_when_asked
 
 __getattr__ = found_when_asked(__name__)
-
-init_process_group = refused(
-    "distributed.init_process_group", "a script runs as one process here; run it without its launcher."
-)
-
-
-class ReduceOp(IntEnum):
-    """How the values of several processes become one."""
-
-    SUM = 0
-    AVG = 1
-    PRODUCT = 2
-    MIN = 3
-    MAX = 4
-    BAND = 5
-    BOR = 6
-    BXOR = 7
-
-
-class Backend(str):
-    """The name of what carries data between processes, in lower case."""
-
-    GLOO, MPI, NCCL, UCC, XCCL, UNDEFINED = "gloo", "mpi", "nccl", "ucc", "xccl", "undefined"
-
-    def __new__(cls, name):
-        return super().__new__(cls, name.lower())
-
-
-class group:
-    """The group of all processes: None before there is one."""
-
-    WORLD = None
-
-
-def is_available():
-    """Whether processes can train together: not yet."""
-    return False
-
-
-is_nccl_available = is_gloo_available = is_mpi_available = is_ucc_available = is_available
-
-
-def is_initialized():
-    """Whether this process is one of several: no."""
-    return False
-
-
-def is_torchelastic_launched():
-    """Whether PyTorch's launcher started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def destroy_process_group(group=None):
-    """Leave the group, which nobody is in."""
-    raise AssertionError("Process group cannot be None")
-
-
-def _needs_group(name):
-    def call(*args, **kwargs):
-        raise ValueError("Default process group has not been initialized, please make sure to call init_process_group.")
-
-    call.__name__ = call.__qualname__ = name
-    call.__doc__ = "Raises ValueError: there is no group of processes."
-    return call
-
-
-for _name in (
-    "get_rank", "get_world_size", "get_backend", "new_group", "barrier", "monitored_barrier", "broadcast",
-    "broadcast_object_list", "all_reduce", "reduce", "all_gather", "all_gather_into_tensor", "all_gather_object",
-    "gather", "gather_object", "scatter", "scatter_object_list", "reduce_scatter", "reduce_scatter_tensor",
-    "all_to_all", "all_to_all_single", "send", "recv", "isend", "irecv", "batch_isend_irecv",
-):  # fmt: skip
-    globals()[_name] = _needs_group(_name)
