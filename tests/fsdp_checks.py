@@ -22,6 +22,7 @@ from tritorch.distributed.fsdp import FullyShardedDataParallel as FSDP
 from tritorch.distributed.fsdp import ShardingStrategy, StateDictType, fully_shard
 from tritorch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from tritorch.distributed.fsdp.wrap import ModuleWrapPolicy, size_based_auto_wrap_policy
+from tritorch.distributed.shards import ShardedTensor
 
 RANK, SIZE = MPI.COMM_WORLD.Get_rank(), MPI.COMM_WORLD.Get_size()
 
@@ -239,6 +240,11 @@ def check_states():
     compare(third, plain, 1e-5)
 
 
+def copied(value):  # states share memory with the parts
+    is_part = isinstance(value, ShardedTensor)
+    return ShardedTensor(value.local.clone(), value.shard) if is_part else value.clone()
+
+
 def check_forms_of_state():
     net = FSDP(made(), auto_wrap_policy=POLICY)
     with FSDP.state_dict_type(net, StateDictType.SHARDED_STATE_DICT):
@@ -248,7 +254,7 @@ def check_forms_of_state():
     with FSDP.state_dict_type(net, StateDictType.LOCAL_STATE_DICT):
         local = net.state_dict()
         assert local["first.weight"].shape == net.first.weight.shape
-    kept = copy.deepcopy([dict(sharded), dict(local)])  # they share memory with the parts
+    kept = [{name: copied(value) for name, value in state.items()} for state in (sharded, local)]
     config = fsdp.FullStateDictConfig(offload_to_cpu=True, rank0_only=True)
     with FSDP.state_dict_type(net, StateDictType.FULL_STATE_DICT, config):
         assert len(net.state_dict()) == (len(made().state_dict()) if RANK == 0 else 0)
