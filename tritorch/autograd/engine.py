@@ -47,6 +47,7 @@ class Run:
     def __init__(self, roots, needed, targets):
         self.roots, self.needed, self.targets = roots, needed, targets
         self.reached, self.parts = None, Parts()
+        self.at_end = []  # called in their order when the pass is through, outside of it
 
     def will_reach(self, node):
         """Whether the pass comes to a node."""
@@ -80,7 +81,7 @@ def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
         _deliver(pending, heap, node, slot, gradient)
     graphs.run += 1
     outer, current.run = current.run, Run(roots, needed, targets)
-    parts = current.run.parts
+    parts, at_end = current.run.parts, current.run.at_end
     before, state.recording = state.recording, create_graph
     try:
         while heap:
@@ -89,6 +90,8 @@ def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
             _run_node(node, received, pending, parts, heap, targets, needed, retain_graph, create_graph)
     finally:
         state.recording, current.run = before, outer
+    for call in at_end:
+        call()
 
 
 def _run_node(node, received, pending, parts, heap, targets, needed, retain_graph, create_graph):
