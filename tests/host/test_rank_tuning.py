@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -170,3 +173,65 @@ def test_names_that_leave_the_folder_are_refused(ranks):
             with pytest.raises(RuntimeError, match="is not the name of an entry"):
                 tuning._follow({"mode": "cached", "pinned": [], "entries": each})
             tuning._forget()
+
+
+PROCESS = """
+import json, os, sys, time
+from pathlib import Path
+import tritorch as torch
+from tritorch.autotune import lookup
+from tritorch.autotune.device import environment_of
+from tritorch.autotune.store import Store
+from tritorch.autotune.trial import Entry, Timing, Trial
+from tritorch.autotune.tunable import noting_configs
+from tritorch.distributed.tuning import make_equal
+
+rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+
+
+class Board:
+    def set(self, key, value):
+        path = folder / key.replace("/", "-")
+        path.with_suffix(".tmp").write_text(value)
+        path.with_suffix(".tmp").replace(path)
+
+    def get(self, key):
+        ends = time.monotonic() + 60
+        while not (path := folder / key.replace("/", "-")).exists() and time.monotonic() < ends:
+            time.sleep(0.01)
+        return path.read_bytes()
+
+
+def launched():
+    with noting_configs() as asked:
+        torch.softmax(torch.ones(8, 64, device="interpreter"), 1)
+    return asked[0]
+
+
+first = launched()
+others = [each for each in first.kernel.space.configs(**first.known, device=first.device) if each != first.config]
+trial = Trial(others[rank], timing=Timing(1e-3, 1e-3, 1e-3, 9))
+Store().save(environment_of(first.device), Entry(first.key, [trial]))
+lookup.forget()
+before = launched().config
+make_equal(Board(), rank, 2)
+print(json.dumps([before, launched().config]))
+"""
+
+
+def test_two_processes_launch_the_same(tmp_path):
+    """Each has a winner of its own for softmax in a cache folder of its own; then both launch that of rank 0."""
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", PROCESS, str(rank), str(tmp_path)],
+            env=os.environ | {"TRITORCH_CACHE_DIR": str(tmp_path / f"cache{rank}"), "TMPDIR": str(tmp_path)},
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    answers = [each.communicate(timeout=120) for each in ranks]
+    assert [each.returncode for each in ranks] == [0, 0], answers
+    (first, first_after), (second, second_after) = (json.loads(output) for output, _ in answers)
+    assert first != second
+    assert first_after == second_after == first
+    assert not list(tmp_path.glob("tritorch-tuning-*"))  # what was followed is gone with its process
