@@ -166,6 +166,16 @@ def test_equal_ranks_read_a_digest_alone(ranks):
     assert len(board.values) == 2
 
 
+def test_a_cache_that_cannot_be_written_counts_too(ranks, tmp_path):
+    """What rank 0 has found out is in its memory alone, and a file that is no entry is nobody's."""
+    (tmp_path / "0").write_text("a file where the cache folder should be")
+    with ranks[0], pytest.warns(RuntimeWarning, match="cannot be written"):
+        ranks[0].save(32)
+    meet(ranks, Board())
+    with ranks[1]:
+        assert ranks[1].find().config["BLOCK"] == 32
+
+
 def test_names_that_leave_the_folder_are_refused(ranks):
     with ranks[1]:
         entries = {"..": {"x.json": ""}}, {"folder": {"../x.json": ""}}, {"folder": {"manifest.json": ""}}

@@ -16,6 +16,7 @@ import re
 import shutil
 import tempfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 from tritorch.autotune import lookup
@@ -70,11 +71,21 @@ def view():
         devices.append(cuda_info(driver.current_device()))
     entries = {}
     for environment in map(environment_of, devices):
-        found = {file_name(each.key): entry_text(each) for each in store.entries(environment)}
-        if found:
+        if found := _entries(store, environment):
             entries[environment.folder] = found
-    pinned = [path.read_text() for path in lookup.pinned_files() if path.is_file()]
+    pinned = [path.read_text(errors="replace") for path in lookup.pinned_files() if path.is_file()]
     return {"mode": mode, "pinned": pinned, "entries": entries}
+
+
+def _entries(store, environment):
+    """The entries of an environment as texts, by file name; read as they are, since there may be hundreds."""
+    if not store.lasts:  # what no disk takes is in memory
+        return {file_name(each.key): entry_text(each) for each in store.entries(environment)}
+    folder, found = store.folder(environment), {}
+    for name in sorted(store.names(environment)):
+        with suppress(FileNotFoundError):  # somebody has removed it since
+            found[name] = (folder / name).read_text(errors="replace")
+    return found
 
 
 def _follow(found):
