@@ -66,8 +66,8 @@ class Watch:
             raise RuntimeError(f"rank {engine.rank} timed out in {description}")
 
 
-def engine(timeout=30, device=0):
-    return NcclEngine(FolderStore(os.environ["STORE"]), RANK, SIZE, timeout, "world", Watch(), device)
+def engine(timeout=30, device=0, name="world", rank=RANK, size=SIZE):
+    return NcclEngine(FolderStore(os.environ["STORE"]), rank, size, timeout, name, Watch(), device)
 
 
 def of_rank(rank, dtype, elements=5):
@@ -234,11 +234,11 @@ def streams():
 
 def a_rank_that_stays_away():
     if RANK == 0:
-        raises(RuntimeError, "ranks [1] did not come within 0.5 s", engine, 0.5)
+        raises(RuntimeError, "ranks [1] did not come within 0.5 s", engine, 0.5, 0, "away")
 
 
 def a_rank_that_stalls():
-    world = engine(timeout=1)
+    world = engine(timeout=1, name="stalls")
     array = from_host(np.ones(4))
     world.all_reduce(array, ReduceOp.SUM).wait()
     if RANK == 0:
@@ -249,8 +249,20 @@ def a_rank_that_stalls():
         world.close()
 
 
+def other_shapes():
+    world = engine(name="shapes")
+    array = from_host(np.ones(4 + RANK))
+    raises(RuntimeError, f"rank {RANK}: NCCL failed in all_reduce #1", world.all_reduce, array, ReduceOp.SUM)
+
+
+def no_communicator():
+    os.environ["STUB_NCCL_FOLDER"] = str(Path(os.environ["STORE"], "nowhere"))
+    text = "rank 0: NCCL failed in making its communicator"
+    raises(RuntimeError, text, engine, 30, 0, f"alone {RANK}", 0, 1)
+
+
 def an_error_of_nccl():
-    world = engine()
+    world = engine(name="error")
     array = from_host(np.ones(4))
     if RANK == 0:
         NCCL.stub_nccl_fail(6)
@@ -258,10 +270,10 @@ def an_error_of_nccl():
         raises(RuntimeError, "NCCL failed in all_reduce #1", world.all_reduce, array, ReduceOp.SUM)
 
 
-def other_shapes():
-    world = engine()
-    array = from_host(np.ones(4 + RANK))
-    raises(RuntimeError, f"rank {RANK}: NCCL failed in all_reduce #1", world.all_reduce, array, ReduceOp.SUM)
+def failures():
+    """Each of a group of its own, so that one leaves nothing to the next."""
+    for check in (a_rank_that_stays_away, a_rank_that_stalls, other_shapes, an_error_of_nccl, no_communicator):
+        check()
 
 
 if __name__ == "__main__":

@@ -134,7 +134,8 @@ class NcclEngine(Engine):
         self._thread, self._stopped = None, threading.Event()
         weakref.finalize(self, self._stopped.set)  # the thread must not ask the driver while the interpreter ends
         if device is not None:
-            self._channel()
+            with self._failing("making its communicator"):
+                self._channel()
 
     # ------------------------------------------------------------------------------------------- carrying out
 
