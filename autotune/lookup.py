@@ -48,12 +48,12 @@ def mode():
 class _Disk:
     """What this process has seen of the cache folder at `root`: which files there are, and the tables it read."""
 
-    def __init__(self, root):
+    def __init__(self, root, pinned):
         self.root = root
         self.store = Store(root)
         self.names: dict = {}  # environment -> names of files
         self.named = tables.named_tables()
-        self.pinned = _Rows([*self.named, *tables.tables_in(tables.pinned_folder())])
+        self.pinned = _Rows(pinned)
         self.bundled = _Rows(tables.tables_in(tables.BUNDLED))
 
     def entries_of(self, environment):
@@ -105,6 +105,7 @@ class _State:
 
     def __init__(self):
         self.disk: _Disk | None = None
+        self.followed: tuple | None = None  # folder and pinned tables of another rank, in the place of our own
         self.explicit: dict = {}  # kernel -> list of (sizes, config)
         self.failed: dict = {}  # (kernel, key) -> names of configs that failed to launch here
         self.given = False  # whether a launch got a config of a table or of the cache
@@ -116,10 +117,27 @@ _state = _State()
 
 def disk():
     """What was seen of the cache folder and the tables that are chosen now."""
-    root = cache_folder() / "autotune"
+    root = _state.followed[0] if _state.followed else cache_folder() / "autotune"
     if _state.disk is None or _state.disk.root != root or _state.disk.named != tables.named_tables():
-        _state.disk = _Disk(root)
+        _state.disk = _Disk(root, _state.followed[1] if _state.followed else pinned_files())
     return _state.disk
+
+
+def pinned_files():
+    """The pinned tables, the first to count first: those that the environment names, then those in the cache folder."""
+    return [*tables.named_tables(), *tables.tables_in(tables.pinned_folder())]
+
+
+def follow(root, pinned):
+    """Look in the folder `root` and the tables `pinned` from now on: what another rank has, in the place of our own."""
+    _state.followed = root, list(pinned)
+    forget()
+
+
+def follow_nobody():
+    """Look in the cache folder again."""
+    _state.followed = None
+    forget()
 
 
 def forget():

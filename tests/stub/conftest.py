@@ -24,15 +24,21 @@ def stub_environment(tmp_path_factory):
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip("the stub driver needs a C compiler (cc, gcc or clang)")
-    library = tmp_path_factory.mktemp("stub") / "libcuda.so.1"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(HERE / "stub_driver.c"), "-ldl"]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    folder = tmp_path_factory.mktemp("stub")
+    library, nccl = folder / "libcuda.so.1", folder / "libnccl.so.2"
+    for output, source, *more in (
+        (library, "stub_driver.c", "-ldl"),
+        (nccl, "stub_nccl.c", "-Wl,-soname,libnccl.so.2", "-lm"),
+    ):
+        command = [compiler, "-shared", "-fPIC", "-O1", "-o", str(output), str(HERE / source), *more]
+        subprocess.run(command, check=True, capture_output=True, text=True)
     paths = [str(library.parent), os.environ.get("LD_LIBRARY_PATH", "")]
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("STUB_", "TRITORCH_", "PYTEST_"))
     }
     environment.pop("CUDA_VISIBLE_DEVICES", None)
-    return environment | {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths)), "STUB_DRIVER": str(library)}
+    paths = os.pathsep.join(filter(None, paths))
+    return environment | {"LD_LIBRARY_PATH": paths, "STUB_DRIVER": str(library), "STUB_NCCL": str(nccl)}
 
 
 class StubDriver:
