@@ -48,6 +48,7 @@ class Run:
         self.roots, self.needed, self.targets = roots, needed, targets
         self.reached, self.parts = None, Parts()
         self.at_end = []  # called in their order when the pass is through, outside of it
+        self.outer = current.run  # the pass in one of whose nodes this one runs
 
     def will_reach(self, node):
         """Whether the pass comes to a node."""
@@ -70,6 +71,14 @@ class _Current(threading.local):
 
 
 current = _Current()
+
+
+def outermost():
+    """The pass that the script began, in which the one that runs may be nested."""
+    run = current.run
+    while run.outer is not None:
+        run = run.outer
+    return run
 
 
 def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
