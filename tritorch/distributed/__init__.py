@@ -1,4 +1,4 @@
-"""Several processes that train together: groups of ranks and their collectives, over MPI; PyTorch's names."""
+"""Several processes that train together: groups of ranks and their collectives, over MPI and NCCL; PyTorch's names."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class ReduceOp(IntEnum):
     BXOR = 7
 
 
-ReduceOp.RedOpType = ReduceOp  # the name by which PyTorch's own enumeration goes
+ReduceOp.RedOpType = ReduceOp  # type: ignore[attr-defined]  # the name by which PyTorch's own enumeration goes
 
 
 class reduce_op:

@@ -57,8 +57,8 @@ def _attention():
     return {MultiheadAttention}
 
 
-size_based_auto_wrap_policy.FORCE_LEAF_MODULES = _attention()
-size_based_auto_wrap_policy.EXCLUDE_WRAP_MODULES = {ModuleList, ModuleDict}
+size_based_auto_wrap_policy.FORCE_LEAF_MODULES = _attention()  # type: ignore[attr-defined]
+size_based_auto_wrap_policy.EXCLUDE_WRAP_MODULES = {ModuleList, ModuleDict}  # type: ignore[attr-defined]
 
 
 def wrap_children(module, policy, wrap, ignored):
