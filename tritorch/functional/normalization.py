@@ -205,7 +205,7 @@ def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
 # ------------------------------------------------------------------------------------------------ over a batch
 
 
-def _check_channels(input, training, running_mean, running_var, weight, bias, eps):
+def check_channels(input, training, running_mean, running_var, weight, bias, eps):
     """Refuse what does not fit (N, C, *), in PyTorch's words."""
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var must either both be None or neither be None")
@@ -230,7 +230,7 @@ def _check_channels(input, training, running_mean, running_var, weight, bias, ep
 
 def _batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps):
     """The result, and the mean and variance of a batch that it was trained on, else None."""
-    _check_channels(input, training, running_mean, running_var, weight, bias, eps)
+    check_channels(input, training, running_mean, running_var, weight, bias, eps)
     shape = tuple(input.array.shape)
     if len(shape) < 2:  # nothing
         return input.clone(), None, None

@@ -96,16 +96,16 @@ class _BatchNorm(_NormBase):
                 momentum = 1.0 / float(self.num_batches_tracked)
         by_batch = self.training or (self.running_mean is None and self.running_var is None)
         seen = not self.training or self.track_running_stats
-        return F.batch_norm(
+        return self._normalize(
             input,
             self.running_mean if seen else None,
             self.running_var if seen else None,
-            self.weight,
-            self.bias,
             by_batch,
             0.0 if momentum is None else momentum,
-            self.eps,
         )
+
+    def _normalize(self, input, running_mean, running_var, by_batch, momentum):
+        return F.batch_norm(input, running_mean, running_var, self.weight, self.bias, by_batch, momentum, self.eps)
 
 
 class _LazyNormBase(LazyModuleMixin, _NormBase):
@@ -196,7 +196,10 @@ class LazyBatchNorm3d(_LazyNormBase, _BatchNorm):
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch norm over (N, C, ...) with statistics of all processes; in one process it is BatchNorm."""
+    """Batch norm over (N, C, ...) with statistics of all ranks of a process group, whose batches may differ in size.
+
+    It is BatchNorm in one process, in evaluation, and before init_process_group.
+    """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True,
                  process_group=None, device=None, dtype=None, *, bias=True):  # fmt: skip
@@ -208,6 +211,17 @@ class SyncBatchNorm(_BatchNorm):
             raise ValueError(f"expected at least 2D input (got {input.dim()}D input)")
         if input.shape[1] == 0:
             raise ValueError("SyncBatchNorm number of input channels should be non-zero")
+
+    def _normalize(self, input, running_mean, running_var, by_batch, momentum):
+        if not self.training:
+            return super()._normalize(input, running_mean, running_var, by_batch, momentum)
+        # Brings tritorch.distributed, which importing tritorch does not.
+        from tritorch.nn.modules.sync_batch_norm import ranks_to_join, sync_batch_norm
+
+        group = ranks_to_join(self.process_group)
+        if group is None:
+            return super()._normalize(input, running_mean, running_var, by_batch, momentum)
+        return sync_batch_norm(input, running_mean, running_var, self.weight, self.bias, momentum, self.eps, group)
 
     @classmethod
     def convert_sync_batchnorm(cls, module, process_group=None):
