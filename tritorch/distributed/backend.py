@@ -20,6 +20,7 @@ class Engine(ABC):
 
     def __init__(self, rank, size, timeout, name):
         self.rank, self.size, self.timeout, self.group_name = rank, size, timeout, name
+        self.ranks = list(range(size))  # their numbers in the default group, which new_group sets
 
     @abstractmethod
     def all_reduce(self, array, op, after=None):

@@ -69,7 +69,7 @@ class _World:
 
     def forget(self):
         """No group is left."""
-        self.default, self.groups, self.me, self.count = None, [], None, 0
+        self.default, self.groups, self.me, self.count, self.ending = None, [], None, 0, None
 
 
 world = _World()
@@ -176,19 +176,23 @@ def _common_store(me, comm, timeout):
         if me.master is None:
             raise ValueError("environment variable MASTER_ADDR expected, but not set")
         return TCPStore(*me.master, is_master=me.rank == 0, timeout=timeout)
-    host = me.master[0] if me.master else socket.gethostname() if me.local_size < me.size else "127.0.0.1"
-    own = TCPStore("127.0.0.1", is_master=True, timeout=timeout) if me.rank == 0 else None
+    host = "127.0.0.1" if me.local_size == me.size else me.master[0] if me.master else socket.gethostname()
+    here = "127.0.0.1" if host == "127.0.0.1" else "0.0.0.0"
+    own = TCPStore(here, is_master=True, timeout=timeout) if me.rank == 0 else None
     host, port = comm.bcast((host, own.port) if own else None)
     return own or TCPStore(host, port, timeout=timeout)
 
 
 def _engines(names, me, timeout, store, device_id):
-    """The store and the engines by type of device."""
+    """The store, the engines by type of device, and what ends the other ranks."""
+    from tritorch.distributed.ending import Ending
     from tritorch.distributed.watch import Watch
 
-    watch, found, seconds = Watch(), {}, timeout.total_seconds()
+    found, seconds = {}, timeout.total_seconds()
     comm = _mpi_world(me) if "mpi" in names or me.launcher == "mpi" else None
-    store = store or (_common_store(me, comm, timeout) if "nccl" in names else None)
+    common = _common_store(me, comm, timeout) if store is None or comm is not None else None
+    watch = Watch(me.rank, common if me.size > 1 else None)
+    store = store or common
     if "mpi" in names:
         from tritorch.distributed.mpi import MpiEngine
 
@@ -199,7 +203,7 @@ def _engines(names, me, timeout, store, device_id):
 
         index = device_of_rank(me.local_rank, device_id) if "mpi" not in names or device_id is not None else None
         found["cuda"] = NcclEngine(store, me.rank, me.size, seconds, "world", watch, index)
-    return store, found
+    return store, found, Ending(comm.Abort if comm is not None and me.size > 1 else None, watch)
 
 
 def init_process_group(
@@ -216,7 +220,7 @@ def init_process_group(
     seconds = _seconds(timeout)
     backend = None if backend is None else Backend(backend)
     me = rank_of_environment()
-    store, engines = _engines(_names(backend), me, timedelta(seconds=seconds), store, device_id)
+    store, engines, world.ending = _engines(_names(backend), me, timedelta(seconds=seconds), store, device_id)
     engine = next(iter(engines.values()))
     for name, given, found in (("rank", rank, engine.rank), ("world_size", world_size, engine.size)):
         if given not in (-1, found):
@@ -240,6 +244,7 @@ def destroy_process_group(group=None):
     for each in ended:
         each.close()
     if group is world.default:
+        world.ending.release()
         world.forget()
     else:
         world.groups.remove(group)
@@ -307,6 +312,9 @@ def new_group(
     name = str(world.count)
     seconds = whole.control().timeout if timeout is None else _seconds(timeout)
     parts = [engine.split(ranks, seconds, name) for engine in dict.fromkeys(whole.engines.values())]
+    for part in parts:
+        if part is not None:
+            part.ranks = ranks
     if whole.rank() not in ranks:
         return GroupMember.NON_GROUP_MEMBER
     engines = {kind: part for part in parts for kind in part.device_types}

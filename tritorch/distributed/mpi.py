@@ -64,9 +64,10 @@ class _Pause:
 class MpiWork(Work):
     """A Work that whoever waits for it may carry out; `start(comm)` makes its request, `end()` takes the result."""
 
-    def __init__(self, engine, what, start, end, after):
-        super().__init__(f"{what} #{engine.sequence}")
+    def __init__(self, engine, what, start, end, after, number=None, peers=None):
+        super().__init__(what if number is None else f"{what} #{number}")
         self.engine, self.what, self.start, self.end, self.after = engine, what, start, end, after
+        self.number, self.peers = number, peers
         self.request = self.pause = self.source = None
 
     def wait(self, timeout=None):
@@ -109,22 +110,22 @@ class MpiEngine(Engine):
 
     # ------------------------------------------------------------------------------------------- carrying out
 
-    def _work(self, what, start, end=None, after=None):
+    def _work(self, what, *arguments):
         if os.getpid() != self.process:
             raise RuntimeError(f"{what}: a process forked after init_process_group cannot talk to the other ranks")
         if self.error is not None:
             raise self.error
-        self.sequence += 1
-        return MpiWork(self, what, start, end, after)
+        return MpiWork(self, what, *arguments)
 
-    def _collective(self, *arguments):
-        work = self._work(*arguments)
+    def _collective(self, what, start, end=None, after=None):
+        work = self._work(what, start, end, after, self.sequence + 1)
+        self.sequence += 1
         self._queue.append(work)
         return work
 
-    def _message(self, *arguments):
+    def _message(self, what, start, peer, after):
         """A send or receive: it starts at once."""
-        work = self._work(*arguments)
+        work = self._work(what, start, None, after, None, None if peer is None else [peer])
         work.request, work.pause = work.start(self.comm), _Pause()
         self._messages.append(work)
         return work
@@ -170,6 +171,7 @@ class MpiEngine(Engine):
                     pause.rest()
 
     def _carry_out(self, work):
+        self.watch.calls[self.group_name] = [work.number, work.description]
         try:
             self._agree(work)
             if work.start is not None:
@@ -203,7 +205,7 @@ class MpiEngine(Engine):
                 status = self._mpi.Status()
                 done = work.request.Test(status)
                 if not done:
-                    self.watch.look(self, work.description, work.pause.since)
+                    self.watch.look(self, work.description, work.pause.since, work.peers)
             except Exception as error:
                 self.abort(error)
                 return
@@ -214,7 +216,7 @@ class MpiEngine(Engine):
 
     def abort(self, error):
         """End every Work that is under way with `error`; later calls raise it too."""
-        self.error = error
+        self.error, self.watch.failed = error, True
         ended = [*self._queue, *self._messages]
         self._kept = ended  # MPI may still write to their arrays
         self._queue.clear()
@@ -310,12 +312,12 @@ class MpiEngine(Engine):
 
     def send(self, array, peer, tag, after=None):
         what = f"send of {_said(array)} to rank {peer}"
-        return self._message(what, lambda comm: comm.Isend(as_bytes(array), peer, tag), None, after)
+        return self._message(what, lambda comm: comm.Isend(as_bytes(array), peer, tag), peer, after)
 
     def receive(self, array, peer, tag, after=None):
         source = self._mpi.ANY_SOURCE if peer is None else peer
         what = f"receive of {_said(array)} from {'any rank' if peer is None else f'rank {peer}'}"
-        return self._message(what, lambda comm: comm.Irecv(as_bytes(array), source, tag), None, after)
+        return self._message(what, lambda comm: comm.Irecv(as_bytes(array), source, tag), peer, after)
 
     def split(self, ranks, timeout, name):
         self.barrier().wait()

@@ -50,6 +50,10 @@ class Store:
         """How many keys there are."""
         return self._ask("count", "")
 
+    def items(self, prefix):
+        """Keys that start with `prefix`, without it, and their values as text."""
+        return self._ask("items", prefix)
+
     def wait(self, keys, timeout=None):
         """Wait until all these keys are there; a RuntimeError names them when the time is over."""
         seconds = (timeout or self.timeout).total_seconds()
@@ -82,6 +86,8 @@ class HashStore(Store):
                 return all(each in values for each in key)
             elif operation == "delete":
                 return values.pop(key, None) is not None
+            elif operation == "items":
+                return {name[len(key) :]: held for name, held in values.items() if name.startswith(key)}
             return len(values)
 
 
@@ -109,7 +115,8 @@ class TCPStore(Store):
         super().__init__(timeout)
         self._server, self._lock = None, threading.Lock()
         if is_master:
-            self._server = _served(HashStore(), port)
+            local = host_name in ("localhost", "127.0.0.1")
+            self._server = _served(HashStore(), host_name if local else "", port)
             port = self._server.server_address[1]
         self.host, self.port = host_name, port
         self._socket = _connected((host_name, port), timeout.total_seconds())
@@ -124,6 +131,10 @@ class TCPStore(Store):
             raise RuntimeError(f"the store at {self.host}:{self.port} closed its connection")
         return json.loads(line)[0]
 
+    def leave_behind(self, key, value):
+        """Have the master set a key when this connection ends; the key None takes that back."""
+        self._ask("leave", key, value)
+
     def close(self):
         """End the connection, and the server where this is the master."""
         self._file.close()
@@ -133,13 +144,25 @@ class TCPStore(Store):
             self._server.server_close()
 
 
-def _served(values, port):
+def _served(values, host, port):
     class Handler(socketserver.StreamRequestHandler):
         def handle(self):
-            for line in self.rfile:
-                self.wfile.write(json.dumps([values._ask(*json.loads(line))]).encode() + b"\n")
+            self.left = None, None
+            try:
+                for line in self.rfile:
+                    self.wfile.write(json.dumps([self.answer(*json.loads(line))]).encode() + b"\n")
+            except ConnectionError:
+                pass  # a process that was killed: the same as one that closed
+            if self.left[0] is not None:
+                values._ask("set", *self.left)
 
-    server = _Server(("", port), Handler)
+        def answer(self, operation, key, value):
+            if operation == "leave":
+                self.left = key, value
+                return None
+            return values._ask(operation, key, value)
+
+    server = _Server((host, port), Handler)
     threading.Thread(target=server.serve_forever, name="tritorch store", daemon=True).start()
     return server
 
