@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 
@@ -252,3 +253,14 @@ def test_options_of_state_dicts():
     options = StateDictOptions(ignore_frozen_params=True, cpu_offload=True)
     state, _ = get_state_dict(model, optimizer, options=options)
     assert "0.weight" not in state and "0.bias" in state
+
+
+def test_a_copied_part_has_values_of_its_own_and_the_same_ranks():
+    class Group:
+        def __deepcopy__(self, memo):
+            raise TypeError("a group cannot be copied")
+
+    part = ShardedTensor(torch.zeros(3), Shard((2, 3), 3, Group()))
+    other = copy.deepcopy(part)
+    other.local.add_(1)
+    assert other.shard.group is part.shard.group and part.local.sum() == 0

@@ -28,6 +28,9 @@ class Shard:
     offset: int
     group: object = None
 
+    def __deepcopy__(self, memo):
+        return self  # nothing in it changes, and a group cannot be copied
+
 
 def shard_of(tensor):
     """The Shard that a tensor says it is, or None for a tensor that is whole."""
