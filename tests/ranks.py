@@ -11,8 +11,11 @@ import textwrap
 from pathlib import Path
 
 
-def run_ranks(n, source, timeout=60, env=None, arguments=()):
-    """Run a script, given as its text or its path, on `n` ranks; returns the completed process."""
+def run_ranks(n, source, timeout=60, env=None, arguments=(), options=()):
+    """Run a script, given as its text or its path, on `n` ranks; returns the completed process.
+
+    `options` are mpiexec's.
+    """
     command = [
         sys.executable,
         "-W",
@@ -23,7 +26,7 @@ def run_ranks(n, source, timeout=60, env=None, arguments=()):
     launcher = str(beside) if beside.exists() else shutil.which("mpiexec")
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **(env or {})}
     started = subprocess.Popen(
-        [launcher, "-n", str(n), *command, *arguments],
+        [launcher, *options, "-n", str(n), *command, *arguments],
         env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:

@@ -24,6 +24,7 @@ class Ending:
         """Uncaught exceptions are no longer looked at; exits are, after a failure that others may not know of."""
         if sys.excepthook is self.hook:
             sys.excepthook = self.before
+        self.watch.close()
         if not self.watch.failed:
             atexit.unregister(self._at_exit)
 

@@ -38,11 +38,19 @@ def start():
 
     if not MPI.Is_initialized():
         MPI.Init_thread(MPI.THREAD_MULTIPLE)
-        process = os.getpid()
-        atexit.register(lambda: None if MPI.Is_finalized() or os.getpid() != process else MPI.Finalize())
+        atexit.register(_finish, MPI, os.getpid())
     if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
         raise RuntimeError("tritorch.distributed needs MPI_THREAD_MULTIPLE, and MPI was started without it")
     return MPI
+
+
+def _finish(MPI, process):
+    """End MPI once every rank has come: MPI_Finalize holds Python's lock, so that rank 0's store would not answer."""
+    if os.getpid() == process and not MPI.Is_finalized():
+        pause, everybody = _Pause(), MPI.COMM_WORLD.Ibarrier()
+        while not everybody.Test():
+            pause.rest()
+        MPI.Finalize()
 
 
 class _Pause:

@@ -22,6 +22,7 @@ class Watch:
         self.rank, self.store, self.failed = rank, store, False
         self.calls = {}  # of this rank: name of a group -> [number, description] of the collective entered last
         self._said, self._dead, self._board, self._waiting = None, {}, {}, False
+        self._heard = time.monotonic()
         self._ended, self._thread = threading.Event(), None
         if store is not None:
             store.leave_behind(f"dead/{rank}", "died")
@@ -44,11 +45,17 @@ class Watch:
                 raise RuntimeError(f"rank {rank} died while rank {me} waited in {description}")
         if waited > engine.timeout:
             group = "" if engine.group_name == "world" else f" of group {engine.group_name!r}"
-            missing = [rank for rank in others if rank != me and (peers is not None or self._missing(engine, rank))]
-            said = "; ".join(f"waited for rank {rank}, {self._last_call(engine, rank)}" for rank in missing)
+            said = self._who_has_not_come(engine, [rank for rank in others if rank != me], peers is not None)
             raise RuntimeError(
                 f"rank {me} timed out after {engine.timeout:g} s in {description}{group}{said and ': '}{said}"
             )
+
+    def _who_has_not_come(self, engine, others, surely):
+        """What the board knows of the ranks that a wait is for; `surely` if it is for every one of them."""
+        if self._thread is not None and time.monotonic() - self._heard > 3 * _PERIOD:
+            return "rank 0 does not answer"
+        missing = [rank for rank in others if surely or self._missing(engine, rank)]
+        return "; ".join(f"waited for rank {rank}, {self._last_call(engine, rank)}" for rank in missing)
 
     def _missing(self, engine, rank):
         """Whether a rank, as far as the board knows, has not come to the collective that this one is in."""
@@ -60,7 +67,7 @@ class Watch:
     def _last_call(self, engine, rank):
         calls = self._board.get(str(rank), {})
         if engine.group_name not in calls:
-            return "which has made no call"
+            return "of which no call is known"
         return f"whose last call was {calls[engine.group_name][1]}"
 
     def _serve(self):
@@ -82,6 +89,7 @@ class Watch:
             self.store.set(f"board/{self.rank}", said)
             self._said = said
         self._dead = {int(rank): how for rank, how in self.store.items("dead/").items()}
+        self._heard = time.monotonic()
         if self._waiting:
             self._waiting = False
             self._board = {rank: json.loads(text) for rank, text in self.store.items("board/").items()}
