@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +12,15 @@ import pytest
 
 pytest.importorskip("nccl.bindings", reason="needs nccl4py")
 
-SCRIPT = Path(__file__).with_name("nccl_ranks.py")
+HERE = Path(__file__).parent
 
 
-def run(what, count, folder, timeout=60, **settings):
-    """Run a function of nccl_ranks.py on `count` ranks; gives what each printed, and none may fail."""
+def run(what, count, folder, timeout=60, script="nccl_ranks.py", **settings):
+    """Run a script (nccl_ranks.py takes a function's name) on `count` ranks; what each printed, and none may fail."""
     environment = os.environ | {
         "WORLD_SIZE": str(count), "STORE": str(folder), "STUB_NCCL_FOLDER": str(folder), "OMP_NUM_THREADS": "1",
     } | settings  # fmt: skip
-    command = [sys.executable, "-W", "error", str(SCRIPT), what]
+    command = [sys.executable, "-W", "error", str(HERE / script), what]
     ranks = [
         subprocess.Popen(
             command, env=environment | {"RANK": str(rank)}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -49,3 +50,10 @@ def test_streams_and_memory(tmp_path):
 def test_failures(tmp_path):
     """A rank that stays away, one that stalls, other shapes, an error of NCCL's, no communicator."""
     run("failures", 2, tmp_path)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_training_through_the_public_names(count, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    run("", count, tmp_path, script="nccl_training.py", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))

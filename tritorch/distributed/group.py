@@ -221,6 +221,8 @@ def init_process_group(
     backend = None if backend is None else Backend(backend)
     me = rank_of_environment()
     store, engines, world.ending = _engines(_names(backend), me, timedelta(seconds=seconds), store, device_id)
+    from tritorch.distributed.tuning import make_equal
+
     engine = next(iter(engines.values()))
     for name, given, found in (("rank", rank, engine.rank), ("world_size", world_size, engine.size)):
         if given not in (-1, found):
@@ -229,6 +231,7 @@ def init_process_group(
     world.default = ProcessGroup(range(engine.size), engines, backend or Backend("gloo"), "0", timeout)
     world.default.store = store
     world.groups.append(world.default)
+    make_equal(store, engine.rank, engine.size)
 
 
 def destroy_process_group(group=None):
