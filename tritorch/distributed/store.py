@@ -135,10 +135,14 @@ class TCPStore(Store):
         """Have the master set a key when this connection ends; the key None takes that back."""
         self._ask("leave", key, value)
 
-    def close(self):
-        """End the connection, and the server where this is the master."""
+    def disconnect(self):
+        """End the connection; a master goes on answering the others."""
         self._file.close()
         self._socket.close()
+
+    def close(self):
+        """End the connection, and the server where this is the master."""
+        self.disconnect()
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
