@@ -120,12 +120,11 @@ class TCPStore(Store):
             port = self._server.server_address[1]
         self.host, self.port = host_name, port
         self._socket = _connected((host_name, port), timeout.total_seconds())
-        self._file = self._socket.makefile("rw")
+        self._file = self._socket.makefile("r")
 
     def _ask(self, operation, key, value=None):
         with self._lock:
-            self._file.write(json.dumps([operation, key, value]) + "\n")
-            self._file.flush()
+            self._socket.sendall(json.dumps([operation, key, value]).encode() + b"\n")
             line = self._file.readline()
         if not line:
             raise RuntimeError(f"the store at {self.host}:{self.port} closed its connection")
