@@ -81,7 +81,7 @@ def test_a_rank_that_fails_ends_all(tmp_path, what, messages):
     assert time.time() - (tmp_path / "event").stat().st_mtime < TIMEOUT + 5
     said = done.stdout + done.stderr
     assert done.returncode and all(message in said for message in messages), said
-    assert "KeyboardInterrupt" not in said
+    assert "KeyboardInterrupt" not in said and ("timed out" in said) == (what in ("stall", "caught"))
     assert not [path for path in tmp_path.glob("*.pid") if Path("/proc", path.read_text()).exists()]
 
 
