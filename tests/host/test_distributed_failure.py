@@ -54,15 +54,14 @@ _WAITED = "waited for rank 1, whose last call was barrier #3"
 
 
 @pytest.mark.parametrize(
-    "what, code, messages",
+    "what, messages",
     [
-        ("kill", 9, []),
-        ("raise", 1, ["broken here"]),
-        ("interrupt", 130, []),
-        ("stall", 1, ["timed out after 2 s in all_reduce SUM of float32[4] #4: " + _WAITED]),
+        ("kill", []),
+        ("raise", ["broken here"]),
+        ("interrupt", ["MPI_Abort(", ", 130) - process 1"]),
+        ("stall", ["timed out after 2 s in all_reduce SUM of float32[4] #4: " + _WAITED]),
         (
             "caught",
-            1,
             [
                 "rank 0 timed out after 2 s in receive of float32[4] from rank 1: " + _WAITED,
                 "rank 2 timed out after 2 s in all_reduce SUM of float32[4] #1 of group '1': waited for rank 1",
@@ -70,7 +69,6 @@ _WAITED = "waited for rank 1, whose last call was barrier #3"
         ),
         (
             "disagree",
-            1,
             [
                 "rank 1 called broadcast of float32[4] from rank 0; rank 2 called broadcast of float32[5]",
                 "ranks 0, 2 called all_reduce SUM of float32[4]; rank 1 called broadcast of float32[4] from rank 0",
@@ -78,12 +76,12 @@ _WAITED = "waited for rank 1, whose last call was barrier #3"
         ),
     ],
 )
-def test_a_rank_that_fails_ends_all(tmp_path, what, code, messages):
+def test_a_rank_that_fails_ends_all(tmp_path, what, messages):
     done = run_ranks(3, _SCRIPT, arguments=[what, tmp_path])
     assert time.time() - (tmp_path / "event").stat().st_mtime < TIMEOUT + 5
     said = done.stdout + done.stderr
-    assert done.returncode == code and all(message in said for message in messages), said
-    assert what not in ("interrupt", "kill") or "Traceback" not in said
+    assert done.returncode and all(message in said for message in messages), said
+    assert "KeyboardInterrupt" not in said and ("timed out" in said) == (what in ("stall", "caught"))
     assert not [path for path in tmp_path.glob("*.pid") if Path("/proc", path.read_text()).exists()]
 
 

@@ -120,12 +120,11 @@ class TCPStore(Store):
             port = self._server.server_address[1]
         self.host, self.port = host_name, port
         self._socket = _connected((host_name, port), timeout.total_seconds())
-        self._file = self._socket.makefile("rw")
+        self._file = self._socket.makefile("r")
 
     def _ask(self, operation, key, value=None):
         with self._lock:
-            self._file.write(json.dumps([operation, key, value]) + "\n")
-            self._file.flush()
+            self._socket.sendall(json.dumps([operation, key, value]).encode() + b"\n")
             line = self._file.readline()
         if not line:
             raise RuntimeError(f"the store at {self.host}:{self.port} closed its connection")
@@ -135,10 +134,14 @@ class TCPStore(Store):
         """Have the master set a key when this connection ends; the key None takes that back."""
         self._ask("leave", key, value)
 
-    def close(self):
-        """End the connection, and the server where this is the master."""
+    def disconnect(self):
+        """End the connection; a master goes on answering the others."""
         self._file.close()
         self._socket.close()
+
+    def close(self):
+        """End the connection, and the server where this is the master."""
+        self.disconnect()
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()

@@ -99,4 +99,6 @@ class Watch:
         self._ended.set()
         if self._thread is not None:
             self._thread.join(_GOODBYE)
+            if not self._thread.is_alive():
+                self.store.disconnect()
             self._thread = None
