@@ -157,3 +157,20 @@ def test_a_step_prints_as_an_object_of_its_name():
     leaf = y.grad_fn.next_functions[0][0]
     assert repr(y.grad_fn) == f"<AddBackward0 object at {id(y.grad_fn):#x}>"
     assert repr(leaf) == f"<AccumulateGrad object at {id(leaf):#x}>"
+
+
+@pytest.mark.parametrize("again", ["gradient", "forward"])
+def test_hooks_of_a_leaf_see_one_sum_though_a_graph_that_stayed_uses_it_too(again):
+    weight, seen, after = leaf(), [], []
+    x = leaf(2.0, 3.0, 4.0)
+    first = (weight * weight * x).sum()
+    if again == "gradient":
+        (slope,) = torch.autograd.grad(first, x, create_graph=True)  # weight ** 2
+        total, expected = (slope * weight).sum() + first, [7.0, 24.0, 51.0]
+    else:
+        torch.autograd.grad(first, x, retain_graph=True)
+        total, expected = (weight * weight).sum() + first, [6.0, 16.0, 30.0]
+    weight.register_hook(lambda gradient: seen.append(gradient.tolist()))
+    weight.register_post_accumulate_grad_hook(lambda tensor: after.append(tensor.grad.tolist()))
+    total.backward()
+    assert seen == after == [expected]

@@ -88,7 +88,8 @@ def run(roots, gradients, targets=None, retain_graph=False, create_graph=False):
     for root, gradient in zip(roots, gradients, strict=True):
         node, slot = root.gradient_edge()
         _deliver(pending, heap, node, slot, gradient)
-    graphs.run += 1
+    if not retain_graph:  # a graph that stays may be part of a later pass: its leaves keep their numbers
+        graphs.run += 1
     outer, current.run = current.run, Run(roots, needed, targets)
     parts, at_end = current.run.parts, current.run.at_end
     before, state.recording = state.recording, create_graph

@@ -140,7 +140,7 @@ next_sequence = itertools.count(1).__next__
 
 
 class graphs:
-    """How many backward passes there were: a leaf used after one belongs to a new graph.
+    """How many backward passes let their graph go: a leaf used after one belongs to a new graph.
 
     While they are `frozen`, a backward pass computes what it needs again, and its leaves keep their numbers.
     """
