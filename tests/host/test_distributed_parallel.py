@@ -216,6 +216,96 @@ raises(RuntimeError, "params[0]", lambda: DistributedDataParallel(nn.Linear(3, 2
 raises(RuntimeError, "inconsistent", lambda: DistributedDataParallel(nn.Linear(3, 2, bias=rank == 0)))
 """
 
+STEPS = """
+from tritorch.distributed.algorithms.ddp_comm_hooks import default_hooks
+
+# a forward without gradients, between one and its backward, leaves that to be reduced
+whole, ranked = net(), DistributedDataParallel(net())
+cross_entropy(whole(inputs), targets).backward()
+loss = cross_entropy(ranked(inputs[mine]), targets[mine])
+with torch.no_grad():
+    ranked(inputs[mine])
+loss.backward()
+near(ranked, whole)
+
+# a buffer that the module replaces is rank 0's in each forward
+class Replacing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(5, 3)
+        self.register_buffer("mean", torch.zeros(3))
+    def forward(self, x):
+        found = self.inner(x)
+        self.seen, self.mean = self.mean, self.mean + found.detach().mean(0)
+        return found
+
+ranked = DistributedDataParallel(Replacing())
+for _ in range(3):
+    ranked(inputs[mine].float()).sum().backward()
+seen = ranked.module.seen.clone()
+dist.broadcast(seen, 0)
+assert seen.abs().sum() > 0 and torch.equal(seen, ranked.module.seen)
+
+# a loss of gradients, whose graph leads to a parameter in two ways
+def smooth():
+    torch.manual_seed(6)
+    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3, bias=False)).double()
+
+def penalty(model, x):
+    x = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return slope.square().sum(1).mean()
+
+for options in ({}, {"gradient_as_bucket_view": True}, {"static_graph": True}):
+    whole, ranked = smooth(), DistributedDataParallel(smooth(), **options)
+    for _ in range(3):
+        whole.zero_grad(), ranked.zero_grad()
+        penalty(whole, inputs).backward()
+        penalty(ranked, inputs[mine]).backward()
+        near(ranked, whole)
+
+# what is not to be trained in common stays so in a copy
+left = net()
+left._ddp_params_and_buffers_to_ignore = ["0.weight"]
+copied = copy.deepcopy(DistributedDataParallel(left))
+assert copied.reducer.names == ["0.bias", "2.weight", "2.bias", "4.weight", "4.bias"]
+
+# what some rank uses of a static graph is asked once
+ranked = DistributedDataParallel(net(), static_graph=True)
+asked, original = [], dist.all_reduce
+dist.all_reduce = lambda tensor, *a, **k: asked.append(tensor.dtype) or original(tensor, *a, **k)
+for _ in range(3):
+    cross_entropy(ranked(inputs[mine]), targets[mine]).backward()
+dist.all_reduce = original
+assert asked.count(torch.int64) == 1, asked
+
+# ranks that are through: take part by the hook, and without steps of their own; means over those that go on
+for options, steps in (
+    ({"static_graph": True}, (0, 3)), ({"static_graph": True}, (3, 0)), ({"find_unused_parameters": True}, (0, 3)),
+    ({"gradient_as_bucket_view": True}, (3, 1)), ({"hook": default_hooks.fp16_compress_hook}, (1, 3)),
+):
+    hook = options.pop("hook", None)
+    model = DistributedDataParallel(net(), **options)
+    if hook:
+        model.register_comm_hook(None, hook)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with model.join():
+        for _ in range(steps[rank]):
+            optimizer.zero_grad()
+            cross_entropy(model(inputs[mine]), targets[mine]).backward()
+            optimizer.step()
+    same_everywhere(model)
+
+whole, model = net(), DistributedDataParallel(net())
+cross_entropy(whole(inputs[mine]), targets[mine]).backward()
+with model.join(divide_by_initial_world_size=False):
+    for _ in range(1 + rank):
+        model.zero_grad()
+        cross_entropy(model(inputs[mine]), targets[mine]).backward()
+    if rank:  # its last step was alone
+        near(model, whole)
+"""
+
 JOINING = """
 model = DistributedDataParallel(net())
 optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -252,7 +342,8 @@ same_everywhere(model)
 
 
 def check(ranks, text):
-    done = run_ranks(ranks, START + text + '\nprint("ok", rank)\n')
+    # In one write: those of several ranks come between each other.
+    done = run_ranks(ranks, START + text + '\nprint(f"ok {rank}\\n", end="", flush=True)\n')
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(done.stdout.split()) == sorted(["ok"] * ranks + list(map(str, range(ranks)))), done.stdout
 
@@ -264,6 +355,10 @@ def test_every_setting_gives_the_gradients_of_the_whole_batch(ranks):
 
 def test_what_people_do_with_it():
     check(2, FEATURES)
+
+
+def test_steps_that_differ_from_a_forward_and_its_backward():
+    check(2, STEPS)
 
 
 def test_ranks_with_fewer_batches():

@@ -47,6 +47,8 @@ class DistributedDataParallel(Module, Joinable):
     Source: Li et al., PyTorch Distributed: Experiences on Accelerating Data Parallel Training, 2020.
     """
 
+    _divide_by_active = False  # in a `join` that asked for it
+
     def __init__(
         self, module, device_ids=None, output_device=None, dim=0, broadcast_buffers=True, init_sync=True,
         process_group=None, bucket_cap_mb=None, find_unused_parameters=False, check_reduction=False,
@@ -56,8 +58,8 @@ class DistributedDataParallel(Module, Joinable):
         self.process_group = resolve(process_group)
         if isinstance(module, DistributedDataParallel):
             raise RuntimeError("DistributedDataParallel cannot wrap a module that is wrapped already")
-        ignored = set(getattr(module, "_ddp_params_and_buffers_to_ignore", ()))
-        named = [(name, each) for name, each in module.named_parameters() if name not in ignored]
+        self._ignored = frozenset(getattr(module, "_ddp_params_and_buffers_to_ignore", ()))
+        named = [(name, each) for name, each in module.named_parameters() if name not in self._ignored]
         trained = [(name, each) for name, each in named if each.requires_grad]
         if not trained:
             raise RuntimeError(
@@ -71,7 +73,7 @@ class DistributedDataParallel(Module, Joinable):
         self.gradient_as_bucket_view, self.static_graph = gradient_as_bucket_view, static_graph
         self.bucket_bytes_cap = int((25 if bucket_cap_mb is None else bucket_cap_mb) * _MEBIBYTE)
         self.require_backward_grad_sync = self.require_forward_param_sync = True
-        self.modules_buffers = [each for name, each in module.named_buffers() if name not in ignored]
+        self._find_buffers()
         if init_sync and not self._alone():
             check_alike(named, self.process_group)
             broadcast_flat([each for _, each in named] + self.modules_buffers, self.process_group, _BROADCAST_BYTES)
@@ -81,6 +83,10 @@ class DistributedDataParallel(Module, Joinable):
 
     def _alone(self):
         return dist.get_world_size(self.process_group) == 1
+
+    def _find_buffers(self):
+        """The buffers as they are now: modules may put others in their place."""
+        self.modules_buffers = [each for name, each in self.module.named_buffers() if name not in self._ignored]
 
     def _make_reducer(self):
         self.reducer = Reducer(
@@ -113,8 +119,7 @@ class DistributedDataParallel(Module, Joinable):
     def forward(self, *inputs, **kwargs):
         """What the module computes; its backward reduces the gradients."""
         syncing = is_grad_enabled() and self.require_backward_grad_sync
-        if syncing:
-            Join.notify_join_context(self)
+        active = Join.notify_join_context(self) if syncing else None
         if self.require_forward_param_sync:
             self._sync_buffers()
         if self.device_ids:
@@ -123,13 +128,16 @@ class DistributedDataParallel(Module, Joinable):
         self.require_forward_param_sync = syncing
         if self.reducer is not None:
             if syncing:
-                self.reducer.prepare(_tensors_in(outputs))
-            else:
+                self.reducer.prepare(_tensors_in(outputs), active if self._divide_by_active else None)
+            elif is_grad_enabled():  # else it has no backward, and one that is still to come is another forward's
                 self.reducer.armed = False
         return outputs
 
     def _sync_buffers(self):
-        if self.broadcast_buffers and self.modules_buffers and not self._alone():
+        if not self.broadcast_buffers or self._alone():
+            return
+        self._find_buffers()
+        if self.modules_buffers:
             broadcast_flat(self.modules_buffers, self.process_group, _BROADCAST_BYTES)
 
     def will_sync_module_buffers(self):
@@ -171,13 +179,17 @@ class DistributedDataParallel(Module, Joinable):
     # ---------------------------------------------------------------------------------------------- uneven inputs
 
     def join(self, divide_by_initial_world_size=True, enable=True, throw_on_early_termination=False):
-        """A context in which ranks may have different numbers of batches: those that are through count as zeros."""
-        if not divide_by_initial_world_size:
-            raise NotImplementedError("DistributedDataParallel.join: gradients are divided by all ranks")
-        return Join([self], enable, throw_on_early_termination)
+        """A context in which ranks may have different numbers of batches: those that are through count as zeros.
 
-    def join_hook(self, **kwargs):
+        Without `divide_by_initial_world_size` the mean is over the ranks that are not through.
+        """
+        return Join(
+            [self], enable, throw_on_early_termination, divide_by_initial_world_size=divide_by_initial_world_size
+        )
+
+    def join_hook(self, divide_by_initial_world_size=True, **kwargs):
         """What a rank does that is through."""
+        self._divide_by_active = not divide_by_initial_world_size
         return _ThroughHook(self)
 
     @property
@@ -201,7 +213,11 @@ class DistributedDataParallel(Module, Joinable):
     def __setstate__(self, state):
         super().__setstate__(state)
         self.process_group, self.reducer = resolve(None), None
-        self._named = [(name, each) for name, each in self.module.named_parameters() if each.requires_grad]
+        self._named = [
+            (name, each)
+            for name, each in self.module.named_parameters()
+            if each.requires_grad and name not in self._ignored
+        ]
         if not self._alone():
             self._make_reducer()
 
@@ -224,6 +240,7 @@ class _ThroughHook(JoinHook):
         group = self.wrapped.process_group
         found = [None] * dist.get_world_size(group)
         dist.all_gather_object(found, bool(is_last_joiner), group=group)
+        self.wrapped._find_buffers()
         with no_grad():
             broadcast_flat(
                 [each for _, each in self.wrapped._named] + self.wrapped.modules_buffers, group, _BROADCAST_BYTES,

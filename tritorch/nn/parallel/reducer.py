@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from tritorch import creation
 from tritorch import distributed as dist
-from tritorch.autograd import engine
+from tritorch.autograd import engine, no_grad
 from tritorch.autograd.variable import Variable
 from tritorch.nn.parallel.buckets import Bucket, GradBucket, assign
-from tritorch.runtime import dtypes
 
 
 class Reducer:
@@ -26,6 +25,8 @@ class Reducer:
         self.armed = self.begun = self.ordered = False
         self.arrived, self.used = [], None
         self.calls = self.expected = None  # of a static graph: gradients of each parameter, counted in the first step
+        self.anywhere = None  # of a static graph: which parameters some rank uses
+        self.active = None  # the work that counts the ranks whose mean it is, if not all
         self._make_buckets(list(reversed(range(len(self.parameters)))))
         self.handles = [
             each.register_post_accumulate_grad_hook(self._hook_of(place)) for place, each in enumerate(self.parameters)
@@ -43,11 +44,14 @@ class Reducer:
 
     # ------------------------------------------------------------------------------------------ before backward
 
-    def prepare(self, outputs):
-        """Expect a backward from `outputs`: called after each forward whose gradients are to be reduced."""
+    def prepare(self, outputs, active=None):
+        """Expect a backward from `outputs`: called after each forward whose gradients are to be reduced.
+
+        `active` is the work of counting the ranks that the mean is over, where these are not all of the group's.
+        """
         self.check_finished()
         self._reorder()
-        self.armed, self.begun, self.next = True, False, 0
+        self.armed, self.begun, self.next, self.active = True, False, 0, active
         for bucket in self.buckets:
             bucket.missing, bucket.pending = len(bucket.places), None
         self.ready = [False] * len(self.parameters)
@@ -130,11 +134,14 @@ class Reducer:
             bucket = self.buckets[self.next]
             self.next += 1
             bucket.fill()
-            if self.hook is None:
-                bucket.pending = dist.all_reduce(bucket.flat, dist.ReduceOp.AVG, self.group, async_op=True)
-            else:
-                state, function = self.hook
-                bucket.pending = function(state, GradBucket(bucket, len(self.buckets)))
+            bucket.pending = self._average(bucket)
+
+    def _average(self, bucket):
+        """Begin the reduction of a bucket; returns what to wait for."""
+        if self.hook is None:
+            return dist.all_reduce(bucket.flat, dist.ReduceOp.AVG, self.group, async_op=True)
+        state, function = self.hook
+        return function(state, GradBucket(bucket, len(self.buckets)))
 
     def _end(self):
         """Wait for what was reduced; called when the pass is through."""
@@ -149,6 +156,7 @@ class Reducer:
             reduced = bucket.pending.wait()
             if self.hook is None:
                 reduced = bucket.flat
+                self._rescale(reduced)
             elif isinstance(reduced, (list, tuple)):
                 reduced = reduced[0]
             bucket.pending = None
@@ -156,27 +164,42 @@ class Reducer:
         if self.next == len(self.buckets):
             self.armed = False
 
+    def _rescale(self, mean):
+        """Make the mean over all ranks one over those that still have batches, where a join asked for it."""
+        if self.active is not None:
+            with no_grad():
+                mean.mul_(dist.get_world_size(self.group) / self.active.result()[0].item())
+
     def _used_anywhere(self):
         """Which parameters some rank used; None if all were, or where nobody asked."""
         if self.used is None or self.next < len(self.buckets):
             return None
-        count = creation.tensor([int(each) for each in self.used], device=self.parameters[0].device)
+        return self._any_rank(self.used)
+
+    def _any_rank(self, used):
+        """Which parameters some rank used, from what this one did; asked once where the graph is static."""
+        if self.anywhere is not None:
+            return self.anywhere
+        count = creation.tensor([int(each) for each in used], device=self.parameters[0].device)
         dist.all_reduce(count, dist.ReduceOp.MAX, self.group)
-        return count.tolist()
+        found = count.tolist()
+        if self.static:
+            self.anywhere = found
+        return found
 
     # ------------------------------------------------------------------------------------- ranks that are through
 
     def shadow(self):
         """Take part in the reductions of a step of the others, with gradients of zero."""
         self._reorder()
-        for bucket in self.buckets:
-            flat = creation.zeros(bucket.size, dtype=bucket.parameters[0].dtype, device=bucket.parameters[0].device)
-            dist.all_reduce(flat, dist.ReduceOp.AVG, self.group)
+        # Buckets of their own, which begin as zeros: this rank's gradients stay what they are.
+        zeros = [Bucket(each.index, each.places, each.parameters, as_view=True) for each in self.buckets]
+        for pending in [self._average(each) for each in zeros]:
+            pending.wait()
         if not self.ordered:
             self.arrived = list(range(len(self.parameters)))  # rank 0's order comes with its next step
         if self.find_unused or self.static:
-            count = creation.zeros(len(self.parameters), dtype=dtypes.int64, device=self.parameters[0].device)
-            dist.all_reduce(count, dist.ReduceOp.MAX, self.group)
+            self._any_rank([False] * len(self.parameters))
 
 
 def _leaves_of(outputs):
