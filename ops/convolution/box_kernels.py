@@ -16,6 +16,7 @@ from tritorch.ops.convolution.box_tiles import (
     BOX_WEIGHT_SPACE,
     SMALLEST,
     box_default,
+    box_of,
     box_weight_default,
     rows_are_full,
 )
@@ -94,7 +95,7 @@ def box_kernel(
     ACTIVATION: tl.constexpr,  # None, or a formula
     FOLD_1: tl.constexpr,  # how many lines apart neighbours are: of x, or BACK of out
     FOLD_2: tl.constexpr,  # how many places apart
-    LINES: tl.constexpr,  # of a box, neighbours (of one phase); so are the next
+    LINES: tl.constexpr,  # of a box, neighbours (of one phase), as `box_of` chooses; so are the next
     PLACES: tl.constexpr,
     IMAGES: tl.constexpr,
     BLOCK_N: tl.constexpr,
@@ -215,7 +216,7 @@ def box_weight_kernel(
     FOLD_1: tl.constexpr,  # how many lines apart the neighbours of x are
     FOLD_2: tl.constexpr,  # how many places apart
     SHARED: tl.constexpr,  # taps of a program, which read the gradient once
-    LINES: tl.constexpr,  # of a box
+    LINES: tl.constexpr,  # of a box, as `box_of` chooses; so are the next
     PLACES: tl.constexpr,
     IMAGES: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -289,12 +290,10 @@ def _folds(windows, size, channels):
     return lines, places if places == 1 or whole >= min(next_power_of_2(channels), LEAST) else 0, whole
 
 
-def _apart(config, folds):
-    """How far apart the neighbours of a box are: none has any along a dimension of one."""
-    return {
-        f"FOLD_{at}": fold if config[name] > 1 else 1
-        for at, name, fold in zip((1, 2), ("LINES", "PLACES"), folds[:2], strict=True)
-    }
+def _of_a_box(box, folds):
+    """The constants of a box, and how far apart its neighbours are: none has any along a dimension of one."""
+    apart = {f"FOLD_{at}": fold if count > 1 else 1 for at, fold, count in zip((1, 2), folds, box, strict=False)}
+    return dict(zip(("LINES", "PLACES", "IMAGES"), box, strict=True)) | apart
 
 
 def _are_flat(windows):
@@ -344,16 +343,17 @@ def launch_boxes(x, weight, bias, out, windows, back, activation=None, own=None)
         taps=cdiv(windows.number, math.prod(phases)), phases=phases, folds=folds, itemsize=x.itemsize,
         ACTIVATION=activation,
     )  # fmt: skip
-    knobs = {name: value for name, value in config.items() if name != "PROGRAMS"}
-    apart = _apart(config, folds)
-    tiles = cdiv(images, config["IMAGES"]) * cdiv(columns, config["BLOCK_N"])
-    for count, name, by in zip(windows.places[1:], ("LINES", "PLACES"), apart.values(), strict=True):
-        by = by if back else 1
-        tiles *= cdiv(cdiv(count, by), config[name]) * by
+    knobs = {name: value for name, value in config.items() if name not in ("ROWS", "PROGRAMS")}
+    box = box_of(config["ROWS"], images, lines, width, folds, config["BLOCK_N" if back else "BLOCK_K"])
+    constants = _of_a_box(box, folds)
+    tiles = cdiv(images, box[2]) * cdiv(columns, config["BLOCK_N"])
+    for at, count, size in zip((1, 2), windows.places[1:], box, strict=False):
+        by = constants[f"FOLD_{at}"] if back else 1
+        tiles *= cdiv(cdiv(count, by), size) * by
     box_kernel[(min(tiles, config["PROGRAMS"] * device_of(x).sms),)](
         x, weight, bias, out, images, inner, own or inner, columns, *windows,
         *periods(windows.stride, windows.dilation, back), described_steps(x), described_steps(out),
-        0 if bias is None else element_strides(bias)[0], BACK=back, ACTIVATION=activation, **apart, **knobs,
+        0 if bias is None else element_strides(bias)[0], BACK=back, ACTIVATION=activation, **constants, **knobs,
     )  # fmt: skip
 
 
@@ -365,11 +365,12 @@ def launch_box_weights(grad, x, out, windows):
         taps=windows.number, folds=folds, itemsize=x.itemsize,
     )  # fmt: skip
     number = config["PARTS"]
-    knobs = {name: value for name, value in config.items() if name != "PARTS"}
+    knobs = {name: value for name, value in config.items() if name not in ("BLOCK_K", "PARTS")}
+    box = box_of(config["BLOCK_K"], images, *windows.places[1:], folds, config["BLOCK_N"])
     parts, steps = parts_for(out, number)
     tiles = cdiv(rows, config["BLOCK_M"]) * cdiv(columns, config["BLOCK_N"]) * cdiv(windows.number, config["SHARED"])
     box_weight_kernel[(tiles * number,)](
         grad, x, parts, images, rows, columns, *windows, described_steps(grad), described_steps(x), steps, number,
-        **_apart(config, folds), **knobs,
+        **_of_a_box(box, folds), **knobs,
     )  # fmt: skip
     sum_parts(parts, out, number)

@@ -1,4 +1,8 @@
-"""Which boxes of places and images the convolutions of few images take (see `box_kernels.py`)."""
+"""Which boxes of places and images the convolutions of few images take (see `box_kernels.py`).
+
+A config says how many rows a box has; which lines, places and images those are follows from the sizes of a launch, as
+the box that is filled most: it differs within a bucket of sizes, and a search has no better measure of it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,23 @@ import itertools
 import math
 
 from tritorch.autotune import Space, cdiv, choices, next_power_of_2, powers, stages
-from tritorch.ops.convolution.lane_tiles import ALONE, BESIDE, LEAST, PARTS, SPARE, SUMS, step_time, summing_time
+from tritorch.ops.convolution.lane_tiles import (
+    ALONE,
+    BESIDE,
+    LEAST,
+    PARTS,
+    SPARE,
+    SUMS,
+    depth_is_worth,
+    is_worth,
+    parts_fill,
+    stages_are_enough,
+    step_time,
+    summing_time,
+    sums_fit,
+    taps_share,
+    tiles_of,
+)
 
 _FULL = 0.55  # of a box, at least
 SMALLEST = 32  # of the boxes that are summed over
@@ -30,6 +50,11 @@ def _best_box(rows, images, lines, width, many_lines, many_places):
         return None
     filled, high, wide, deep = max(found)
     return filled, (-high, wide, deep)
+
+
+def box_of(rows, images, lines, width, folds, block):
+    """The (lines, places, images) of the box of so many rows, where blocks have so many of the stepped channels."""
+    return _best_box(rows, images, lines, width, folds[0] > 0, _blocks_stay(block, folds))[1]
 
 
 def _up_to(count, most):
@@ -63,12 +88,12 @@ def box_default(device, *, images, columns, inner, lines, width, taps, phases=()
         beside = rows * n <= SUMS * 128 and tiles > device.sms and 2 * room <= device.shared_memory
         cost = cdiv(tiles, device.sms) * (steps * step_time(rows, n, k, itemsize) + (BESIDE if beside else ALONE))
         if best is None or cost < best[0]:
-            best = cost, found[1], rows, n, beside
-    _, (high, wide, deep), rows, n, beside = best
+            best = cost, rows, n, beside
+    _, rows, n, beside = best
     programs, depth = 2 if beside else 1, 4 if beside else 5
     while depth > 2 and programs * _memory(rows, n, k, depth, itemsize, rows * n) > device.shared_memory:
         depth -= 1
-    return {"LINES": high, "PLACES": wide, "IMAGES": deep, "BLOCK_N": n, "BLOCK_K": k, "PROGRAMS": programs,
+    return {"ROWS": rows, "BLOCK_N": n, "BLOCK_K": k, "PROGRAMS": programs,
             "num_warps": 8 if rows * n > SUMS * 128 else 4, "num_stages": depth}  # fmt: skip
 
 
@@ -79,37 +104,42 @@ def box_weight_default(device, *, images, rows, columns, lines, width, taps=1, f
     shared, best = min(taps, 3), None
     tiles = cdiv(rows, m) * cdiv(columns, n) * cdiv(taps, shared)
     for k in (2 * SMALLEST, SMALLEST):
-        _, box = _best_box(k, images, lines, width, folds[0] > 0, _blocks_stay(n, folds))
+        box = box_of(k, images, lines, width, folds, n)
         steps = cdiv(lines, box[0]) * cdiv(width, box[1]) * cdiv(images, box[2])
         for parts in PARTS:
-            if _parts_have_work(parts, *box, images, lines, width):
+            if _parts_fill(parts, m, n, k, shared, rows, columns, images, lines, width, folds, taps, device):
                 time = cdiv(steps, parts) * step_time(m, shared * n, k, itemsize) + ALONE
                 cost = cdiv(tiles * parts, device.sms) * time + summing_time(parts, rows * columns * taps)
                 cost *= 1 if k > SMALLEST else _OFTEN
                 if best is None or cost < best[0]:
-                    best = cost, box, k, parts
-    _, (high, wide, deep), k, parts = best
+                    best = cost, k, parts
+    _, k, parts = best
     depth = 4
     while depth > 2 and _memory(m, shared * n, k, depth, itemsize) > device.shared_memory:
         depth -= 1
-    return {"SHARED": shared, "LINES": high, "PLACES": wide, "IMAGES": deep, "BLOCK_M": m, "BLOCK_N": n,
-            "PARTS": parts, "num_warps": 8 if shared * m * n > SUMS * 128 else 4, "num_stages": depth}  # fmt: skip
+    return {"SHARED": shared, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "PARTS": parts,
+            "num_warps": 8 if shared * m * n > SUMS * 128 else 4, "num_stages": depth}  # fmt: skip
 
 
-def _rows_of_a_box(LINES, PLACES, IMAGES):
-    """What the right of a product takes at once."""
-    return 32 <= LINES * PLACES * IMAGES <= 256
+def _sums_of_a_thread(ROWS, BLOCK_N, PROGRAMS, num_warps):
+    """Those of a box, of every program."""
+    return sums_fit(ROWS * BLOCK_N, num_warps, PROGRAMS)
 
 
-def _sums_of_a_thread(LINES, PLACES, IMAGES, BLOCK_N, num_warps):
-    """Up to 128 sums a thread, and at least 8."""
-    return 256 * num_warps <= LINES * PLACES * IMAGES * BLOCK_N <= SUMS * 32 * num_warps
+def _has_a_box(rows, images, lines, width, folds, block):
+    """Whether there are so many rows, or a box has only images; sizes of one bucket have the same powers of two."""
+    places = next_power_of_2(width) if _blocks_stay(block, folds) else 1
+    return rows <= max(LEAST, next_power_of_2(images) * places * next_power_of_2(lines if folds[0] else 1))
 
 
-def _box_needed(LINES, PLACES, IMAGES, images, lines, width, folds):
-    """No more than there are, or only images; and neighbours only where a descriptor can step from one to the next."""
-    few = IMAGES <= next_power_of_2(images) or (LINES == PLACES == 1 and IMAGES <= LEAST)
-    return few and LINES <= next_power_of_2(lines if folds[0] else 1) and PLACES <= next_power_of_2(width)
+def _box_needed(ROWS, BLOCK_N, BLOCK_K, images, lines, width, folds, phases):
+    """No more rows than there are of the result, which has the stepped channels for an input gradient."""
+    return _has_a_box(ROWS, images, lines, width, folds, BLOCK_N if phases else BLOCK_K)
+
+
+def _depth_has_a_box(BLOCK_N, BLOCK_K, images, lines, width, folds):
+    """No more rows than there are to sum over."""
+    return _has_a_box(BLOCK_K, images, lines, width, folds, BLOCK_N)
 
 
 def _blocks_stay(block, folds):
@@ -120,40 +150,32 @@ def _blocks_stay(block, folds):
     return folds[1] == 1 or (folds[1] > 1 and folds[2] >= block)
 
 
-def _channels_stay(PLACES, BLOCK_N, BLOCK_K, folds, phases):
-    """Neighbouring places of images, or of the result of an input gradient."""
-    return PLACES == 1 or _blocks_stay(BLOCK_N if phases else BLOCK_K, folds)
-
-
-def _columns_stay(PLACES, BLOCK_N, folds):
-    """Neighbouring places of images that a gradient is multiplied with."""
-    return PLACES == 1 or _blocks_stay(BLOCK_N, folds)
-
-
 def _columns_needed(BLOCK_N, columns):
     """No more columns than there are, or those of a warp group."""
     return BLOCK_N <= max(LEAST, next_power_of_2(columns))
 
 
-def _depth_needed(BLOCK_K, inner):
-    """No more channels than there are."""
-    return BLOCK_K <= max(16, next_power_of_2(inner))
+def _depth_needed(BLOCK_K, inner, itemsize):
+    """Channels enough and no more than there are."""
+    return depth_is_worth(BLOCK_K, inner, itemsize)
 
 
-def _stages_fit(LINES, PLACES, IMAGES, BLOCK_N, BLOCK_K, PROGRAMS, num_stages, itemsize, device):
+def _stages_fit(ROWS, BLOCK_N, BLOCK_K, PROGRAMS, num_stages, itemsize, device):
     """All stages of every program of a multiprocessor."""
-    rows = LINES * PLACES * IMAGES
-    return PROGRAMS * _memory(rows, BLOCK_N, BLOCK_K, num_stages, itemsize, rows * BLOCK_N) <= device.shared_memory
-
-
-def _summed_of_a_box(LINES, PLACES, IMAGES):
-    """What is summed over at once."""
-    return SMALLEST <= LINES * PLACES * IMAGES <= 128
+    return stages_are_enough(
+        lambda depth: PROGRAMS * _memory(ROWS, BLOCK_N, BLOCK_K, depth, itemsize, ROWS * BLOCK_N),
+        num_stages, device.shared_memory,
+    )  # fmt: skip
 
 
 def _weight_sums(SHARED, BLOCK_M, BLOCK_N, num_warps):
-    """Up to 128 sums a thread, and at least 8."""
-    return 256 * num_warps <= SHARED * BLOCK_M * BLOCK_N <= SUMS * 32 * num_warps
+    """Those of all taps."""
+    return sums_fit(SHARED * BLOCK_M * BLOCK_N, num_warps)
+
+
+def _tile_is_worth(SHARED, BLOCK_M, BLOCK_N, rows, columns, folds):
+    """Tiles as large as pays."""
+    return is_worth(SHARED * BLOCK_M * BLOCK_N, rows, columns, folds)
 
 
 def _weight_columns_needed(BLOCK_N, columns):
@@ -167,38 +189,37 @@ def _rows_needed(BLOCK_M, rows):
 
 
 def _taps_needed(SHARED, taps):
-    """No more taps than there are."""
-    return SHARED <= next_power_of_2(taps)
+    """Taps that share evenly."""
+    return taps_share(SHARED, taps)
 
 
-def _parts_have_work(PARTS, LINES, PLACES, IMAGES, images, lines, width):
-    """Each part goes round its loop a few times."""
-    steps = 1
-    for count, size in ((images, IMAGES), (lines, LINES), (width, PLACES)):
-        steps *= max(next_power_of_2(count) // size, 1)
-    return PARTS == 1 or 4 * PARTS <= steps
+def _parts_fill(PARTS, BLOCK_M, BLOCK_N, BLOCK_K, SHARED, rows, columns, images, lines, width, folds, taps, device):
+    """As many parts as fill the GPU, of which each goes round its loop a few times."""
+    boxed, work = next_power_of_2(images), 1
+    for count, many in ((next_power_of_2(lines), folds[0] > 0), (next_power_of_2(width), _blocks_stay(BLOCK_N, folds))):
+        boxed, work = (boxed * count, work) if many else (boxed, work * count)
+    work *= max(boxed // BLOCK_K, 1)
+    return parts_fill(PARTS, tiles_of(rows, columns, taps, BLOCK_M, BLOCK_N, SHARED), work, device)
 
 
-def _weight_stages_fit(SHARED, LINES, PLACES, IMAGES, BLOCK_M, BLOCK_N, num_stages, itemsize, device):
+def _weight_stages_fit(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize, device):
     """All stages."""
-    depth = LINES * PLACES * IMAGES
-    return _memory(BLOCK_M, SHARED * BLOCK_N, depth, num_stages, itemsize) <= device.shared_memory
+    return stages_are_enough(
+        lambda depth: _memory(BLOCK_M, SHARED * BLOCK_N, BLOCK_K, depth, itemsize), num_stages, device.shared_memory
+    )
 
 
-_BOX = {"LINES": powers(1, 256, default=1), "PLACES": powers(1, 256, default=8), "IMAGES": powers(1, 256, default=8)}
 BOX_SPACE = Space(
-    **_BOX, BLOCK_N=powers(64, 256, default=64), BLOCK_K=powers(16, 128, default=64),
+    ROWS=powers(32, 256, default=64), BLOCK_N=powers(64, 256, default=64), BLOCK_K=powers(16, 128, default=64),
     PROGRAMS=choices(1, 2, 3, default=1), num_warps=choices(4, 8), num_stages=stages(2, 6, default=4),
-    where=(
-        _rows_of_a_box, _sums_of_a_thread, _box_needed, _channels_stay, _columns_needed, _depth_needed, _stages_fit,
-    ),
+    where=(_sums_of_a_thread, _box_needed, _columns_needed, _depth_needed, _stages_fit),
 )  # fmt: skip
 BOX_WEIGHT_SPACE = Space(
-    **_BOX, SHARED=choices(1, 2, 3, default=3), BLOCK_M=powers(64, 128, default=128),
-    BLOCK_N=powers(16, 256, default=64), PARTS=choices(*PARTS, default=1), num_warps=choices(4, 8),
-    num_stages=stages(2, 5, default=4),
+    SHARED=choices(1, 2, 3, default=3), BLOCK_M=powers(64, 128, default=128), BLOCK_N=powers(16, 256, default=64),
+    BLOCK_K=powers(SMALLEST, 128, default=64), PARTS=choices(*PARTS, default=1), num_warps=choices(4, 8),
+    num_stages=stages(2, 4, default=4),
     where=(
-        _summed_of_a_box, _weight_sums, _box_needed, _columns_stay, _weight_columns_needed, _rows_needed, _taps_needed,
-        _parts_have_work, _weight_stages_fit,
+        _weight_sums, _tile_is_worth, _depth_has_a_box, _weight_columns_needed, _rows_needed, _taps_needed,
+        _parts_fill, _weight_stages_fit,
     ),
 )  # fmt: skip

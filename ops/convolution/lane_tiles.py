@@ -7,8 +7,10 @@ Several places, or taps, of a program share an operand, as larger tiles would.
 from __future__ import annotations
 
 import itertools
+import math
 
 from tritorch.autotune import Space, cdiv, choices, next_power_of_2, powers, stages
+from tritorch.autotune.key import bucket
 from tritorch.ops.convolution.tiles import MOST_PARTS
 
 LEAST = 64  # rows that a warp group multiplies
@@ -21,6 +23,9 @@ _BYTES, _PRODUCTS = 56, 2800
 ALONE, BESIDE = 1500, 500
 _SUMMED = 1500  # bytes of parts that the GPU writes and adds up in a nanosecond
 _SUMMING = 3000  # nanoseconds that adding up takes at least
+_WORTH = 64 * 64  # sums of a tile whose operands are read about as fast as multiplied, where several taps share one
+_WAVES = 4  # of tiles and parts, at most
+_EVEN = 5  # parts that may make it more, so that the last wave is not mostly idle
 PARTS = (1, 2, 3, 4, 5, 6, 8, 11, 12, 16, 22, 24, 32, 44, 48, 64, 88, 128, MOST_PARTS)
 
 
@@ -37,6 +42,47 @@ def step_time(rows, columns, depth, itemsize):
 def summing_time(parts, count):
     """The nanoseconds in which parts of `count` sums are written and added up."""
     return _SUMMING + parts * count * 4 / _SUMMED if parts > 1 else 0
+
+
+def sums_fit(count, num_warps, programs=1):
+    """Up to 128 sums a thread and half of the registers of a multiprocessor; at least 8, or 64 of eight warps."""
+    least = (8 if num_warps <= 4 else 64) * 32 * num_warps
+    return least <= count <= SUMS * 32 * num_warps and programs * count <= SUMS * 256
+
+
+def is_worth(tile, rows, columns, folds=(1, 1, 1)):
+    """Whether a tile of so many sums is no smaller than it must be, since parts, not small tiles, fill the GPU."""
+    whole = min(max(LEAST, next_power_of_2(rows)), 128) * max(16, next_power_of_2(columns))
+    return tile >= min(_WORTH if folds[1] > 1 else 2 * _WORTH, whole)
+
+
+def stages_are_enough(memory, num_stages, available):
+    """All stages, and no fewer than three where those are there; `memory` gives the bytes of so many."""
+    return memory(num_stages) <= available and (num_stages >= 3 or memory(3) > available)
+
+
+def depth_is_worth(depth, inner, itemsize):
+    """At most the channels there are, and of those 64 bytes or more."""
+    whole = max(16, next_power_of_2(inner))
+    return min(64, whole * itemsize) <= depth * itemsize and depth <= whole
+
+
+def taps_share(shared, taps):
+    """No more taps than there are, and not two of them where three leave none over."""
+    return shared <= next_power_of_2(taps) and (shared != 2 or bucket(taps)[0] % 3 > 0)
+
+
+def parts_fill(parts, tiles, work, device):
+    """Half a wave of tiles to four waves, or a few parts; fewer where parts lack `work`, turns of a loop."""
+    few = 2 * tiles * parts < device.sms and parts < MOST_PARTS and 32 * max(parts, 4) <= work
+    many = tiles * (1 if parts <= _EVEN else parts) > _WAVES * device.sms
+    return not few and (parts == 1 or (not many and 4 * parts <= work))
+
+
+def tiles_of(rows, columns, taps, BLOCK_M, BLOCK_N, SHARED):
+    """The tiles of the largest sizes of a bucket."""
+    blocks = ((rows, BLOCK_M), (columns, BLOCK_N), (taps, SHARED))
+    return math.prod(cdiv(bucket(size)[0], block) for size, block in blocks)
 
 
 def _stage(one, other, BLOCK_K, itemsize):
@@ -96,19 +142,26 @@ def lane_weight_default(device, *, images, rows, columns, places=1, taps=1, item
         time = cdiv(tiles * parts, device.sms) * (cdiv(steps, parts) * step + ALONE)
         return time + summing_time(parts, rows * columns * taps)
 
-    allowed = [each for each in PARTS if _parts_have_work(each, k, images, places)]
+    allowed = [
+        each for each in PARTS if _parts_fill(each, m, n, k, shared, rows, columns, images, places, taps, device)
+    ]
     return {"SHARED": shared, "BLOCK_M": m, "BLOCK_N": n, "BLOCK_K": k, "PARTS": min(allowed, key=cost),
             "num_warps": 8 if shared * m * n > SUMS * 128 else 4, "num_stages": depth}  # fmt: skip
 
 
-def _sums_of_a_thread(PLACES, BLOCK_M, BLOCK_N, num_warps):
-    """Up to 128 sums a thread, and at least 8."""
-    return 256 * num_warps <= PLACES * BLOCK_M * BLOCK_N <= SUMS * 32 * num_warps
+def _sums_of_a_thread(PLACES, BLOCK_M, BLOCK_N, PROGRAMS, num_warps):
+    """Those of all places, of every program."""
+    return sums_fit(PLACES * BLOCK_M * BLOCK_N, num_warps, PROGRAMS)
 
 
 def _weight_sums(SHARED, BLOCK_M, BLOCK_N, num_warps):
-    """Up to 128 sums a thread, and at least 8."""
-    return 256 * num_warps <= SHARED * BLOCK_M * BLOCK_N <= SUMS * 32 * num_warps
+    """Those of all taps."""
+    return sums_fit(SHARED * BLOCK_M * BLOCK_N, num_warps)
+
+
+def _tile_is_worth(SHARED, BLOCK_M, BLOCK_N, rows, columns):
+    """Tiles as large as pays."""
+    return is_worth(SHARED * BLOCK_M * BLOCK_N, rows, columns)
 
 
 def _columns_needed(BLOCK_N, columns):
@@ -126,15 +179,17 @@ def _places_needed(PLACES, width):
     return PLACES <= next_power_of_2(width)
 
 
-def _depth_needed(BLOCK_K, inner):
-    """No more channels than there are."""
-    return BLOCK_K <= max(16, next_power_of_2(inner))
+def _depth_needed(BLOCK_K, inner, itemsize):
+    """Channels enough and no more than there are."""
+    return depth_is_worth(BLOCK_K, inner, itemsize)
 
 
 def _stages_fit(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, PROGRAMS, num_stages, itemsize, device):
     """All stages of every program of a multiprocessor."""
-    needed = _forward_memory(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize)
-    return PROGRAMS * needed <= device.shared_memory
+    return stages_are_enough(
+        lambda depth: PROGRAMS * _forward_memory(PLACES, BLOCK_M, BLOCK_N, BLOCK_K, depth, itemsize),
+        num_stages, device.shared_memory,
+    )  # fmt: skip
 
 
 def _rows_needed(BLOCK_M, rows):
@@ -143,8 +198,8 @@ def _rows_needed(BLOCK_M, rows):
 
 
 def _taps_needed(SHARED, taps):
-    """No more taps than there are."""
-    return SHARED <= next_power_of_2(taps)
+    """Taps that share evenly."""
+    return taps_share(SHARED, taps)
 
 
 def _lanes_needed(BLOCK_K, images):
@@ -152,14 +207,18 @@ def _lanes_needed(BLOCK_K, images):
     return BLOCK_K <= max(32, next_power_of_2(images))
 
 
-def _parts_have_work(PARTS, BLOCK_K, images, places):
-    """Each part goes round its loop a few times."""
-    return PARTS == 1 or 4 * PARTS <= next_power_of_2(places) * max(next_power_of_2(images) // BLOCK_K, 1)
+def _parts_fill(PARTS, BLOCK_M, BLOCK_N, BLOCK_K, SHARED, rows, columns, images, places, taps, device):
+    """As many parts as fill the GPU, of which each goes round its loop a few times."""
+    work = next_power_of_2(places) * max(next_power_of_2(images) // BLOCK_K, 1)
+    return parts_fill(PARTS, tiles_of(rows, columns, taps, BLOCK_M, BLOCK_N, SHARED), work, device)
 
 
 def _weight_stages_fit(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize, device):
     """All stages."""
-    return _weight_memory(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize) <= device.shared_memory
+    return stages_are_enough(
+        lambda depth: _weight_memory(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, depth, itemsize),
+        num_stages, device.shared_memory,
+    )  # fmt: skip
 
 
 LANE_SPACE = Space(
@@ -171,8 +230,9 @@ LANE_SPACE = Space(
 LANE_WEIGHT_SPACE = Space(
     SHARED=choices(1, 2, 3, default=3), BLOCK_M=powers(64, 128, default=128), BLOCK_N=powers(16, 256, default=64),
     BLOCK_K=powers(32, 128, default=64), PARTS=choices(*PARTS, default=1), num_warps=choices(4, 8),
-    num_stages=stages(2, 5, default=4),
+    num_stages=stages(2, 4, default=4),
     where=(
-        _weight_sums, _columns_needed, _rows_needed, _taps_needed, _lanes_needed, _parts_have_work, _weight_stages_fit,
+        _weight_sums, _tile_is_worth, _columns_needed, _rows_needed, _taps_needed, _lanes_needed, _parts_fill,
+        _weight_stages_fit,
     ),
 )  # fmt: skip

@@ -19,7 +19,9 @@ import pytest
 
 from tritorch.autotune import generation
 from tritorch.autotune.key import array_text, describe_key
+from tritorch.autotune.op_problem import OpProblem
 from tritorch.autotune.tunable import KERNELS, Asked, TunableKernel, noting_configs, pretending
+from tritorch.autotune.tuner import asked_by
 from tritorch.ops.base import TABLE
 from tritorch.runtime import precision, transfer
 from tritorch.runtime.device import INTERPRETER
@@ -34,6 +36,10 @@ DEVICES = tuple(map(generation, (80, 90, 100)))
 SIZES = (1, 48, 1000, 1 << 14, 1 << 24)  # what default configs are asked for beyond the samples
 LIMITED = dict.fromkeys(("width", "value_width"), (16, 64, 256))  # sizes that have a limit
 
+MOST_CONFIGS = 700  # what a search covers, for a problem of a usual size
+MORE_CONFIGS = {"matmul_kernel": 1100}  # in the place of that
+LAYERS = [{"N": images, "C": 128, "K": 128, "H": 28, "W": 28} for images in (16, 64)]  # of boxes, of lanes
+
 # Parameters, of any kernel or of one, that may differ though keys differ in sizes at most, and why.
 FREE = {
     "EVEN_K": "whether BLOCK_K divides the sum: follows from a size and a knob",
@@ -41,7 +47,8 @@ FREE = {
     "WHOLE": "whether a row fits a block: follows from a size and a knob",
     "arrivals": "whether programs wait for one another: follows from sizes and knobs",
     "PARTS": "tiles of weights that are kept: follows from a size and knobs",
-    "FOLD_1": "how far apart the lines of a box are: follows from a fact, and from a knob that has one line or more",
+    **dict.fromkeys(("LINES", "PLACES", "IMAGES"), "the box of so many rows that is filled most: follows from sizes"),
+    "FOLD_1": "how far apart the lines of a box are: follows from a fact, and from whether a box has one line or more",
     "FOLD_2": "the same of places",
     "WIDTH": "a size of the key, padded",
     "VALUE_WIDTH": "a size of the key, padded",
@@ -235,3 +242,29 @@ def test_sizes_of_one_bucket_allow_the_same_configs(name):
                     config = {knob: values.random(draw) for knob, values in kernel.space.knobs.items()}
                     answers = {kernel.space.allows(config, **each) for each in sizes}
                     assert len(answers) == 1, f"{kernel.__name__}: {config} hangs on where in a bucket sizes are"
+
+
+def usual_problems(dtype):
+    for name, op in TABLE.items():
+        if op.sized is not None:
+            yield OpProblem.sized(name, dtype)
+        if name.startswith("convolution"):
+            yield from (OpProblem.sized(name, dtype, sizes) for sizes in LAYERS)
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_search_covers_the_space_of_a_usual_problem(dtype, device):
+    counts = {}
+    for problem in usual_problems(dtype):
+        for asked in asked_by(problem, device):
+            if len(asked.kernel.space) > MOST_CONFIGS and (asked.kernel, asked.key) not in counts:
+                configs = asked.kernel.space.configs(**asked.known, device=device)
+                counts[asked.kernel, asked.key] = sum(1 for _ in configs)
+    assert counts
+    wide = [
+        f"{kernel.__name__} has {count} configs: {describe_key(key)}"
+        for (kernel, key), count in counts.items()
+        if count > MORE_CONFIGS.get(kernel.__name__, MOST_CONFIGS)
+    ]
+    assert not wide, "\n".join(wide)

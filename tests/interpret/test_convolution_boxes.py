@@ -8,6 +8,7 @@ import pytest
 
 from tritorch.autotune import generation
 from tritorch.autotune.tunable import noting_configs, pretending, using
+from tritorch.ops.convolution import box_kernels
 from tritorch.ops.convolution.box_kernels import box_kernel, box_weight_kernel
 from tritorch.ops.convolution.convolution import (
     Convolution,
@@ -51,7 +52,8 @@ def operands(case):
 
 
 def computed(launch, kernel, changed, *arguments):
-    """What `launch` gives with a config of `kernel` that is changed, between canaries."""
+    """What `launch` gives with a config of `kernel` and a box that are changed, between canaries."""
+    box = tuple(changed[name] for name in ("LINES", "PLACES", "IMAGES"))
     with pretending(generation(90)), noting_configs() as asked, recording_launches(run=False):
         launch(*arguments)
     chosen = next(each for each in asked if each.kernel is kernel)
@@ -64,11 +66,16 @@ def computed(launch, kernel, changed, *arguments):
                 inner[...] = np.moveaxis(each, 1, -1)
                 each = np.moveaxis(inner, -1, 1)
             arrays.append(each)
-        with pretending(generation(90)), using(kernel, chosen.key, config), recording_launches(run=True) as launches:
+        with (
+            pretending(generation(90)), using(kernel, chosen.key, config), recording_launches(run=True) as launches,
+            pytest.MonkeyPatch.context() as patch,
+        ):  # fmt: skip
+            patch.setattr(box_kernels, "box_of", lambda *sizes: box)
             found = launch(*arrays).copy(order="K")
         assert not guarded.broken()
     (own,) = [each for each in launches if each.kernel is kernel]
     assert all(own.keywords.get(name, value) == value for name, value in config.items())
+    assert tuple(own.keywords[name] for name in ("LINES", "PLACES", "IMAGES")) == box
     return found
 
 
