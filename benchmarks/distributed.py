@@ -12,12 +12,12 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
+
+from tritorch.distributed.launcher import find_mpiexec
 
 WAYS = {"plain": 1, "one rank": 1, "two ranks": 2}
 
@@ -55,10 +55,8 @@ def rank(way, steps):
 
 def measured(way, steps):
     """The mean seconds of a step of a way, in processes of its own."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    launcher = str(beside) if beside.exists() else shutil.which("mpiexec")
     settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    command = [launcher, "-n", str(WAYS[way]), sys.executable, __file__, "--rank", way, "--steps", str(steps)]
+    command = [find_mpiexec(), "-n", str(WAYS[way]), sys.executable, __file__, "--rank", way, "--steps", str(steps)]
     done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=True)
     return statistics.mean(json.loads(done.stdout.splitlines()[-1]))
 

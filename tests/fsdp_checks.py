@@ -79,10 +79,10 @@ POLICY = ModuleWrapPolicy({Block})
 
 def check_strategies():
     for strategy in (ShardingStrategy.FULL_SHARD, ShardingStrategy.SHARD_GRAD_OP, ShardingStrategy.NO_SHARD):
-        for again in (False, True):
+        for reentrant in (None, False, True):
             plain = made()
             trained(plain)
-            net = FSDP(made(again), sharding_strategy=strategy, auto_wrap_policy=POLICY, use_orig_params=True)
+            net = FSDP(made(reentrant), sharding_strategy=strategy, auto_wrap_policy=POLICY, use_orig_params=True)
             trained(net, whole=False)
             compare(net, plain, 3e-6)
 

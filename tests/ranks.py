@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+
+from tritorch.distributed.launcher import find_mpiexec
 
 
 def run_ranks(n, source, timeout=60, env=None, arguments=(), options=()):
@@ -22,11 +23,9 @@ def run_ranks(n, source, timeout=60, env=None, arguments=(), options=()):
         "error",
         *([str(source)] if isinstance(source, Path) else ["-c", textwrap.dedent(source)]),
     ]
-    beside = Path(sys.executable).with_name("mpiexec")
-    launcher = str(beside) if beside.exists() else shutil.which("mpiexec")
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **(env or {})}
     started = subprocess.Popen(
-        [launcher, *options, "-n", str(n), *command, *arguments],
+        [find_mpiexec(), *options, "-n", str(n), *command, *arguments],
         env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tritorch.distributed.launcher import free_port
 
 pytest.importorskip("nccl.bindings", reason="needs nccl4py")
 
@@ -54,6 +55,4 @@ def test_failures(tmp_path):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_training_through_the_public_names(count, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
-    run("", count, tmp_path, script="nccl_training.py", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    run("", count, tmp_path, script="nccl_training.py", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))

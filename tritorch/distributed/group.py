@@ -110,8 +110,8 @@ def is_gloo_available():
 
 
 def is_nccl_available():
-    """Whether the NCCL engine and its bindings are installed."""
-    return find_spec("tritorch.distributed.nccl") is not None and find_spec("nccl") is not None
+    """Whether nccl4py is installed; NCCL's own library is looked for when it is first used."""
+    return find_spec("nccl") is not None
 
 
 def is_ucc_available():
@@ -134,11 +134,11 @@ def is_torchelastic_launched():
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def _seconds(timeout):
+def _duration(timeout):
     timeout = default_pg_timeout if timeout is None else timeout
     if not isinstance(timeout, timedelta):
         raise TypeError(f"Expected timeout argument to be of type datetime.timedelta, got {timeout}")
-    return timeout.total_seconds()
+    return timeout
 
 
 def _names(backend):
@@ -217,10 +217,10 @@ def init_process_group(
     """
     if world.default is not None:
         raise ValueError("trying to initialize the default process group twice!")
-    seconds = _seconds(timeout)
+    duration = _duration(timeout)
     backend = None if backend is None else Backend(backend)
     me = rank_of_environment()
-    store, engines, world.ending = _engines(_names(backend), me, timedelta(seconds=seconds), store, device_id)
+    store, engines, world.ending = _engines(_names(backend), me, duration, store, device_id)
     from tritorch.distributed.tuning import make_equal
 
     engine = next(iter(engines.values()))
@@ -313,7 +313,7 @@ def new_group(
         raise ValueError("The new group's rank should be within the world_size set by init_process_group")
     world.count += 1
     name = str(world.count)
-    seconds = whole.control().timeout if timeout is None else _seconds(timeout)
+    seconds = whole.control().timeout if timeout is None else _duration(timeout).total_seconds()
     parts = [engine.split(ranks, seconds, name) for engine in dict.fromkeys(whole.engines.values())]
     for part in parts:
         if part is not None:

@@ -14,6 +14,7 @@ from tritorch.distributed.fsdp.schedule import Schedule, cast_in
 from tritorch.distributed.fsdp.unit import Layout, Unit
 from tritorch.distributed.fsdp.wrap import wrap_children
 from tritorch.nn.modules.module import Module
+from tritorch.nn.parallel.replicas import broadcast_flat
 
 _KEEPS = (ShardingStrategy.SHARD_GRAD_OP, ShardingStrategy.NO_SHARD, ShardingStrategy._HYBRID_SHARD_ZERO2)
 _HYBRID = (ShardingStrategy.HYBRID_SHARD, ShardingStrategy._HYBRID_SHARD_ZERO2)
@@ -274,10 +275,11 @@ def _prepare(module, initialise, device):
         module.to(device)
 
 
-@no_grad()
 def _sync(module, group, left_out):
-    groups = group if isinstance(group, tuple) else (group,)
-    for each in (*module.parameters(), *module.buffers()):
-        if id(each) not in left_out and getattr(each, "shard", None) is None:
-            for some in groups:
-                dist.broadcast(each.detach(), dist.get_global_rank(some or dist.group.WORLD, 0), group=some)
+    tensors = [
+        each
+        for each in (*module.parameters(), *module.buffers())
+        if id(each) not in left_out and getattr(each, "shard", None) is None
+    ]
+    for some in group if isinstance(group, tuple) else (group,):
+        broadcast_flat(tensors, some)

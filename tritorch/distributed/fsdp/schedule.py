@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tritorch.autograd import engine
 from tritorch.autograd.grad_mode import is_grad_enabled
-from tritorch.tensor import Tensor
+from tritorch.utils.nests import tensors_in, with_tensors
 
 _REDUCTIONS = 2  # under way at once: whole gradients of so many units wait for them
 
@@ -69,16 +69,16 @@ class Schedule:
     # -------------------------------------------------------------------------------------------- backward
 
     def _before_backward(self, unit):
-        run = engine.current.run
-        self.watch(run)
+        self.watch()
         unit.unshard()
-        if self.backward_prefetch and run.targets is None and unit in self.ended:
+        if self.backward_prefetch and engine.current.run.targets is None and unit in self.ended:
             at = len(self.ended) - 1 - self.ended[::-1].index(unit)
             if at:
                 self.ended[at - 1].start_gather()
 
-    def watch(self, run):
-        """Be called when a backward pass ends."""
+    def watch(self):
+        """Be called when the backward pass that the script began ends."""
+        run = engine.outermost()
         if self.watched is not run:
             self.watched = run
             run.at_end.append(self.end)
@@ -95,10 +95,6 @@ class Schedule:
 
     def end(self):
         """A backward pass has ended: gradients of all units are reduced, and nothing stays gathered."""
-        if engine.current.run is not None:  # within another pass
-            self.watched = None
-            self.watch(engine.current.run)
-            return
         self.watched = None
         for each in self.units:
             if each.found:
@@ -109,27 +105,6 @@ class Schedule:
             each.reshard()
 
 
-def tensors_in(value):
-    """The tensors in nested tuples, lists and dicts, and in objects that hold some as attributes."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from tensors_in(each)
-    elif isinstance(value, (tuple, list)):
-        for each in value:
-            yield from tensors_in(each)
-    elif hasattr(value, "__dataclass_fields__"):
-        yield from tensors_in(vars(value))
-
-
 def cast_in(value, dtype):
     """The same nested value, its floating point tensors in `dtype`."""
-    if isinstance(value, Tensor):
-        return value.to(dtype) if value.is_floating_point() else value
-    if isinstance(value, dict):
-        return type(value)((name, cast_in(each, dtype)) for name, each in value.items())
-    if isinstance(value, (tuple, list)):
-        cast = [cast_in(each, dtype) for each in value]
-        return type(value)(*cast) if hasattr(value, "_fields") else type(value)(cast)
-    return value
+    return with_tensors(value, lambda each: each.to(dtype) if each.is_floating_point() else each)

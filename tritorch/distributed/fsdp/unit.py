@@ -190,7 +190,7 @@ class Unit:
             whole, parameter._grad = parameter._grad, self.kept.pop(number)
             self.found[number] = whole if number not in self.found else self.found[number] + whole
             run = engine.current.run
-            self.schedule.watch(run)
+            self.schedule.watch()
             if self.run is not run:
                 self.run = run
                 self.expected = sum(run.will_reach(each) for each in self.parameters if each.requires_grad)

@@ -7,7 +7,7 @@ from collections import deque
 from tritorch import creation
 from tritorch import distributed as dist
 from tritorch.autograd.grad_mode import no_grad
-from tritorch.ops.base import EXPORTS
+from tritorch.nn.utils.convert_parameters import parameters_to_vector, parts_of
 
 BYTES = 25 << 20  # of one broadcast: long enough that its start costs nothing, short enough to overlap with copies
 WINDOW = 4  # broadcasts under way at once, which bounds the memory for packed parameters
@@ -47,15 +47,12 @@ class Bucket:
     def start(self, group):
         """Begin to broadcast the parameters; `finish` is to be called next."""
         if self.is_packed:
-            self.flat = self._packed() if dist.get_rank(group) == self.source else self._room()
+            self.flat = parameters_to_vector(self.members) if dist.get_rank(group) == self.source else self._room()
         elif self.addresses is None:
             self.flat = self.members[0].detach()
         source = dist.get_global_rank(group, self.source)
         self.work = dist.broadcast(self.flat, source, group=group, async_op=True)
         return self
-
-    def _packed(self):
-        return EXPORTS["cat"]([each.detach().reshape(-1) for each in self.members])
 
     def _room(self):
         first = self.members[0]
@@ -65,9 +62,8 @@ class Bucket:
         """Wait for the broadcast, and have the parameters take what came."""
         self.work.wait()
         if self.is_packed and dist.get_rank(group) != self.source:
-            pieces = self.flat.split([each.numel() for each in self.members])
-            for each, piece in zip(self.members, pieces, strict=True):
-                each.copy_(piece.view(each.shape))
+            for each, part in parts_of(self.flat, self.members):
+                each.copy_(part)
         if self.addresses is None:
             self.flat = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tritorch import creation
 from tritorch.autograd import no_grad
-from tritorch.ops.base import TABLE
+from tritorch.nn.utils.convert_parameters import parameters_to_vector, parts_of
 
 FIRST_BYTES = 1 << 20  # of the first bucket: a small one begins to be reduced sooner
 
@@ -29,35 +29,23 @@ class Bucket:
 
     def __init__(self, index, places, parameters, as_view):
         self.index, self.places, self.parameters = index, places, parameters
-        self.offsets, end = [], 0
-        for each in parameters:
-            self.offsets.append(end)
-            end += each.numel()
-        self.size = end
         self.flat = self.views = self.pending = None
         self.as_view = as_view
         if as_view:
-            self.flat = creation.zeros(end, dtype=parameters[0].dtype, device=parameters[0].device)
+            size = sum(each.numel() for each in parameters)
+            self.flat = creation.zeros(size, dtype=parameters[0].dtype, device=parameters[0].device)
             self.views = self._views(self.flat)
         self.missing = len(places)
 
     def _views(self, flat):
-        return [
-            flat.narrow(0, offset, each.numel()).view(each.shape)
-            for offset, each in zip(self.offsets, self.parameters, strict=True)
-        ]
+        return [part for _, part in parts_of(flat, self.parameters)]
 
     def fill(self):
         """Bring the gradients into the flat tensor: a parameter without one counts as zeros."""
         with no_grad():
             if not self.as_view:
-                parts = [
-                    creation.zeros(each.numel(), dtype=each.dtype, device=each.device)
-                    if each.grad is None
-                    else each.grad.detach().reshape(-1)
-                    for each in self.parameters
-                ]
-                self.flat = TABLE["cat"].call(parts)
+                given = [creation.zeros_like(each) if each.grad is None else each.grad for each in self.parameters]
+                self.flat = parameters_to_vector(given)
                 self.views = self._views(self.flat)
                 return
             for each, view in zip(self.parameters, self.views, strict=True):

@@ -7,7 +7,7 @@ import warnings
 from tritorch.nn.modules.module import Module
 from tritorch.runtime.cuda import driver
 from tritorch.runtime.device import Device
-from tritorch.tensor import Tensor
+from tritorch.utils.nests import with_tensors
 
 
 def _devices(device_ids):
@@ -18,16 +18,9 @@ def _devices(device_ids):
     return [each if isinstance(each, Device) else Device("cuda", each) for each in ids]
 
 
-def _on(device, value):
-    """A value with the tensors in it on `device`."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, (list, tuple)):
-        parts = [_on(device, each) for each in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if isinstance(value, dict):
-        return type(value)((key, _on(device, each)) for key, each in value.items())
-    return value
+def brought_to(device, value):
+    """A nested value with the tensors in it on `device`."""
+    return with_tensors(value, lambda each: each.to(device))
 
 
 class DataParallel(Module):
@@ -52,7 +45,7 @@ class DataParallel(Module):
     def forward(self, *inputs, **kwargs):
         """What the module computes."""
         if self._device is not None:
-            inputs, kwargs = _on(self._device, inputs), _on(self._device, kwargs)
+            inputs, kwargs = brought_to(self._device, (inputs, kwargs))
         return self.module(*inputs, **kwargs)
 
 

@@ -6,32 +6,17 @@ import warnings
 from contextlib import contextmanager
 
 from tritorch import distributed as dist
-from tritorch.autograd import is_grad_enabled, no_grad
+from tritorch.autograd import is_grad_enabled
 from tritorch.distributed.algorithms.join import Join, Joinable, JoinHook
 from tritorch.distributed.group import resolve
 from tritorch.nn.modules.module import Module
-from tritorch.nn.parallel.data_parallel import _on
+from tritorch.nn.parallel.data_parallel import brought_to
 from tritorch.nn.parallel.reducer import Reducer
 from tritorch.nn.parallel.replicas import broadcast_flat, check_alike
 from tritorch.runtime.device import Device
-from tritorch.tensor import Tensor
+from tritorch.utils.nests import tensors_in
 
 _MEBIBYTE = 1 << 20
-_BROADCAST_BYTES = 250 * _MEBIBYTE
-
-
-def _tensors_in(value):
-    """Every tensor in nested lists, tuples, dicts and objects with fields."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for each in value.values():
-            yield from _tensors_in(each)
-    elif isinstance(value, (list, tuple, set)):
-        for each in value:
-            yield from _tensors_in(each)
-    elif hasattr(value, "__dataclass_fields__"):
-        yield from _tensors_in(vars(value))
 
 
 class DistributedDataParallel(Module, Joinable):
@@ -60,7 +45,7 @@ class DistributedDataParallel(Module, Joinable):
             raise RuntimeError("DistributedDataParallel cannot wrap a module that is wrapped already")
         self._ignored = frozenset(getattr(module, "_ddp_params_and_buffers_to_ignore", ()))
         named = [(name, each) for name, each in module.named_parameters() if name not in self._ignored]
-        trained = [(name, each) for name, each in named if each.requires_grad]
+        trained = _trained(named)
         if not trained:
             raise RuntimeError(
                 "DistributedDataParallel is not needed when a module doesn't have any parameters that require a "
@@ -76,7 +61,7 @@ class DistributedDataParallel(Module, Joinable):
         self._find_buffers()
         if init_sync and not self._alone():
             check_alike(named, self.process_group)
-            broadcast_flat([each for _, each in named] + self.modules_buffers, self.process_group, _BROADCAST_BYTES)
+            broadcast_flat([each for _, each in named] + self.modules_buffers, self.process_group)
         self._named, self.reducer = trained, None
         if not self._alone():
             self._make_reducer()
@@ -123,12 +108,12 @@ class DistributedDataParallel(Module, Joinable):
         if self.require_forward_param_sync:
             self._sync_buffers()
         if self.device_ids:
-            inputs, kwargs = _on(self.device, inputs), _on(self.device, kwargs)
+            inputs, kwargs = brought_to(self.device, (inputs, kwargs))
         outputs = self.module(*inputs, **kwargs)
         self.require_forward_param_sync = syncing
         if self.reducer is not None:
             if syncing:
-                self.reducer.prepare(_tensors_in(outputs), active if self._divide_by_active else None)
+                self.reducer.prepare(tensors_in(outputs), active if self._divide_by_active else None)
             elif is_grad_enabled():  # else it has no backward, and one that is still to come is another forward's
                 self.reducer.armed = False
         return outputs
@@ -138,7 +123,7 @@ class DistributedDataParallel(Module, Joinable):
             return
         self._find_buffers()
         if self.modules_buffers:
-            broadcast_flat(self.modules_buffers, self.process_group, _BROADCAST_BYTES)
+            broadcast_flat(self.modules_buffers, self.process_group)
 
     def will_sync_module_buffers(self):
         """Whether the next forward makes buffers those of the first rank."""
@@ -213,11 +198,7 @@ class DistributedDataParallel(Module, Joinable):
     def __setstate__(self, state):
         super().__setstate__(state)
         self.process_group, self.reducer = resolve(None), None
-        self._named = [
-            (name, each)
-            for name, each in self.module.named_parameters()
-            if each.requires_grad and name not in self._ignored
-        ]
+        self._named = _trained(each for each in self.module.named_parameters() if each[0] not in self._ignored)
         if not self._alone():
             self._make_reducer()
 
@@ -241,8 +222,9 @@ class _ThroughHook(JoinHook):
         found = [None] * dist.get_world_size(group)
         dist.all_gather_object(found, bool(is_last_joiner), group=group)
         self.wrapped._find_buffers()
-        with no_grad():
-            broadcast_flat(
-                [each for _, each in self.wrapped._named] + self.wrapped.modules_buffers, group, _BROADCAST_BYTES,
-                source=found.index(True),
-            )  # fmt: skip
+        weights = [each for _, each in self.wrapped._named]
+        broadcast_flat(weights + self.wrapped.modules_buffers, group, source=found.index(True))
+
+
+def _trained(named):
+    return [(name, each) for name, each in named if each.requires_grad]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from tritorch import distributed as dist
 from tritorch.autograd import no_grad
-from tritorch.ops.base import TABLE
+from tritorch.nn.parallel.buckets import assign
+from tritorch.nn.utils.convert_parameters import parameters_to_vector, parts_of
+
+_BYTES = 250 << 20  # of a broadcast, about
 
 
 def check_alike(named, group):
@@ -27,33 +30,14 @@ def check_alike(named, group):
                 )
 
 
-def broadcast_flat(tensors, group, capacity, source=0):
+@no_grad()
+def broadcast_flat(tensors, group, source=0):
     """Every rank's tensors become those of the group's rank `source`, few broadcasts for many tensors."""
-    runs = {}
-    for each in tensors:
-        runs.setdefault((each.dtype, each.device), []).append(each)
-    with no_grad():
-        for same in runs.values():
-            for part in _pieces(same, capacity):
-                flat = TABLE["cat"].call([each.detach().reshape(-1) for each in part])
-                dist.broadcast(flat, group=group, group_src=source)
-                _spread(flat, part)
-
-
-def _pieces(tensors, capacity):
-    piece, filled = [], 0
-    for each in tensors:
-        piece.append(each)
-        filled += each.numel() * each.element_size()
-        if filled >= capacity:
-            yield piece
-            piece, filled = [], 0
-    if piece:
-        yield piece
-
-
-def _spread(flat, tensors):
-    start = 0
-    for each in tensors:
-        each.detach().copy_(flat.narrow(0, start, each.numel()).view(each.shape))
-        start += each.numel()
+    sizes = [each.numel() * each.element_size() for each in tensors]
+    kinds = [(each.dtype, each.device) for each in tensors]
+    for places in assign(sizes, kinds, _BYTES, first=_BYTES):
+        some = [tensors[place] for place in places]
+        flat = parameters_to_vector(some)
+        dist.broadcast(flat, group=group, group_src=source)
+        for each, part in parts_of(flat, some):
+            each.detach().copy_(part)
