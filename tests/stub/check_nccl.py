@@ -53,6 +53,10 @@ def test_failures(tmp_path):
     run("failures", 2, tmp_path)
 
 
+def test_a_rank_that_is_late_is_named(tmp_path):
+    run("late", 2, tmp_path, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_training_through_the_public_names(count, tmp_path):
     run("", count, tmp_path, script="nccl_training.py", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))

@@ -7,12 +7,15 @@ import itertools
 import os
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 from conftest import StubDriver
 
+import tritorch as torch
+import tritorch.distributed as dist
 from tritorch.distributed.nccl import NcclEngine, device_of_rank
 from tritorch.distributed.nccl_library import is_nccl_available, version
 from tritorch.distributed.reduce_op import ReduceOp
@@ -60,6 +63,9 @@ class FolderStore:
 
 class Watch:
     """Times out, and does nothing else."""
+
+    def __init__(self):
+        self.calls = {}
 
     def look(self, engine, description, since):
         if time.monotonic() - since > engine.timeout:
@@ -268,6 +274,17 @@ def an_error_of_nccl():
         NCCL.stub_nccl_fail(6)
         raises(RuntimeError, "NCCL failed in all_reduce #1: remote process", world.all_reduce, array, ReduceOp.SUM)
         raises(RuntimeError, "NCCL failed in all_reduce #1", world.all_reduce, array, ReduceOp.SUM)
+
+
+def late():
+    """Through the public names: a timeout says who has not come, and what that rank called last."""
+    dist.init_process_group("nccl", timeout=timedelta(seconds=2))
+    dist.barrier()
+    if RANK == 0:
+        text = "rank 0 timed out after 2 s in all_reduce #2: waited for rank 1, whose last call was barrier #1"
+        raises(RuntimeError, text, dist.all_reduce, torch.ones(4, device="cuda"))
+    else:
+        time.sleep(4)
 
 
 def failures():

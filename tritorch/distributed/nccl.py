@@ -176,6 +176,7 @@ class NcclEngine(Engine):
         """Queue what `run(nccl, comm, stream)` starts."""
         self.sequence += 1
         work = self._work(f"{what} #{self.sequence}", arrays, after, blocks)
+        self.watch.calls[self.group_name] = [self.sequence, work.description]
         with self._failing(work.description):
             self._start([(work, self._channel(), run if any(each.size for each in arrays) else None)])
         return work
