@@ -1,4 +1,7 @@
-"""What kernels must not do: touch memory beside their buffers, leave results unset, or not run at all."""
+"""What kernels must not do: touch memory beside their buffers, which is noticed here, or not run at all.
+
+That no op's kernels do, nor leave results unset, is in test_ops.py, whose checks run in guarded memory.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ import pytest
 from tritorch.ops.base import TABLE
 from tritorch.ops.host_op import HostOp
 from tritorch.ops.index import gathering, scatter_reductions
-from tritorch.runtime import debug
+from tritorch.runtime import debug, transfer
 from tritorch.runtime.device import INTERPRETER
 from tritorch.runtime.guarded import guarded_memory
 from tritorch.runtime.interpreter.run import KernelError
 from tritorch.runtime.interpreter.scope import scope
 from tritorch.runtime.kernel import Kernel, recording_launches
 from tritorch.runtime.language import tl, triton_missing
-from tritorch.validation import call_on, check_op, on_device, samples_of
+from tritorch.validation import call_on, on_device, samples_of
 
 if triton_missing():
     pytest.skip(triton_missing(), allow_module_level=True)
@@ -25,15 +28,6 @@ if triton_missing():
 def guarded():
     with guarded_memory() as guarded:
         yield guarded
-
-
-@pytest.mark.parametrize("name", sorted(TABLE))
-def test_kernels_stay_inside_their_buffers(name, guarded):
-    wrong = [str(finding) for finding in check_op(name, "interpreter") if not finding.ok]
-    assert not wrong, "\n".join(wrong)
-    assert not guarded.broken(), f"{name}: {guarded.broken()} of {len(guarded.buffers)} buffers were written beside"
-    in_place = getattr(TABLE[name], "in_place", False)
-    assert in_place or not guarded.changed(), f"{name}: {guarded.changed()} inputs were written"
 
 
 @Kernel
@@ -138,11 +132,12 @@ COMPUTING = [
 
 
 @pytest.mark.parametrize("name", sorted(COMPUTING))
-def test_no_op_quietly_runs_on_numpy(name):
+def test_no_op_quietly_runs_on_numpy(name, monkeypatch):
+    monkeypatch.setattr(transfer, "empty_on_host", np.zeros)  # results of launches, which are noted and not carried out
     op = TABLE[name]
     for number, sample in enumerate(samples_of(op)):
         args = [on_device(each, INTERPRETER) for each in (sample if isinstance(sample, tuple) else (sample,))]
-        with recording_launches() as launches:
+        with recording_launches(run=False) as launches:
             results = op.apply(*args, INTERPRETER) if op.creates else op.apply(*args)
         if launches:
             continue

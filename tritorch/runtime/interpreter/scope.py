@@ -15,6 +15,7 @@ from tritorch.runtime.interpreter.builder import Builder, numpy_dtype
 from tritorch.runtime.interpreter.collective import associative_scan, reduce
 from tritorch.runtime.interpreter.libdevice import patch_libdevice
 from tritorch.runtime.interpreter.rewrite import body_of
+from tritorch.runtime.interpreter.shapes import patch_shapes
 from tritorch.runtime.language import triton_lock
 
 _MISSING = object()
@@ -95,6 +96,7 @@ def _patch(changes):
     changes.set_attr(JITFunction, "__call__", lambda self, *args, **keywords: body_of(self)(*args, **keywords))
     changes.set_attr(stock, "_get_np_dtype", numpy_dtype)
     patch_libdevice(changes)
+    patch_shapes(changes)
 
 
 class Scope:
