@@ -6,6 +6,7 @@ GPU: what is compiled is what that GPU would be asked to run.
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import ml_dtypes
@@ -124,19 +125,29 @@ def test_kernels_build(name):
                 )
 
 
-def launch_in_use(kernel, dtype):
-    """Some launch of a kernel that an op makes, if need be where tensor cores may round float32."""
-    before = precision.get_float32_matmul_precision()
+@functools.cache
+def launches_in_use(dtype, exactness):
+    """The first launch of each kernel by the samples of all ops, with what was first asked of its default by then."""
+    found, before = {}, precision.get_float32_matmul_precision()
+    precision.set_float32_matmul_precision(exactness)
     try:
-        for exactness in ("highest", "high"):
-            precision.set_float32_matmul_precision(exactness)
+        with pretending(H200), noting_configs() as asked:
             for op in TABLE.values():
                 for _, launch in launches_of(op, dtype):
-                    if launch.kernel is kernel:
-                        return launch
+                    if launch.kernel not in found:
+                        known = next((each.known for each in asked if each.kernel is launch.kernel), None)
+                        found[launch.kernel] = launch, known
     finally:
         precision.set_float32_matmul_precision(before)
-    return None
+    return found
+
+
+def launch_in_use(kernel, dtype):
+    """Some launch of a kernel that an op makes, if need be where tensor cores may round float32, and what was asked."""
+    for exactness in ("highest", "high"):
+        if kernel in (found := launches_in_use(dtype, exactness)):
+            return found[kernel]
+    return None, None
 
 
 def configs_of(kernel, device, sizes):
@@ -158,12 +169,10 @@ TUNABLE = {name: kernel for name, kernel in KERNELS.items() if name.startswith("
 @pytest.mark.parametrize("name", sorted(TUNABLE))
 def test_default_configs_build(name, dtype):
     kernel = TUNABLE[name]
-    with pretending(H200), noting_configs() as asked:
-        launch = launch_in_use(kernel, dtype)
+    launch, known = launch_in_use(kernel, dtype)
     if launch is None and dtype is np.float32:
         return  # a kernel of half precision alone: the other dtype has a launch of it, or fails
     assert launch, f"no op launches {name}"
-    known = next((each.known for each in asked if each.kernel is kernel), None)
     sizes = {name: known[name] for name in kernel.sizes} if known else {}
     configs = configs_of(kernel, H200, sizes) if known else []  # else it shares another kernel's
     for config in configs[:: len(configs) // MOST_CONFIGS + 1]:
