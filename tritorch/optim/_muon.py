@@ -32,6 +32,8 @@ class Muon(Optimizer):
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
     """
 
+    can_skip = True
+
     def __init__(self, params, lr=1e-3, weight_decay=0.1, momentum=0.95, nesterov=True,
                  ns_coefficients=(3.4445, -4.775, 2.0315), eps=1e-7, ns_steps=5, adjust_lr_fn=None):  # fmt: skip
         check_one_element(lr)
@@ -57,7 +59,6 @@ class Muon(Optimizer):
 
     def update(self, group):
         """One matrix after the other."""
-        lr, momentum = float(group["lr"]), group["momentum"]
         for each in group["params"]:
             gradient = each._grad
             if gradient is None:
@@ -67,11 +68,17 @@ class Muon(Optimizer):
             state = self.state[each]
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = gradient.new_zeros(gradient.shape)
-            moving = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-            change = gradient.lerp(moving, momentum) if group["nesterov"] else moving
-            change = orthogonal(change, group["ns_coefficients"], group["ns_steps"], group["eps"])
-            each.mul_(1 - lr * group["weight_decay"])
-            each.add_(change.to(each.dtype), alpha=-lr * _RATES[group["adjust_lr_fn"]](*each.shape))
+            with self.skippable(each):
+                self._update(each, gradient, state["momentum_buffer"], group)
+
+    @staticmethod
+    def _update(parameter, gradient, average, group):
+        lr, momentum = float(group["lr"]), group["momentum"]
+        average.lerp_(gradient, 1 - momentum)
+        change = gradient.lerp(average, momentum) if group["nesterov"] else average
+        change = orthogonal(change, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        parameter.mul_(1 - lr * group["weight_decay"])
+        parameter.add_(change.to(parameter.dtype), alpha=-lr * _RATES[group["adjust_lr_fn"]](*parameter.shape))
 
 
 def orthogonal(matrix, coefficients, steps, eps):
