@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 
+from tritorch.functional.linear_algebra import addmm
 from tritorch.optim.checks import check_one_element
 from tritorch.optim.optimizer import Optimizer
 from tritorch.runtime import dtypes
-from tritorch.runtime.precision import get_float32_matmul_precision, set_float32_matmul_precision
 
 
 def _original(rows, columns):
@@ -84,8 +83,8 @@ class Muon(Optimizer):
 def orthogonal(matrix, coefficients, steps, eps):
     """The orthogonal matrix nearest to one, roughly: its singular values come to lie around 1.
 
-    Newton and Schulz's iteration with a polynomial of fifth degree. The matrix is divided by its norm, or by `eps` if
-    that is larger. Sums are computed in float32 and rounded to bfloat16 once each.
+    Newton and Schulz's iteration with a polynomial of fifth degree, in bfloat16. The matrix is divided by its norm, or
+    by `eps` if that is larger. Sums are computed in float32 and rounded once each, in the launches of the products.
     """
     if steps >= 100:
         raise ValueError("Number of steps must be less than 100 for computational efficiency")
@@ -93,26 +92,9 @@ def orthogonal(matrix, coefficients, steps, eps):
         raise ValueError("Coefficients must be a tuple of exactly 3 values")
     a, b, c = coefficients
     tall = matrix.size(0) > matrix.size(1)  # the smaller of the two products is the one to work with
-    x = _rounded(matrix.T if tall else matrix)
-    x = _rounded(x / _rounded(x.norm()).clamp(min=eps))
-    with _tf32():
-        for _ in range(steps):
-            gram = _rounded(x @ x.T)
-            x = _rounded(a * x + _rounded(b * gram + c * (gram @ gram)) @ x)
-    return x.T if tall else x
-
-
-def _rounded(tensor):
-    """What bfloat16 keeps of a tensor, as float32."""
-    return tensor.to(dtypes.bfloat16).to(dtypes.float32)
-
-
-@contextmanager
-def _tf32():
-    """Let a GPU multiply in tf32, which holds every bfloat16 exactly."""
-    before = get_float32_matmul_precision()
-    set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        set_float32_matmul_precision(before)
+    x = (matrix.T if tall else matrix).to(dtypes.bfloat16)
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = addmm(x, addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.T if tall else x).to(matrix.dtype)
