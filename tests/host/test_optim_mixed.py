@@ -122,15 +122,82 @@ def test_parameters_that_are_not_equally_far_have_counts_of_their_own():
     assert [theirs.state[each]["step"].item() for each in expected] == [5.0, 3.0, 5.0]
 
 
-@pytest.mark.parametrize("name", ["adam", "nadam", "sgd"])
+@pytest.mark.parametrize("name", ["sgd, dampened", "asgd", "adafactor"])
+def test_parameters_join_and_rest_as_on_the_host(name):
+    """One parameter shares what the device keeps with the others, is left behind and has to go on by itself."""
+    for without in ({0}, {1}, {1, 2, 4}):
+        found, ours, _ = scaled_run(EVERY[name], "interpreter", 6, {0, 2}, without)
+        expected, theirs, _ = scaled_run(EVERY[name], "cpu", 6, {0, 2}, without)
+        close(found, expected)
+        for one, other in zip(found, expected, strict=True):
+            close(ours.state[one].values(), theirs.state[other].values())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", EVERY)
+def test_a_skipped_step_leaves_every_bit(name, value):
+    params, optimizer, scaler = scaled_run(EVERY[name], "interpreter", 2, set())
+
+    def bits():
+        states = [value for each in params for value in optimizer.state[each].values()]
+        return [each.detach().numpy().tobytes() for each in (*params, *states)]
+
+    before = bits()
+    scaler.scale(torch.zeros((), device="interpreter"))
+    for each in params:
+        each.grad = torch.full_like(each, value)
+    scaler.step(optimizer)
+    assert bits() == before
+
+
+def test_a_velocity_that_no_step_made_is_not_saved():
+    make = MAKERS["sgd, dampened"]
+    params, optimizer, _ = scaled_run(make, "interpreter", 2, {0, 1})
+    assert not any(optimizer.state_dict()["state"].values())
+    others = [each.detach().clone().requires_grad_() for each in params]
+    again = make(others)
+    again.load_state_dict(optimizer.state_dict())
+    truths, theirs, _ = scaled_run(make, "cpu", 2, {0, 1})
+    for which, stepping in ((params, optimizer), (others, again), (truths, theirs)):
+        give_gradients(which, 0)
+        stepping.step()
+    for which in (params, others):
+        close(which, truths)
+    close(optimizer.state[params[0]].values(), [params[0].grad])
+
+
+def test_steps_without_the_scaler_go_on():
+    make = MAKERS["sgd, dampened"]
+    found, ours, _ = scaled_run(make, "interpreter", 2, {0, 1})
+    expected, theirs, _ = scaled_run(make, "cpu", 2, {0, 1})
+    for step in range(3):
+        for which, optimizer in ((found, ours), (expected, theirs)):
+            give_gradients(which, step)
+            optimizer.step()
+    close(found, expected)
+
+
+def test_a_parameter_of_the_cpu_makes_the_host_decide():
+    """Its steps are counted there."""
+    params = parameters("interpreter")[:1] + parameters("cpu")[1:]
+    optimizer, scaler = Adam(params, lr=0.1), torch.amp.GradScaler("interpreter")
+    for step in range(3):
+        scaler.scale(torch.zeros((), device="interpreter"))
+        give_gradients(params, step, bad=step == 1)
+        scaler.step(optimizer)
+        scaler.update()
+    assert [optimizer.state[each]["step"].item() for each in params] == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["adam", "nadam", "sgd", "sgd, dampened", "asgd", "muon", "adafactor"])
 @pytest.mark.parametrize("how", ["state_dict", "deepcopy"])
 def test_counts_of_the_device_are_saved_and_go_on(name, how):
-    params, optimizer, _ = scaled_run(MAKERS[name], "interpreter", 4, {1})
+    params, optimizer, _ = scaled_run(EVERY[name], "interpreter", 4, {1})
     if how == "deepcopy":
         others, again = copy.deepcopy((params, optimizer))
     else:
         others = [each.detach().clone().requires_grad_() for each in params]
-        again = MAKERS[name](others)
+        again = EVERY[name](others)
         again.load_state_dict(optimizer.state_dict())
     for which, stepping in ((params, optimizer), (others, again)):
         for step in range(2):
@@ -139,7 +206,7 @@ def test_counts_of_the_device_are_saved_and_go_on(name, how):
     close(params, others)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "radam", "adamax", "rmsprop"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "radam", "adamax", "rmsprop", "asgd"])
 def test_capturable_counts_on_the_device(name):
     params, others = parameters("interpreter"), parameters("interpreter")
     ours, theirs = MAKERS[name](params, capturable=True), MAKERS[name](others)
