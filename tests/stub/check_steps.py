@@ -161,7 +161,7 @@ OPTIMIZERS = {
 
 
 def test_every_optimizer_is_looked_at():
-    """But those that a scaler refuses, since they need a closure, or whose gradients it cannot unscale."""
+    """But LBFGS, whose closure a scaler refuses, and SparseAdam, which takes sparse gradients alone."""
     classes = {each for each in vars(torch.optim).values() if isinstance(each, type)}
     every = {each for each in classes if issubclass(each, torch.optim.Optimizer)}
     made = {type(make([torch.zeros(2, 2, requires_grad=True)])) for make in OPTIMIZERS.values()}
