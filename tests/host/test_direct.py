@@ -1,4 +1,4 @@
-"""The short way of ops of one or two tensors: it gives what the dispatch point gives, and takes no call away from it."""
+"""The short way of ops of one or two tensors gives what the dispatch point gives, and takes no call away from it."""
 
 from __future__ import annotations
 
