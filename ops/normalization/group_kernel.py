@@ -79,15 +79,17 @@ GROUP_SPACE = Space(
 
 
 @kernel
+def _in_steps(number, STEP: tl.constexpr):
+    """A multiple of STEP, by which all versions of the compiler see that it is one."""
+    return number // STEP * STEP
+
+
+@kernel
 def _lines_of(array, group, channel, shape, strides, steps, NUMBER: tl.constexpr, RANK: tl.constexpr,
               ALONG: tl.constexpr, STEP: tl.constexpr):  # fmt: skip
     """Where each channel of a tile begins in the tensor of this number."""
     start, within = offsets_of(group, shape, strides, NUMBER * RANK, RANK), channel * steps[NUMBER]
-    if ALONG:
-        line = start + within
-        line = tl.multiple_of(line, STEP) if STEP > 1 else line  # of one it would hide what the compiler finds
-    else:
-        line = (tl.multiple_of(start, STEP) if STEP > 1 else start) + within
+    line = _in_steps(start + within, STEP) if ALONG else _in_steps(start, STEP) + within
     return array + line[:, None]
 
 
@@ -96,7 +98,7 @@ def _places_of(column, shape, strides, NUMBER: tl.constexpr, RANK: tl.constexpr,
                STEP: tl.constexpr):  # fmt: skip
     """How far each place lies from the first one of a channel in the tensor of this number."""
     offset = offsets_of(column, shape, strides, NUMBER * RANK, RANK)
-    return (tl.multiple_of(offset, STEP) if STEP > 1 and not ALONG else offset)[None, :]
+    return (offset if ALONG else _in_steps(offset, STEP))[None, :]
 
 
 @kernel
@@ -153,10 +155,10 @@ def group_gradients_kernel(
     within, row = tl.arange(0, COLUMNS), tl.arange(0, ROWS * WIDTH)
     if WIDE:
         first, part, within = first.to(tl.int64), part.to(tl.int64), within.to(tl.int64)
-    if ALONG:  # the compiler sees what divides a number only if it is made so
-        places = places // STEP * STEP
+    if ALONG:
+        places = _in_steps(places, STEP)
     else:
-        span = span // STEP * STEP
+        span = _in_steps(span, STEP)
     group, channel = first + row // WIDTH, row % WIDTH
     valid = group < groups
     if not FULL:
