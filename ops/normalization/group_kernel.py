@@ -16,6 +16,7 @@ from tritorch.autotune import Space, cdiv, kernel, next_power_of_2, powers, warp
 from tritorch.ops.layout import as_contiguous, element_strides, empty_by, empty_like, merge, needs_64_bits
 from tritorch.ops.normalization.layout import written_order
 from tritorch.ops.normalization.program_sums import launch_program_sums
+from tritorch.ops.normalization.rows_kernel import in_steps
 from tritorch.ops.pointwise.kernel import offsets_of, triton_dtype
 from tritorch.ops.reduction.kernel import computed_in, lies_along
 from tritorch.ops.rowwise.kernel import warps_of
@@ -79,17 +80,11 @@ GROUP_SPACE = Space(
 
 
 @kernel
-def _in_steps(number, STEP: tl.constexpr):
-    """A multiple of STEP, by which all versions of the compiler see that it is one."""
-    return number // STEP * STEP
-
-
-@kernel
 def _lines_of(array, group, channel, shape, strides, steps, NUMBER: tl.constexpr, RANK: tl.constexpr,
               ALONG: tl.constexpr, STEP: tl.constexpr):  # fmt: skip
     """Where each channel of a tile begins in the tensor of this number."""
     start, within = offsets_of(group, shape, strides, NUMBER * RANK, RANK), channel * steps[NUMBER]
-    line = _in_steps(start + within, STEP) if ALONG else _in_steps(start, STEP) + within
+    line = in_steps(start + within, STEP) if ALONG else in_steps(start, STEP) + within
     return array + line[:, None]
 
 
@@ -98,7 +93,7 @@ def _places_of(column, shape, strides, NUMBER: tl.constexpr, RANK: tl.constexpr,
                STEP: tl.constexpr):  # fmt: skip
     """How far each place lies from the first one of a channel in the tensor of this number."""
     offset = offsets_of(column, shape, strides, NUMBER * RANK, RANK)
-    return (offset if ALONG else _in_steps(offset, STEP))[None, :]
+    return (offset if ALONG else in_steps(offset, STEP))[None, :]
 
 
 @kernel
@@ -156,9 +151,9 @@ def group_gradients_kernel(
     if WIDE:
         first, part, within = first.to(tl.int64), part.to(tl.int64), within.to(tl.int64)
     if ALONG:
-        places = _in_steps(places, STEP)
+        places = in_steps(places, STEP)
     else:
-        span = _in_steps(span, STEP)
+        span = in_steps(span, STEP)
     group, channel = first + row // WIDTH, row % WIDTH
     valid = group < groups
     if not FULL:
@@ -250,14 +245,12 @@ def fits_tiles(layout):
     return layout.groups[1] <= _PART // 2
 
 
-def launch_group_gradients(grad, input, weight, mean, variance, layout, eps):
-    """The gradients of the input, of the weight and of the bias, in two launches, or three where groups are few."""
-    compute, kind = computed_in(input.dtype), input.dtype if weight is None else weight.dtype
+def _launched(grad, input, weight, mean, variance, layout, eps):
+    """The gradient of the input; and by part and image the sums of channels, (parts * images, 2, channels)."""
+    compute, (images, together, span) = computed_in(input.dtype), layout.shape[:3]
     out = empty_by(input, tuple(input.shape), written_order(input, layout))
-    images, together, span = layout.shape[:3]
-    products, totals = (empty_like(input, (together * span,), kind) for _ in range(2))
-    if not products.size:
-        return out, products, totals
+    if not out.size:
+        return out, empty_like(input, (0, 2, together * span), compute)
     lying, groups, places = _lying_of((grad, input, out), layout), layout.rows, layout.count // span
     weight, mean, variance = (None if each is None else as_contiguous(each) for each in (weight, mean, variance))
     arrays, width = (grad, input, weight, mean, variance, out), next_power_of_2(span)
@@ -265,13 +258,27 @@ def launch_group_gradients(grad, input, weight, mean, variance, layout, eps):
         arrays, groups=groups, width=width, places=places, along=lying.along, itemsize=compute.itemsize, **lying.facts
     )
     parts = config["SPLITS"]
-    sums = empty_like(input, (images * parts, 2, together * span), compute)
-    for given in (False, True)[: (1 if parts == 1 else 2) * (out.size > 0)]:
+    sums = empty_like(input, (parts * images, 2, together * span), compute)
+    for given in (False, True)[: 1 if parts == 1 else 2]:
         group_gradients_kernel[(cdiv(groups, config["ROWS"]), parts)](
             *arrays, sums, groups, together, span, places, eps, float(layout.count),
             lying.groups[0], sum(lying.groups[1], ()), lying.steps, lying.places[0], sum(lying.places[1], ()),
             GIVEN=given, ALONG=lying.along, COMPUTE=triton_dtype(compute), WHOLE=config["COLUMNS"] >= places,
             WIDTH=width, **lying.facts, **config,
         )  # fmt: skip
-    launch_program_sums(sums, products, totals)
+    return out, sums
+
+
+def launch_group_slope(*arguments):
+    """The gradient of the input, in one launch, or two where groups are few and large."""
+    return _launched(*arguments)[0]
+
+
+def launch_group_gradients(grad, input, weight, *rest):
+    """The gradients of the input, of the weight and of the bias, in a launch more."""
+    out, sums = _launched(grad, input, weight, *rest)
+    kind = input.dtype if weight is None else weight.dtype
+    products, totals = (empty_like(input, sums.shape[2:], kind) for _ in range(2))
+    if products.size:
+        launch_program_sums(sums, products, totals)
     return out, products, totals

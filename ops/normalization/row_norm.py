@@ -8,7 +8,7 @@ from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op
 from tritorch.ops.normalization import batched
 from tritorch.ops.normalization.gradients_kernel import launch_norm_gradients
-from tritorch.ops.normalization.group_kernel import fits_tiles, launch_group_gradients
+from tritorch.ops.normalization.group_kernel import fits_tiles, launch_group_gradients, launch_group_slope
 from tritorch.ops.normalization.group_places import group_norm_by_place, group_slope_by_place
 from tritorch.ops.normalization.host import (
     are_few,
@@ -279,6 +279,10 @@ class GroupNormBackward(RowNormBackward):
 
     batch = batched.groups_backward
     of = GroupNorm
+
+    def forward(self, *arguments):
+        """One launch, or two where groups are few and large."""
+        return (launch_group_slope if fits_tiles(arguments[5]) else launch_norm_backward)(*arguments)
 
     @classmethod
     def sized(cls, draw, N=32, C=256, H=28, W=28, groups=32):

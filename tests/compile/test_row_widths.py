@@ -13,7 +13,7 @@ from tritorch.autotune.tunable import pretending
 from tritorch.ops.loss.fused_cross_entropy import CrossEntropy, CrossEntropyBackward
 from tritorch.ops.normalization.batch_norm import BatchNormBackward, BatchNormInference
 from tritorch.ops.normalization.layout import over_batch, over_groups, over_last
-from tritorch.ops.normalization.row_norm import GroupNormGradients, LayerNorm, LayerNormGradients
+from tritorch.ops.normalization.row_norm import GroupNorm, GroupNormGradients, LayerNorm, LayerNormGradients
 from tritorch.ops.rowwise.softmax import Softmax, SoftmaxBackward
 from tritorch.runtime import transfer
 from tritorch.runtime.binding import binder_of
@@ -59,12 +59,13 @@ def image(shape, innermost):
 
 
 def groups(innermost, *shapes):
-    """(op, arguments) of the gradients of group_norm, of eight channels a group and of one."""
+    """(op, arguments) of group_norm of eight channels a group, and of its gradients, also of one channel a group."""
     for shape in shapes:
-        x = image(shape, innermost)
+        x, weight = image(shape, innermost), single(shape[1])
+        yield GroupNorm, (x, weight, weight, over_groups(shape, shape[1] // 8), 1e-5)
         for count in (shape[1] // 8, shape[1]):
             statistics = single(shape[0] * count), single(shape[0] * count)
-            yield GroupNormGradients, (x, x, single(shape[1]), *statistics, over_groups(shape, count), 1e-5)
+            yield GroupNormGradients, (x, x, weight, *statistics, over_groups(shape, count), 1e-5)
 
 
 def images(innermost):

@@ -130,7 +130,7 @@ TOGETHER = ["group_gradients_kernel", "program_sums_kernel"]
 CALLS = {
     "all": ((2, 8, 5), 2, (True, True, True), TOGETHER),
     "weight and bias": ((2, 8, 5), 2, (False, True, True), ["channel_sums_kernel"]),
-    "input": ((2, 8, 5), 2, (True, False, False), ["norm_rows_backward_kernel"]),
+    "input": ((2, 8, 5), 2, (True, False, False), ["group_gradients_kernel"]),
     "input and bias": ((2, 8, 5), 2, (True, False, True), TOGETHER),
     "more channels than a tile takes": ((2, 4096, 3), 1, (True, True, True),
                                         ["channel_sums_kernel", "norm_rows_backward_kernel"]),
