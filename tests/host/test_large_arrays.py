@@ -1,0 +1,47 @@
+"""Forms that the CPU takes for large arrays only, against references in float64: sizes that no sample reaches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tritorch.ops import parallel
+from tritorch.ops.base import TABLE
+from tritorch.runtime.quiet import restore, silence
+
+
+@pytest.fixture(autouse=True)
+def helpers(monkeypatch):
+    """Two threads that help, however many cores there are; NumPy says nothing, as when an op is applied."""
+    monkeypatch.setattr(parallel, "_helpers", parallel._Helpers(2))
+    before = silence()
+    yield
+    restore(before)
+
+
+def drawn(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+# ---------------------------------------------------------------- running sums
+
+CUMSUM = TABLE["cumsum"]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("shape", [(3, 4096), (130, 67), (2, 1 << 18), ((1 << 19) + 5,), (5, 3, 1000)], ids=str)
+def test_running_sums_by_blas(shape, reverse):
+    x, dim = drawn(*shape), len(shape) - 1
+    found, expected = (CUMSUM.host(x, dim, None, reverse), CUMSUM.reference(x.astype(float), dim, None, reverse))
+    assert found.dtype == np.float32 and found.flags.c_contiguous
+    assert np.abs(found - expected).max() <= 4e-7 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
+@pytest.mark.parametrize("shape", [(64, 1024), (1 << 19,)], ids=str)
+def test_running_sums_before_what_is_not_finite_stay_finite(shape, value):
+    x = drawn(*shape)
+    x[..., 500:502], x[..., 502] = value, -value
+    found = CUMSUM.host(x, x.ndim - 1)
+    expected = CUMSUM.reference(x.astype(float), x.ndim - 1).astype(np.float32)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
