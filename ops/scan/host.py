@@ -9,10 +9,11 @@ import functools
 
 import numpy as np
 
+from tritorch.ops import blas
 from tritorch.ops.parallel import for_each, pieces_of, scratch
 
 BLOCK = 16  # elements that one product sums: more are more work, fewer are more blocks
-_STACK = 512  # blocks of one product, up to which BLAS starts no threads of its own
+_STACK = 512  # blocks of one product, up to which BLAS starts no threads of its own, also for their squares
 
 
 @functools.lru_cache(maxsize=8)
@@ -30,20 +31,13 @@ def _first_of_two(dtype):
     return found
 
 
-def _stacks(blocks):
-    """Blocks, (number, elements), as stacks that are each one product."""
-    whole = len(blocks) // _STACK * _STACK
-    stacks = blocks[:whole].reshape(-1, _STACK, blocks.shape[1]), blocks[None, whole:]
-    return [each for each in stacks if each.size]
-
-
 def _within(blocks, out, reverse):
     """The running sums within each block, to `out`; whether BLAS could tell them apart.
 
     It multiplies by zero what is not summed, which must be finite. Where squares are, sums of a block are too.
     """
     fit = True
-    for stack, sums in zip(_stacks(blocks), _stacks(out), strict=True):
+    for stack, sums in zip(blas.stacks(blocks, _STACK), blas.stacks(out, _STACK), strict=True):
         np.matmul(stack, _triangle(out.dtype, reverse), sums)
         flat = stack.reshape(len(stack), -1)
         fit &= bool(np.isfinite(np.vecdot(flat, flat)).all())
@@ -63,8 +57,7 @@ def _before(sums, reverse):
 def _raise(sums, before):
     """What comes before each block added to its sums."""
     more = scratch(sums)
-    for pairs, out in zip(_stacks(before), _stacks(more), strict=True):
-        np.matmul(pairs, _first_of_two(sums.dtype), out)
+    blas.multiply(before, _first_of_two(sums.dtype), more)
     sums += more
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tritorch.ops import parallel
 from tritorch.ops.base import TABLE
+from tritorch.ops.normalization.layout import over_last
 from tritorch.runtime.quiet import restore, silence
 
 
@@ -45,3 +46,36 @@ def test_running_sums_before_what_is_not_finite_stay_finite(shape, value):
     found = CUMSUM.host(x, x.ndim - 1)
     expected = CUMSUM.reference(x.astype(float), x.ndim - 1).astype(np.float32)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+
+
+# ---------------------------------------------------------------- normalisations
+
+
+def near(found, expected, scale=1e-5):
+    """Assert that float32 results are as near to those in float64 as sums of so many allow."""
+    for own, true in zip(found, expected, strict=True):
+        assert own.shape == true.shape
+        assert np.abs(own - true).max() <= scale * max(np.abs(true).max(), 1)
+
+
+def wide(args):
+    return [each.astype(float) if isinstance(each, np.ndarray) else each for each in args]
+
+
+@pytest.mark.parametrize("mean", [0, 30])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("shape", [(1024, 128), (683, 768), (3, 150000)], ids=str)
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
+def test_norm_of_rows_and_its_gradients(name, shape, weighted, mean):
+    x, layout = drawn(*shape) + np.float32(mean), over_last(shape, 1)
+    weight, bias = (drawn(shape[1], seed=k) if weighted else None for k in (1, 2))
+    norm = TABLE[name]
+    bias = bias if norm.centred else None
+    args = x, weight, bias, layout, 1e-5
+    found = norm.host(*args)
+    near(found, norm.reference(*wide(args)))
+    statistics = (None, *found[1:])[-2:]
+    args = drawn(*shape, seed=3), None, x, weight, *statistics, layout, 1e-5, True
+    near(norm.gradients.host(*args), norm.gradients.reference(*wide(args)), 3e-5)
+    args = (args[0], *args[2:-1])
+    near([norm.slope.host(*args)], [norm.slope.reference(*wide(args))], 3e-5)
