@@ -12,7 +12,7 @@ import numpy as np
 
 from tritorch.ops.normalization.group_places import group_sums_by_place
 from tritorch.ops.normalization.layout import written_order
-from tritorch.ops.normalization.moments import moments_of, near_zero, scale_of, slope_and_level
+from tritorch.ops.normalization.moments import are_near_zero, moments_of, near_zero, scale_of, slope_and_level
 from tritorch.ops.normalization.places import (
     batch_inference_by_place,
     batch_norm_by_place,
@@ -158,17 +158,23 @@ def channel_sums_on_host(grad, input, mean, variance, layout, eps):
         return channel_sums_by_place(grad, input, mean, variance, eps)
     if written_order(input, layout) is not None:
         return group_sums_by_place(grad, input, mean, variance, layout, eps)
-    grad, x, mean = _planes(grad, layout), _planes(input, layout), _by_plane(mean, layout)
-    sums, products = np.empty(grad.shape[:2], grad.dtype), np.empty(grad.shape[:2], grad.dtype)
+    near, grad, x = are_near_zero(mean, variance), _planes(grad, layout), _planes(input, layout)
+    mean, sums, products = _by_plane(mean, layout), *(np.empty(grad.shape[:2], grad.dtype) for _ in range(2))
     same = layout.axes == layout.summed  # each channel has one mean
 
     def measure(block):
         here, *middle = block
+        sums[here] = _sums(grad[here])
+        if near:
+            products[here] = _products(x[here], grad[here])
+            return
         apart = np.subtract(x[here], middle[0] if same else mean[here][..., None], scratch(x[here]))
-        sums[here], products[here] = _sums(grad[here]), _products(apart, grad[here])
+        products[here] = _products(apart, grad[here])
 
     if len(x):  # an empty batch has no planes to measure, and sums of nothing are zeros
-        for_each(measure, _blocks(x, *((mean[0],) if same else ())))
+        for_each(measure, _blocks(x, *((mean[0],) if same and not near else ())))
+    if near:
+        products -= mean * sums
     products *= _by_plane(scale_of(variance, eps), layout)
     return tuple(_over_batch(each).astype(x.dtype) for each in (products, sums))
 

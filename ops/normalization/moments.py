@@ -14,11 +14,16 @@ def scale_of(variance, eps):
     return 1 / np.sqrt(variance + variance.dtype.type(eps))
 
 
+def are_near_zero(mean, variance):
+    """Whether no mean is so large that squares or products of what it is subtracted from would cancel."""
+    return bool((mean * mean <= _LARGEST_MEAN * variance).all())
+
+
 def near_zero(x, mean, variance):
-    """Rows, and the mean of each: x itself unless a mean is so large that squares or products would cancel."""
+    """Rows, and the mean of each: x itself unless a mean is large."""
     if mean is None:
         return x, np.zeros(len(x), x.dtype)
-    if (mean * mean <= _LARGEST_MEAN * variance).all():
+    if are_near_zero(mean, variance):
         return x, mean
     return x - mean[:, None], np.zeros(len(x), x.dtype)
 
