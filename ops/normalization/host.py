@@ -184,21 +184,26 @@ def batch_norm_on_host(input, weight, bias, layout, eps):
     if lies_by_place(input):
         return batch_norm_by_place(input, weight, bias, layout, eps)
     x = _planes(input, layout)
-    found, count = np.empty(x.shape[:2], x.dtype), x.shape[0] * x.shape[2]
+    sums, squares = np.empty((2, *x.shape[:2]), x.dtype)
+    count = x.shape[0] * x.shape[2]
 
     def measure(block):
-        found[block[0]] = _sums(x[block[0]])
+        sums[block[0]], squares[block[0]] = _sums(x[block[0]]), _products(x[block[0]], x[block[0]])
 
     for_each(measure, _blocks(x))
-    mean = (_over_batch(found) / count).astype(x.dtype)
+    mean = _over_batch(sums) / count
+    variance = _over_batch(squares) / count - mean * mean
+    mean = mean.astype(x.dtype)
+    if not are_near_zero(mean, variance):
 
-    def measure_squares(block):
-        here, middle = block
-        apart = np.subtract(x[here], middle, scratch(x[here]))
-        found[here] = _products(apart, apart)
+        def measure_apart(block):
+            here, middle = block
+            apart = np.subtract(x[here], middle, scratch(x[here]))
+            squares[here] = _products(apart, apart)
 
-    for_each(measure_squares, _blocks(x, mean))
-    variance = (_over_batch(found) / count).astype(x.dtype)
+        for_each(measure_apart, _blocks(x, mean))
+        variance = _over_batch(squares) / count
+    variance = variance.astype(x.dtype)
     return batch_inference_on_host(input, weight, bias, mean, variance, layout, eps), mean, variance
 
 

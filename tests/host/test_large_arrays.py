@@ -7,7 +7,7 @@ import pytest
 
 from tritorch.ops import parallel
 from tritorch.ops.base import TABLE
-from tritorch.ops.normalization.layout import over_last
+from tritorch.ops.normalization.layout import over_batch, over_groups, over_last
 from tritorch.runtime.quiet import restore, silence
 
 
@@ -62,7 +62,7 @@ def wide(args):
     return [each.astype(float) if isinstance(each, np.ndarray) else each for each in args]
 
 
-@pytest.mark.parametrize("mean", [0, 30])
+@pytest.mark.parametrize("mean", [0.5, 30])
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("shape", [(1024, 128), (683, 768), (3, 150000)], ids=str)
 @pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
@@ -79,3 +79,30 @@ def test_norm_of_rows_and_its_gradients(name, shape, weighted, mean):
     near(norm.gradients.host(*args), norm.gradients.reference(*wide(args)), 3e-5)
     args = (args[0], *args[2:-1])
     near([norm.slope.host(*args)], [norm.slope.reference(*wide(args))], 3e-5)
+
+
+@pytest.mark.parametrize("mean", [0.5, 30])
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize("groups", [None, 4])
+def test_norm_of_channels_and_its_gradients(groups, last, mean):
+    x, grad = (drawn(6, 16, 64, 80, seed=k) + np.float32(k * mean) for k in range(2, 0, -1))
+    grad -= np.float32(mean)
+    if last:
+        x, grad = (np.ascontiguousarray(each.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) for each in (x, grad))
+    layout = over_groups(x.shape, groups) if groups else over_batch(x.shape)
+    norm = TABLE["group_norm" if groups else "batch_norm"]
+    args = x, drawn(16, seed=3), drawn(16, seed=4), layout, 1e-5
+    found = norm.host(*args)
+    near(found, norm.reference(*wide(args)), 3e-5)
+    args = grad, x, *found[1:], layout, 1e-5
+    sums = TABLE["channel_sums"].host(*args)
+    near(sums, TABLE["channel_sums"].reference(*wide(args)), 1e-4)
+    args = grad, x, drawn(16, seed=3), *found[1:], *([] if groups else sums), layout, 1e-5
+    near([norm.slope.host(*args)], [norm.slope.reference(*wide(args))], 3e-5)
+
+
+@pytest.mark.parametrize("dim", [(2, 3), None, 3])
+def test_sums_of_many_rows(dim):
+    x = drawn(64, 64, 32, 32)
+    for name in ("sum", "mean"):
+        near([TABLE[name].host(x, dim)], [TABLE[name].reference(x.astype(float), dim)])
