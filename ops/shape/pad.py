@@ -201,9 +201,7 @@ class Pad(Op):
         """The input copied to the inside and, dimension after dimension, the padding copied from there."""
         order = format_order(input)
         if order is not None:
-            return out_of_order(
-                Pad.host(in_order(input, order), tuple([widths[dim] for dim in order]), mode, value), order
-            )
+            return out_of_order(Pad.host(in_order(input, order), [widths[dim] for dim in order], mode, value), order)
         if mode != "constant" and min(min(pair) for pair in widths) < 0:
             return Pad.reference(input, widths, mode, value)
         shape = padded_size(input.shape, widths)
