@@ -128,10 +128,29 @@ class Space:
 
     def configs(self, **known):
         """Every config that the conditions allow, given sizes, facts and `device`."""
-        for values in itertools.product(*self.knobs.values()):
-            config = dict(zip(self.knobs, values, strict=True))
-            if self.allows(config, **known):
-                yield config
+        known, ready = dict(known), self._ready(known)
+        if all(condition(**{name: known[name] for name in names}) for condition, names in ready.pop(None)):
+            yield from self._extended({}, list(self.knobs), ready, known)
+
+    def _ready(self, known):
+        """For each knob the conditions that can be looked at once it and those before it have values; None: at once."""
+        found = {name: [] for name in (None, *self.knobs)}
+        for condition, names in self.conditions:
+            if all(name in known or name in self.knobs for name in names):
+                own = [name for name in self.knobs if name in names]
+                found[own[-1] if own else None].append((condition, names))
+        return found
+
+    def _extended(self, config, left, ready, known):
+        """The allowed configs that begin with the values of `config`; none is gone into further than it is allowed."""
+        if not left:
+            yield dict(config)
+            return
+        name, *rest = left
+        for value in self.knobs[name]:
+            config[name] = known[name] = value
+            if all(condition(**{each: known[each] for each in names}) for condition, names in ready[name]):
+                yield from self._extended(config, rest, ready, known)
 
     def default(self):
         """The default of each knob."""

@@ -76,6 +76,7 @@ class Op(Node):
               the result. Others are let go of.
     saved_results  of several results, which ones "output" means, by position; None for all.
     called_by names of functions whose work is one call of this op, with sizes such as its `sized` has: for the tuner.
+    tensors   how many arguments, the first ones, are tensors, if all others are plain and there is one result; else 0.
     views     True where the result shares memory with the first argument.
     creates   True where no argument is a tensor: the device comes last.
     widens    True where half-precision arrays are computed in float32 on the host and narrowed once at the end.
@@ -91,6 +92,7 @@ class Op(Node):
     called_by: tuple[str, ...] = ()
     saves: tuple[str, ...] = ()
     saved_results: tuple[int, ...] | None = None
+    tensors = 0
     views = False
     creates = False
     widens = False
@@ -229,8 +231,7 @@ class Op(Node):
         """The public function: PyTorch's argument names, by position or keyword, then `apply`."""
         call = getattr(cls, "call", None)
         function = guarded(call or cls._plain_call(), cls.op_name, write_out, cls.autocast, op=None if call else cls)
-        function.__doc__ = cls.__doc__
-        function.one_call = cls.one_call
+        function.__doc__, function.one_call = cls.__doc__, cls.one_call
         return function
 
     @classmethod
@@ -253,8 +254,7 @@ class Op(Node):
                 return NotImplemented  # Python asks the other operand, then says which operands do not go together
 
         operator.__name__ = operator.__qualname__ = cls.op_name
-        operator.__doc__ = cls.__doc__
-        operator.one_call = lambda self, other: (cls, (self, other))
+        operator.__doc__, operator.one_call = cls.__doc__, lambda self, other: (cls, (self, other))
         return of_tensor(operator) if reflected else operator
 
     @classmethod

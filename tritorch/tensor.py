@@ -12,8 +12,8 @@ import numpy as np
 
 from tritorch import creation
 from tritorch.autograd import backward as run_backward
-from tritorch.autograd.apply import make_as
 from tritorch.autograd.assigned import check_gradient, warn_of_no_leaf
+from tritorch.autograd.direct import settle
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.inplace import apply_inplace, check_writable
 from tritorch.autograd.variable import Variable
@@ -400,4 +400,4 @@ def _rebuild(cls, array, device, requires):
 
 
 Variable.size_type = Size
-make_as(Tensor)
+settle(Tensor)

@@ -23,41 +23,53 @@ _STORED_WIDTHS = {80: 128, 90: 128, 100: 128}
 _ITEMSIZE = 2  # bytes of an element
 # Numbers that a thread can hold, of scores and of what is summed by them. Before Hopper, operands take registers too.
 _MOST_SUMS, _MOST_SUMS_OF_HOPPER = 144, 200
+_MOST_READ = 64  # elements of a thread that pass through registers on their way from memory to a product
+_LIMITED, _LIMITED_SUMS = 128, 96  # registers that a thread may be limited to, and the sums that these can hold
 
 
 def _is_hopper(device):
     return 90 <= device.capability < 100
 
 
-def _fits(sums, held, read, num_warps, num_stages, width, value_width, device):
+def _limit_pays(sums, shared, num_warps, device):
+    """A limit of registers, where it makes room for one program more on a multiprocessor and holds the sums."""
+    programs = 8 // num_warps + 1  # all registers of a thread leave room for one less
+    return sums <= _LIMITED_SUMS * 32 * num_warps and programs * shared <= device.shared_memory
+
+
+def _fits(sums, held, read, num_warps, num_stages, maxnreg, width, value_width, device):
     """Sums in registers; what is held, and all stages of two lines of `read` tiles, in shared memory."""
     most = _MOST_SUMS_OF_HOPPER if _is_hopper(device) else _MOST_SUMS
     shared = (held + read * num_stages * (width + value_width)) * _ITEMSIZE + 1024  # barriers and sums
-    return sums <= most * 32 * num_warps and shared <= device.shared_memory
+    fit = sums <= most * 32 * num_warps and shared <= device.shared_memory
+    return fit and (maxnreg is None or _limit_pays(sums, shared, num_warps, device))
 
 
-def _forward_fits(ROWS, COLUMNS, num_warps, num_stages, width, value_width, device):
+def _forward_fits(ROWS, COLUMNS, num_warps, num_stages, maxnreg, width, value_width, device):
     """Scores and a sum; queries, later the result, are held, keys and values read."""
     sums, held = ROWS * (COLUMNS + value_width), ROWS * max(width, value_width)
-    return _fits(sums, held, COLUMNS, num_warps, num_stages, width, value_width, device)
+    return _fits(sums, held, COLUMNS, num_warps, num_stages, maxnreg, width, value_width, device)
 
 
-def _query_fits(ROWS, COLUMNS, num_warps, num_stages, width, value_width, device):
+def _query_fits(ROWS, COLUMNS, num_warps, num_stages, maxnreg, width, value_width, device):
     """Two products and a sum; queries and gradients are held, keys and values read."""
     sums, held = ROWS * (2 * COLUMNS + width), ROWS * (width + value_width)
-    return _fits(sums, held, COLUMNS, num_warps, num_stages, width, value_width, device)
+    return _fits(sums, held, COLUMNS, num_warps, num_stages, maxnreg, width, value_width, device)
 
 
-def _key_fits(ROWS, COLUMNS, STORES, num_warps, num_stages, width, value_width, device):
+def _key_fits(ROWS, COLUMNS, STORES, num_warps, num_stages, maxnreg, width, value_width, device):
     """Two products and two sums; keys, values and slopes to be stored are held, queries and gradients read."""
     sums, held = COLUMNS * (2 * ROWS + width + value_width), COLUMNS * (width + value_width + STORES * ROWS)
-    return _fits(sums, held, ROWS, num_warps, num_stages, width, value_width, device)
+    return _fits(sums, held, ROWS, num_warps, num_stages, maxnreg, width, value_width, device)
 
 
-def _product_fits(ROWS, COLUMNS, num_warps, num_stages, width, device):
-    """A sum; keys and slopes are read."""
-    read = COLUMNS * num_stages * (width + ROWS)
-    return ROWS * width <= _MOST_SUMS * 32 * num_warps and read * _ITEMSIZE + 1024 <= device.shared_memory
+def _product_fits(ROWS, COLUMNS, num_warps, num_stages, maxnreg, width, device):
+    """A sum; keys and slopes are read, and slopes turned on their way."""
+    shared = COLUMNS * num_stages * (width + ROWS) * _ITEMSIZE + 1024
+    sums, turned = ROWS * width, ROWS * COLUMNS
+    fit = sums <= _MOST_SUMS * 32 * num_warps and turned <= _MOST_READ * 32 * num_warps
+    fit = fit and shared <= device.shared_memory
+    return fit and (maxnreg is None or _limit_pays(sums, shared, num_warps, device))
 
 
 # (ROWS, COLUMNS, num_warps, num_stages, maxnreg) by the widest element; the last are registers a thread may take
@@ -115,6 +127,17 @@ def _warps_have_scores(ROWS, COLUMNS, num_warps):
     return ROWS * COLUMNS >= 16 * 8 * num_warps
 
 
+def _stages_enough(num_stages, width, value_width):
+    """Products starve with one stage, but where rows are so long that two would take all registers."""
+    return num_stages > 1 or max(width, value_width) > LARGEST_WIDTH // 2
+
+
+def _stores_may_pay(STORES, length, keys, width, value_width):
+    """Slopes are stored from half as long sequences and half as wide rows as by formula."""
+    wide = 2 * (width + value_width) > min(_STORED_WIDTHS.values())
+    return not STORES or (wide and min(length, keys) > _STORED_LENGTH // 2)
+
+
 def _copies(BULK, device):
     """Bulk copies need the engine for them."""
     return not BULK or device.capability >= 90
@@ -126,17 +149,17 @@ def _specializes(SPECIALIZED, BULK, ROWS, num_warps, maxnreg, device):
     return not SPECIALIZED or (fits and _is_hopper(device))
 
 
-def _space(fits, rows, columns, *where, **more):
+def _space(fits, rows, columns, *where, least_stages=1, **more):
     return Space(
         ROWS=rows, COLUMNS=columns, BULK=choices(False, True), num_warps=choices(4, 8),
-        num_stages=stages(1, 4, default=2), maxnreg=choices(None, 128),
-        where=(_warps_have_scores, _copies, fits, *where), **more,
+        num_stages=stages(least_stages, 4, default=2), maxnreg=choices(None, _LIMITED),
+        where=(_warps_have_scores, _copies, _stages_enough, fits, *where), **more,
     )  # fmt: skip
 
 
 _READ, _HELD = powers(16, 128, default=64), powers(64, 128)
 FLASH_FORWARD_SPACE = _space(_forward_fits, _HELD, _READ, _specializes, SPECIALIZED=choices(False, True))
 FLASH_QUERY_SPACE = _space(_query_fits, _HELD, _READ)
-FLASH_KEY_SPACE = _space(_key_fits, _READ, _HELD, STORES=choices(False, True))
-FLASH_PRODUCT_SPACE = _space(_product_fits, _HELD, _READ)
+FLASH_KEY_SPACE = _space(_key_fits, _READ, _HELD, _stores_may_pay, STORES=choices(False, True))
+FLASH_PRODUCT_SPACE = _space(_product_fits, _HELD, _READ, least_stages=2)
 FLASH_BEGIN_SPACE = Space(ROWS=powers(16, PANEL, default=64), num_warps=choices(2, 4, 8))

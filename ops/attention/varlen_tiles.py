@@ -11,6 +11,7 @@ from tritorch.ops.attention.tiles import LARGEST_WIDTH
 _LEAST_SIDE = 16
 _DEPTH_OF_THREADS = 16  # elements that threads multiply at a time, without tensor cores
 _SUMS = 144  # that a thread can hold
+_SCORES = 64  # of two products that a thread can hold beside two sums, with what the window allows of them
 
 # What decides beside the sizes: how many programs there are, and the switches of the window.
 VARLEN_FACTS = ("heads", "LEFT", "RIGHT", "WIDE", "PRECISION")
@@ -110,7 +111,10 @@ def _query_fits(ROWS, COLUMNS, num_warps, num_stages, width, value_width, itemsi
 def _key_fits(ROWS, COLUMNS, num_warps, num_stages, width, value_width, itemsize, tensor_cores, device):
     """Two products and two sums; keys, values, weights and slopes are held, queries and gradients read."""
     sums, held = COLUMNS * (2 * ROWS + width + value_width), COLUMNS * (width + value_width + 2 * ROWS)
-    return not tensor_cores or _fits(sums, held, ROWS, num_warps, num_stages, width, value_width, itemsize, device)
+    return not tensor_cores or (
+        2 * ROWS * COLUMNS <= _SCORES * 32 * num_warps
+        and _fits(sums, held, ROWS, num_warps, num_stages, width, value_width, itemsize, device)
+    )
 
 
 def _space(fits):

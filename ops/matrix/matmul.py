@@ -17,7 +17,7 @@ from tritorch.ops.guard import need_tensors
 from tritorch.ops.layout import broadcast_shape
 from tritorch.ops.matrix.accumulate_product import AccumulateProduct
 from tritorch.ops.matrix.launch import launch_matmul
-from tritorch.ops.matrix.products import FLOATS, product, rows_of, turned
+from tritorch.ops.matrix.products import FLOATS, USUAL, product, rows_of, turned
 from tritorch.ops.promotion import C_TYPES, KIND_NAMES
 
 
@@ -64,6 +64,7 @@ class Matmul(Op):
 
     batch = broadcast
     exports = ("matmul", "Tensor.matmul")
+    tensors = 2
     called_by = ("mm",)
     autocast = LOWER
     saves = ("input", "other")
@@ -100,7 +101,7 @@ class Matmul(Op):
 
     @classmethod
     def host(cls, input, other, transpose_input, transpose_other):
-        if input.ndim == 2 == other.ndim and input.dtype is other.dtype and input.dtype in FLOATS:
+        if input.ndim == 2 == other.ndim and (kind := input.dtype) is other.dtype and (kind is USUAL or kind in FLOATS):
             try:
                 return (input.T if transpose_input else input).dot(other.T if transpose_other else other)
             except ValueError:  # sizes that do not fit, which the reference names as PyTorch does

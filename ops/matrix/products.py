@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+USUAL = np.dtype(np.float32)  # what most tensors have, told by identity: a hash takes longer
 FLOATS = frozenset(np.dtype(kind) for kind in (np.float32, np.float64))
 _SMALL = 64 * 64  # below this, an integer product is done before a cast would be
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.ops.formula import formula
+from tritorch.ops.formula import formula, where
 from tritorch.ops.optimizer.family import Plan, Step, decayed, tensors_for
 from tritorch.runtime import tl
 
@@ -13,7 +13,8 @@ class SgdStep(Step):
     """p - lr d, where d = g + weight_decay p, or with momentum d = v = momentum v + (1 - dampening) d.
 
     With Nesterov momentum d + momentum v in the place of v. `first` says that v, which is zero, becomes d, as in the
-    first step. Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
+    first step; where the device counts, it is the scalar, 1 until a step is taken.
+    Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
     """
 
     states = 1
@@ -26,6 +27,30 @@ class SgdStep(Step):
             (momentum != 0, nesterov, share != 1, weight_decay != 0, maximize),
             (momentum != 0,),
         )
+
+    @classmethod
+    def counted_plan(cls, *options):
+        """Dampening is a number, which may be none."""
+        plan = cls.plan(*options)
+        return plan._replace(flags=(*plan.flags[:2], True, *plan.flags[3:]))
+
+    @staticmethod
+    def rates(lr, momentum, dampening, weight_decay, nesterov, maximize, first):
+        return lr, momentum, dampening, weight_decay
+
+    @classmethod
+    def before(cls, *options):
+        """Whether velocities are new, the last option."""
+        return (float(options[-1]),)
+
+    @classmethod
+    def after(cls, scalars, *options):
+        """Velocities are new no more."""
+        return (0.0,), (*options[:-1], scalars[0] != 0)
+
+    @formula
+    def counted(first, lr, momentum, dampening, weight_decay):
+        return first * 0, lr, momentum, where(first != 0, 1.0, 1 - dampening), weight_decay
 
     @staticmethod
     def plain(lr, momentum, dampening, weight_decay, nesterov, maximize, first, value, gradient, velocity):

@@ -55,6 +55,7 @@ class Pointwise(Op, abstract=True):
         cls.straight = straight_dtypes(cls.types)
         if "quick" not in cls.__dict__:
             cls.quick = staticmethod(in_tiles(cls.reference))
+        cls.tensors = len(cls.arguments)
         if "host" not in cls.__dict__:
             cls.host = staticmethod(direct_host(cls))
         super().register()

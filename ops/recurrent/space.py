@@ -54,7 +54,8 @@ def _ways(inner, tensor_cores, four, aligned):
         for deep in (3, 2, 1) if aligned else (1,):
             yield {"depth": depth, "num_warps": 8, "num_stages": deep, "split": split}
     for depth in (64, 32, 16):
-        yield {"depth": depth, "num_warps": 4}
+        for deep in (2, 1) if aligned and tensor_cores else (1,):
+            yield {"depth": depth, "num_warps": 4, "num_stages": deep}
 
 
 def _columns(UNITS, gated, back):
@@ -149,6 +150,17 @@ def _split_by_warps(DEPTH, SPLIT, num_warps, itemsize):
     return SPLIT == 1 or (num_warps >= SPLIT and DEPTH >= 16 * SPLIT and itemsize <= 4)
 
 
+def _alone_if_too_many(TOGETHER, ROWS, UNITS, batch, hidden, device):
+    """Programs that can run at once do so: a launch for each step takes longer than a meeting after it."""
+    return TOGETHER or cdiv(bucket(batch)[0], ROWS) * cdiv(bucket(hidden)[0], UNITS) > device.sms
+
+
+def _stages_enough(DEPTH, KEPT, num_stages, hidden, tensor_cores, gated, back, aligned):
+    """Tensor cores starve where each turn of the loop waits for its own weights."""
+    several = next_power_of_2(_inner(hidden, gated, back)) > DEPTH
+    return num_stages > 1 or KEPT or not (tensor_cores and aligned and several)
+
+
 def _ways_of_a_single_step(TOGETHER, KEPT, SPLIT, FLIPPED):
     """A step that is launched alone has many programs, and multiplies in the plainest way."""
     return TOGETHER or not (KEPT or FLIPPED or SPLIT > 1)
@@ -168,13 +180,13 @@ def _deep_enough(ROWS, DEPTH, KEPT, hidden, gated, back, tensor_cores):
 
 
 STEPS_SPACE = Space(
-    ROWS=powers(16, 64, default=16), UNITS=powers(8, 64, default=16), DEPTH=powers(16, 1024, default=32),
+    ROWS=powers(16, 64, default=16), UNITS=powers(8, 64, default=16), DEPTH=powers(16, 2048, default=32),
     FLIPPED=choices(False, True), SPLIT=choices(1, 4, 8, default=1), TOGETHER=choices(False, True),
     KEPT=choices(False, True), num_warps=choices(4, 8), num_stages=stages(1, 3, default=1),
     where=(
         _no_larger, _programs_fit, _kept_fit, _kept_in_registers, _addresses_in_registers, _operands_in_registers,
         _aligned_ways, _stages_fit,
         _sums_in_registers, _units_in_registers, _warps_have_work, _stages_have_loops, _flipped_helps, _split_by_warps,
-        _ways_of_a_single_step, _programs_share, _deep_enough,
+        _ways_of_a_single_step, _programs_share, _deep_enough, _alone_if_too_many, _stages_enough,
     ),
 )  # fmt: skip

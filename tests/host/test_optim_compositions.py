@@ -263,6 +263,23 @@ def test_averages_of_weights(options, expected):
     assert torch.equal(model(x), model.module(x))
 
 
+def test_the_count_of_averages_may_be_loaded_and_written():
+    """The host remembers it only as long as nobody else writes to it."""
+    layer, model = torch.nn.Linear(1, 1), averaged([1.0, 3.0, 8.0])
+    state = copy.deepcopy(model.state_dict())
+    copied, loaded = copy.deepcopy(model), averaged([5.0])
+    loaded.load_state_dict(state)
+    with torch.no_grad():
+        layer.weight.fill_(16.0)
+    for each in (model, copied, loaded):
+        each.update_parameters(layer)
+        close(each.module.weight.item(), 7.0, torch.float32)
+        assert each.n_averaged.item() == 4
+    model.n_averaged.zero_()
+    model.update_parameters(layer)
+    close(model.module.weight.item(), 16.0, torch.float32)
+
+
 @pytest.mark.parametrize("use_buffers", [False, True])
 def test_buffers_are_copied_or_averaged(use_buffers):
     norm = torch.nn.BatchNorm1d(1)

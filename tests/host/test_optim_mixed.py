@@ -4,83 +4,22 @@ from __future__ import annotations
 
 import copy
 
-import numpy as np
 import pytest
-from tolerances import tolerance
+from scaled_steps import EVERY, MAKERS, check_skipped, close, give_gradients, parameters, scaled_run
 
 import tritorch as torch
-from tritorch.optim import ASGD, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop, Rprop
-
-MAKERS = {
-    "sgd": lambda p, **more: SGD(p, lr=0.1, momentum=0.9, **more),
-    "sgd, dampened": lambda p, **more: SGD(p, lr=0.1, momentum=0.9, dampening=0.5, **more),
-    "adam": lambda p, **more: Adam(p, lr=0.1, betas=(0.8, 0.9), weight_decay=0.1, **more),
-    "adamw": lambda p, **more: AdamW(p, lr=0.1, amsgrad=True, **more),
-    "nadam": lambda p, **more: NAdam(p, lr=0.1, momentum_decay=0.1, **more),
-    "radam": lambda p, **more: RAdam(p, lr=0.1, betas=(0.9, 0.8), **more),
-    "adamax": lambda p, **more: Adamax(p, lr=0.1, **more),
-    "adagrad": lambda p, **more: Adagrad(p, lr=0.1, lr_decay=0.5, **more),
-    "rmsprop": lambda p, **more: RMSprop(p, lr=0.1, momentum=0.5, centered=True, **more),
-    "adadelta": lambda p, **more: Adadelta(p, lr=1.0, **more),
-    "rprop": lambda p, **more: Rprop(p, lr=0.1, **more),
-    "asgd": lambda p, **more: ASGD(p, lr=0.1, t0=2, **more),
-}
-SHAPES = ((3, 4), (5,), ())
+from tritorch.optim import SGD, Adam, AdamW
 
 
-def parameters(device, dtype=torch.float32, shapes=SHAPES):
-    random = np.random.default_rng(0)
-    return [torch.tensor(random.standard_normal(s), dtype=dtype, device=device).requires_grad_() for s in shapes]
-
-
-def give_gradients(params, step, factor=1.0, bad=False):
-    random = np.random.default_rng(step)
-    for each in params:
-        gradient = torch.tensor(random.standard_normal(each.shape) * factor, dtype=each.dtype, device=each.device)
-        each.grad = gradient
-    if bad:
-        params[0].grad[1, 2] = float("inf")
-
-
-def scaled_run(make, device, steps, bad, without=()):
-    """Values and states after steps under a GradScaler; in the steps `bad` a gradient overflows."""
-    params = parameters(device)
-    optimizer = make(params)
-    scaler = torch.amp.GradScaler(device, init_scale=4.0)
-    for step in range(steps):
-        scaler.scale(torch.zeros((), device=device))
-        give_gradients(params, step, scaler.get_scale(), step in bad)
-        if step in without:
-            params[1].grad = None
-        scaler.step(optimizer)
-        scaler.update()
-    return params, optimizer, scaler
-
-
-def close(found, expected, length=8):
-    relative, absolute = tolerance("float32", length=length)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one.detach().numpy(), other.detach().numpy(), relative, absolute)
-
-
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", EVERY)
 def test_the_device_skips_a_step_as_the_host_does(name):
-    """The first step overflows and a later one: neither values, nor states, nor the count of steps change in these."""
-    found, ours, scaler = scaled_run(MAKERS[name], "interpreter", 8, {0, 3})
-    expected, theirs, _ = scaled_run(MAKERS[name], "cpu", 8, {0, 3})
-    close(found, expected)
-    assert scaler.get_scale() == 1.0
-    for one, other in zip(found, expected, strict=True):
-        own, truth = ours.state[one], theirs.state[other]
-        assert own.keys() == truth.keys()
-        close(own.values(), truth.values())
-        assert "step" not in own or own["step"].item() == 6
+    check_skipped(EVERY[name], "interpreter")
 
 
-@pytest.mark.parametrize("name", [name for name in MAKERS if name not in ("asgd", "sgd, dampened")])
+@pytest.mark.parametrize("name", EVERY)
 def test_no_number_is_read_in_a_step(name, monkeypatch):
     params = parameters("interpreter")
-    optimizer, scaler = MAKERS[name](params), torch.amp.GradScaler("interpreter")
+    optimizer, scaler = EVERY[name](params), torch.amp.GradScaler("interpreter")
     reads, item = [], torch.Tensor.item
     monkeypatch.setattr(torch.Tensor, "item", lambda tensor: reads.append(tensor) or item(tensor))
     for step in range(3):
@@ -103,15 +42,82 @@ def test_parameters_that_are_not_equally_far_have_counts_of_their_own():
     assert [theirs.state[each]["step"].item() for each in expected] == [5.0, 3.0, 5.0]
 
 
-@pytest.mark.parametrize("name", ["adam", "nadam", "sgd"])
+@pytest.mark.parametrize("name", ["sgd, dampened", "asgd", "adafactor"])
+def test_parameters_join_and_rest_as_on_the_host(name):
+    """One parameter shares what the device keeps with the others, is left behind and has to go on by itself."""
+    for without in ({0}, {1}, {1, 2, 4}):
+        found, ours, _ = scaled_run(EVERY[name], "interpreter", 6, {0, 2}, without)
+        expected, theirs, _ = scaled_run(EVERY[name], "cpu", 6, {0, 2}, without)
+        close(found, expected)
+        for one, other in zip(found, expected, strict=True):
+            close(ours.state[one].values(), theirs.state[other].values())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", EVERY)
+def test_a_skipped_step_leaves_every_bit(name, value):
+    params, optimizer, scaler = scaled_run(EVERY[name], "interpreter", 2, set())
+
+    def bits():
+        states = [value for each in params for value in optimizer.state[each].values()]
+        return [each.detach().numpy().tobytes() for each in (*params, *states)]
+
+    before = bits()
+    scaler.scale(torch.zeros((), device="interpreter"))
+    for each in params:
+        each.grad = torch.full_like(each, value)
+    scaler.step(optimizer)
+    assert bits() == before
+
+
+def test_a_velocity_that_no_step_made_is_not_saved():
+    make = MAKERS["sgd, dampened"]
+    params, optimizer, _ = scaled_run(make, "interpreter", 2, {0, 1})
+    assert not any(optimizer.state_dict()["state"].values())
+    others = [each.detach().clone().requires_grad_() for each in params]
+    again = make(others)
+    again.load_state_dict(optimizer.state_dict())
+    truths, theirs, _ = scaled_run(make, "cpu", 2, {0, 1})
+    for which, stepping in ((params, optimizer), (others, again), (truths, theirs)):
+        give_gradients(which, 0)
+        stepping.step()
+    for which in (params, others):
+        close(which, truths)
+    close(optimizer.state[params[0]].values(), [params[0].grad])
+
+
+def test_steps_without_the_scaler_go_on():
+    make = MAKERS["sgd, dampened"]
+    found, ours, _ = scaled_run(make, "interpreter", 2, {0, 1})
+    expected, theirs, _ = scaled_run(make, "cpu", 2, {0, 1})
+    for step in range(3):
+        for which, optimizer in ((found, ours), (expected, theirs)):
+            give_gradients(which, step)
+            optimizer.step()
+    close(found, expected)
+
+
+def test_a_parameter_of_the_cpu_makes_the_host_decide():
+    """Its steps are counted there."""
+    params = parameters("interpreter")[:1] + parameters("cpu")[1:]
+    optimizer, scaler = Adam(params, lr=0.1), torch.amp.GradScaler("interpreter")
+    for step in range(3):
+        scaler.scale(torch.zeros((), device="interpreter"))
+        give_gradients(params, step, bad=step == 1)
+        scaler.step(optimizer)
+        scaler.update()
+    assert [optimizer.state[each]["step"].item() for each in params] == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["adam", "nadam", "sgd", "sgd, dampened", "asgd", "muon", "adafactor"])
 @pytest.mark.parametrize("how", ["state_dict", "deepcopy"])
 def test_counts_of_the_device_are_saved_and_go_on(name, how):
-    params, optimizer, _ = scaled_run(MAKERS[name], "interpreter", 4, {1})
+    params, optimizer, _ = scaled_run(EVERY[name], "interpreter", 4, {1})
     if how == "deepcopy":
         others, again = copy.deepcopy((params, optimizer))
     else:
         others = [each.detach().clone().requires_grad_() for each in params]
-        again = MAKERS[name](others)
+        again = EVERY[name](others)
         again.load_state_dict(optimizer.state_dict())
     for which, stepping in ((params, optimizer), (others, again)):
         for step in range(2):
@@ -120,7 +126,7 @@ def test_counts_of_the_device_are_saved_and_go_on(name, how):
     close(params, others)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "radam", "adamax", "rmsprop"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "radam", "adamax", "rmsprop", "asgd"])
 def test_capturable_counts_on_the_device(name):
     params, others = parameters("interpreter"), parameters("interpreter")
     ours, theirs = MAKERS[name](params, capturable=True), MAKERS[name](others)

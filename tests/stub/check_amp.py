@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scaled_steps import EVERY, check_skipped
 from tolerances import tolerance
 
 import tritorch as torch
@@ -53,6 +54,11 @@ def test_a_gpu_does_as_the_interpreter_device(again):
     np.testing.assert_allclose(found, expected, relative, absolute)
     for parameter, truth in zip(parameters, truths, strict=True):
         np.testing.assert_allclose(parameter, truth, relative, absolute)
+
+
+@pytest.mark.parametrize("name", ["sgd, dampened", "asgd", "adafactor"])
+def test_a_gpu_skips_a_step_as_the_host_does(name):
+    check_skipped(EVERY[name], "cuda")
 
 
 def test_what_is_saved_waits_in_pinned_memory():

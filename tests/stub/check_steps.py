@@ -13,6 +13,7 @@ import tritorch as torch
 from tritorch import nn
 from tritorch.nn import functional
 from tritorch.ops.optimizer.family import step_kernel
+from tritorch.optim import swa_utils
 from tritorch.runtime.cuda import memory
 from tritorch.runtime.cuda.graph import Graph
 from tritorch.runtime.cuda.pinned import PinnedBlock
@@ -147,8 +148,9 @@ def test_a_step_of_mixed_precision_waits_for_nothing(name, dtype, stub):
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+    "dampened sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, dampening=0.5),
     "plain sgd": lambda p: torch.optim.SGD(p, lr=0.1),
-    "adam": lambda p: torch.optim.Adam(p, amsgrad=True),
+    "adam": lambda p: torch.optim.Adam(p, amsgrad=True), "adamw": torch.optim.AdamW,
     "capturable adam": lambda p: torch.optim.Adam(p, capturable=True),
     "adagrad": torch.optim.Adagrad, "adadelta": torch.optim.Adadelta, "adamax": torch.optim.Adamax,
     "nadam": torch.optim.NAdam, "radam": torch.optim.RAdam, "rmsprop": torch.optim.RMSprop,
@@ -158,11 +160,17 @@ OPTIMIZERS = {
 }  # fmt: skip
 
 
+def test_every_optimizer_is_looked_at():
+    """But LBFGS, whose closure a scaler refuses, and SparseAdam, which takes sparse gradients alone."""
+    classes = {each for each in vars(torch.optim).values() if isinstance(each, type)}
+    every = {each for each in classes if issubclass(each, torch.optim.Optimizer)}
+    made = {type(make([torch.zeros(2, 2, requires_grad=True)])) for make in OPTIMIZERS.values()}
+    assert made == every - {torch.optim.Optimizer, torch.optim.LBFGS, torch.optim.SparseAdam}
+
+
 @pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_no_optimizer_waits(name, scaled, stub):
-    if scaled and name in ("muon", "adafactor", "asgd"):
-        return  # what decides whether they step is the host
     net, x, labels = prepared("multilayer")
     optimizer, scaler = OPTIMIZERS[name](net.parameters()), torch.amp.GradScaler("cuda", enabled=scaled)
 
@@ -174,6 +182,32 @@ def test_no_optimizer_waits(name, scaled, stub):
 
     found = steady(stub, step)
     assert found == NOTHING
+
+
+AVERAGES = {
+    "equal": {}, "equal lists": {"multi_avg_fn": swa_utils.get_swa_multi_avg_fn()},
+    "exponential": {"multi_avg_fn": swa_utils.get_ema_multi_avg_fn(0.9), "use_buffers": True},
+    "one by one": {"avg_fn": swa_utils.get_swa_avg_fn()},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_averages_of_weights_wait_for_nothing(name, stub):
+    net, x, labels = prepared("multilayer")
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    average = swa_utils.AveragedModel(net, device="cuda", **AVERAGES[name])
+    schedule = swa_utils.SWALR(optimizer, 0.05, anneal_epochs=20)
+
+    def step():
+        optimizer.zero_grad(set_to_none=False)
+        functional.cross_entropy(net(x), labels).backward()
+        nn.utils.clip_grad_value_(net.parameters(), 0.5)
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0, norm_type=3, error_if_nonfinite=False)
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(net)
+
+    assert steady(stub, step) == NOTHING
 
 
 def test_gradients_may_lie_elsewhere_at_each_step(stub):

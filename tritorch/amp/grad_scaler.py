@@ -144,8 +144,11 @@ class GradScaler:
         return result
 
     def _unless_found(self, optimizer, found, args, kwargs):
-        """The optimizer's step: on a GPU it runs, and where a gradient was not finite it changes nothing."""
-        if found.keys() <= {CPU} or not getattr(optimizer, "can_skip", False):
+        """The optimizer's step: on a GPU it runs, and where a gradient was not finite it changes nothing.
+
+        A parameter of the CPU has its steps counted by the host, which has to know of them.
+        """
+        if CPU in found or not getattr(optimizer, "can_skip", False):
             bad = any(each.item() for each in found.values())
             return None if bad else optimizer.step(*args, **kwargs)
         if len(found) > 1:

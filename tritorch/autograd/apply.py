@@ -25,13 +25,13 @@ def apply(cls, *args):
     """
     if intercepting and state.interceptors:
         return intercepted(cls, args)
-    arrays, device, record = [], None, False
+    arrays, device, wanted = [], None, False
     for arg in args:
         if isinstance(arg, Variable):
             if arg.device is not device:
                 device = arg.device if device is None else _common_device(cls, args)
             if arg.requires or (arg.view_of is not None and arg.wants_gradient()):
-                record = True
+                wanted = True
             arrays.append(arg.array)
         else:
             arrays.append(arg)
@@ -55,8 +55,8 @@ def apply(cls, *args):
         outputs.device, outputs.requires, outputs.view_of = device, False, None
     if cls.views:
         _mark_view(cls, args, outputs)
-    if record and state.recording:
-        _record(cls, args, outputs)
+    if wanted and state.recording:
+        record(cls, args, outputs)
     return outputs
 
 
@@ -160,7 +160,7 @@ def _mark_view(cls, args, outputs):
     outputs.view_of = View(parent, cls, rest)
 
 
-def _record(cls, args, outputs):
+def record(cls, args, outputs):
     """Make the call a node: its edges, and only what `backward` reads of its arguments and results."""
     op = _new(cls)
     edges = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autograd.apply import _record, _wrap
+from tritorch.autograd.apply import _wrap, record
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.intercept import intercepted
 from tritorch.ops.base import Op
@@ -38,7 +38,7 @@ class ToDevice(Op):
             return intercepted(cls, (input, device, non_blocking))
         output = _wrap(cls.reference(input.array, device, non_blocking), device)
         if input.requires and state.recording:
-            _record(cls, (input, device, input.device), output)
+            record(cls, (input, device, input.device), output)
         return output
 
     def backward(self, grad):

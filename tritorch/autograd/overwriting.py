@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tritorch.autograd.apply import _record, apply
+from tritorch.autograd.apply import apply, record
 from tritorch.autograd.grad_mode import state
 from tritorch.autograd.variable import Variable
 from tritorch.ops.autocast import state as autocast
@@ -130,5 +130,5 @@ def record_written(op, arguments, tensor, before):
     """The call as a node whose result is `tensor` as it was written, and whose argument is what it was before."""
     result = Variable.made_as.__new__(Variable.made_as)
     result.array, result.device, result.version = tensor.array, tensor.device, tensor.counter()
-    _record(op, tuple([before if each is tensor else each for each in arguments]), result)
+    record(op, tuple([before if each is tensor else each for each in arguments]), result)
     return result

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 
+from tritorch.functional.linear_algebra import addmm
 from tritorch.optim.checks import check_one_element
 from tritorch.optim.optimizer import Optimizer
 from tritorch.runtime import dtypes
-from tritorch.runtime.precision import get_float32_matmul_precision, set_float32_matmul_precision
 
 
 def _original(rows, columns):
@@ -31,6 +30,8 @@ class Muon(Optimizer):
     A composition of ops: each iteration multiplies matrices, which one launch over all parameters cannot.
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
     """
+
+    can_skip = True
 
     def __init__(self, params, lr=1e-3, weight_decay=0.1, momentum=0.95, nesterov=True,
                  ns_coefficients=(3.4445, -4.775, 2.0315), eps=1e-7, ns_steps=5, adjust_lr_fn=None):  # fmt: skip
@@ -57,7 +58,6 @@ class Muon(Optimizer):
 
     def update(self, group):
         """One matrix after the other."""
-        lr, momentum = float(group["lr"]), group["momentum"]
         for each in group["params"]:
             gradient = each._grad
             if gradient is None:
@@ -67,18 +67,24 @@ class Muon(Optimizer):
             state = self.state[each]
             if "momentum_buffer" not in state:
                 state["momentum_buffer"] = gradient.new_zeros(gradient.shape)
-            moving = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-            change = gradient.lerp(moving, momentum) if group["nesterov"] else moving
-            change = orthogonal(change, group["ns_coefficients"], group["ns_steps"], group["eps"])
-            each.mul_(1 - lr * group["weight_decay"])
-            each.add_(change.to(each.dtype), alpha=-lr * _RATES[group["adjust_lr_fn"]](*each.shape))
+            with self.skippable(each):
+                self._update(each, gradient, state["momentum_buffer"], group)
+
+    @staticmethod
+    def _update(parameter, gradient, average, group):
+        lr, momentum = float(group["lr"]), group["momentum"]
+        average.lerp_(gradient, 1 - momentum)
+        change = gradient.lerp(average, momentum) if group["nesterov"] else average
+        change = orthogonal(change, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        parameter.mul_(1 - lr * group["weight_decay"])
+        parameter.add_(change.to(parameter.dtype), alpha=-lr * _RATES[group["adjust_lr_fn"]](*parameter.shape))
 
 
 def orthogonal(matrix, coefficients, steps, eps):
     """The orthogonal matrix nearest to one, roughly: its singular values come to lie around 1.
 
-    Newton and Schulz's iteration with a polynomial of fifth degree. The matrix is divided by its norm, or by `eps` if
-    that is larger. Sums are computed in float32 and rounded to bfloat16 once each.
+    Newton and Schulz's iteration with a polynomial of fifth degree, in bfloat16. The matrix is divided by its norm, or
+    by `eps` if that is larger. Sums are computed in float32 and rounded once each, in the launches of the products.
     """
     if steps >= 100:
         raise ValueError("Number of steps must be less than 100 for computational efficiency")
@@ -86,26 +92,9 @@ def orthogonal(matrix, coefficients, steps, eps):
         raise ValueError("Coefficients must be a tuple of exactly 3 values")
     a, b, c = coefficients
     tall = matrix.size(0) > matrix.size(1)  # the smaller of the two products is the one to work with
-    x = _rounded(matrix.T if tall else matrix)
-    x = _rounded(x / _rounded(x.norm()).clamp(min=eps))
-    with _tf32():
-        for _ in range(steps):
-            gram = _rounded(x @ x.T)
-            x = _rounded(a * x + _rounded(b * gram + c * (gram @ gram)) @ x)
-    return x.T if tall else x
-
-
-def _rounded(tensor):
-    """What bfloat16 keeps of a tensor, as float32."""
-    return tensor.to(dtypes.bfloat16).to(dtypes.float32)
-
-
-@contextmanager
-def _tf32():
-    """Let a GPU multiply in tf32, which holds every bfloat16 exactly."""
-    before = get_float32_matmul_precision()
-    set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        set_float32_matmul_precision(before)
+    x = (matrix.T if tall else matrix).to(dtypes.bfloat16)
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = addmm(x, addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.T if tall else x).to(matrix.dtype)

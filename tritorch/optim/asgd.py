@@ -17,6 +17,7 @@ class ASGD(Elementwise):
 
     op = TABLE["asgd_step"]
     scalars = ("step", "eta", "mu")
+    uncounted = (1, 1)
 
     def __init__(self, params, lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6, weight_decay=0, foreach=None, maximize=False,
                  differentiable=False, capturable=False, *, master_weights=False):  # fmt: skip
@@ -42,11 +43,11 @@ class ASGD(Elementwise):
         step = super().advance(state, group)
         eta, mu = state["eta"].array, state["mu"].array
         now = float(eta), float(mu)
-        lr = float(group["lr"])
-        eta[...] = lr / (1 + group["lambd"] * lr * step) ** group["alpha"]
-        mu[...] = 1 / max(1, step - group["t0"])
+        rates = float(group["lr"]), group["lambd"], group["alpha"], group["t0"]
+        eta[...], mu[...] = self.op.following(step, *rates)
         return now
 
     def options(self, group, progress):
         """Of the op; `progress` is the rate and the share of this step."""
-        return number(group["lambd"], group), *progress, number(group["weight_decay"], group), group["maximize"]
+        names = "lr", "lambd", "alpha", "t0", "weight_decay"
+        return *[number(group[each], group) for each in names], group["maximize"], *progress

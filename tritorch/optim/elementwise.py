@@ -84,7 +84,7 @@ class Elementwise(Optimizer):
         for params in alike(group["params"]):
             found = None if self.found_inf is None else self.found_inf[params[0].device]
             counted = self._is_counted(params[0], group, found)
-            split = self._by_scalars if counted and self.scalars else self._by_progress
+            split = self._by_scalars if counted else self._by_progress
             for progress, members in split(params, group).items():
                 if group["differentiable"]:
                     self._update_recorded(group, progress, members)
@@ -98,8 +98,8 @@ class Elementwise(Optimizer):
         if not (master or counted or found is not None):
             self.op.apply(*self.options(group, progress), *lists)
         else:
-            scalars = [states[0][name] for name in self.scalars] if counted else []
-            options = self.options(group, self.uncounted if scalars else progress)
+            scalars = self._scalars(members[0], group) if counted else []
+            options = self.options(group, self.uncounted if counted else progress)
             masters = [_master(each, state) for each, state in zip(members, states, strict=True)] if master else []
             self.op.mixed.apply(*options, master, len(scalars), found, *scalars, *lists, *masters)
         for each in members:
@@ -108,10 +108,7 @@ class Elementwise(Optimizer):
     def _by_progress(self, params, group):
         found: dict = {}
         for each in params:
-            state = self.state[each]
-            if not state:
-                self.start(each, state, group)
-            found.setdefault(self.advance(state, group), []).append(each)
+            found.setdefault(self.advance(self.holder(each, group), group), []).append(each)
         return found
 
     # -------------------------------------------------------------------------------------------- counts on the device
@@ -119,12 +116,11 @@ class Elementwise(Optimizer):
     @property
     def can_skip(self):
         """Whether a step can be skipped on the device, by `found_inf`, without the host knowing of it."""
-        counted = self.op.counted is not None or not self.scalars
-        return counted and not any(group["differentiable"] for group in self.param_groups)
+        return not any(group["differentiable"] for group in self.param_groups)
 
     def _is_counted(self, parameter, group, found):
         """Whether steps are counted on the device: where they may be skipped there or captured, and from then on."""
-        if parameter.device is CPU or group["differentiable"] or self.op.counted is None:
+        if parameter.device is CPU or group["differentiable"]:
             return False
         return found is not None or bool(group.get("capturable") or self._sharing)
 
@@ -132,19 +128,27 @@ class Elementwise(Optimizer):
         """Parameters whose scalars are the same tensors on their device; those that agree on the host become so."""
         found: dict = {}
         for each in params:
-            state = self.state[each]
-            if not state:
-                self.start(each, state, group)
-            own = [state[name] for name in self.scalars]
+            own = self._scalars(each, group)
             on_host = own[0].device is CPU
             found.setdefault(tuple([float(one.array) if on_host else id(one) for one in own]), []).append(each)
         for members in found.values():
-            self._share(members)
+            self._share(members, group)
         return found
 
-    def _share(self, members):
+    def _scalars(self, parameter, group):
+        holder = self.holder(parameter, group)
+        return [holder[name] for name in self.scalars]
+
+    def holder(self, parameter, group):
+        """The dict with the scalars of a parameter: its state, which starts here at its first step."""
+        state = self.state[parameter]
+        if not state:
+            self.start(parameter, state, group)
+        return state
+
+    def _share(self, members, group):
         """Give parameters scalars of their own on their device, which no other parameter has."""
-        own = [self.state[members[0]][name] for name in self.scalars]
+        own = self._scalars(members[0], group)
         before = self._sharing.get(id(own[0]))
         if before is not None and before[1] == len(members):
             return
@@ -152,7 +156,7 @@ class Elementwise(Optimizer):
             self._sharing[id(own[0])] = before[0], before[1] - len(members)  # others go on without these
         own = [each.detach().to(members[0].device, copy=True) for each in own]
         for each in members:
-            self.state[each].update(zip(self.scalars, own, strict=True))
+            self.holder(each, group).update(zip(self.scalars, own, strict=True))
         self._sharing[id(own[0])] = own, len(members)
 
     def _update_recorded(self, group, progress, members):

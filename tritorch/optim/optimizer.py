@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections import defaultdict
+from contextlib import contextmanager
 from copy import deepcopy
 
 from tritorch.autograd.grad_mode import enable_grad, set_grad_enabled
@@ -105,6 +106,19 @@ class Optimizer(Hooked):
     def update(self, group):
         """Update the parameters of one group."""
         raise NotImplementedError(f"{type(self).__name__} has neither a step nor an update")
+
+    @contextmanager
+    def skippable(self, parameter):
+        """Undo on the device what is done inside to a parameter and its state, in place, if `found_inf` says so."""
+        if self.found_inf is None:
+            yield
+            return
+        tensors = [parameter, *self.state[parameter].values()]
+        before = [each.detach().clone() for each in tensors]
+        yield
+        is_good = self.found_inf[parameter.device][0] == 0
+        for each, old in zip(tensors, before, strict=True):
+            each.copy_(each.where(is_good, old))
 
     def zero_grad(self, set_to_none=True):
         """Forget the gradients, or write zeros over them."""

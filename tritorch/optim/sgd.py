@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tritorch.ops.base import TABLE
 from tritorch.optim.checks import check_not_negative, check_rate, check_ways
-from tritorch.optim.elementwise import Elementwise, number
+from tritorch.optim.elementwise import Elementwise, number, scalar
 
 
 class SGD(Elementwise):
@@ -15,7 +15,8 @@ class SGD(Elementwise):
     """
 
     op = TABLE["sgd_step"]
-    scalars = ()
+    scalars = ("new",)
+    uncounted = True
 
     def __init__(self, params, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False, *, maximize=False,
                  foreach=None, differentiable=False, fused=None, master_weights=False):  # fmt: skip
@@ -27,6 +28,7 @@ class SGD(Elementwise):
         }  # fmt: skip
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        self._news: dict = {}  # of parameters whose steps the device may skip: whether the velocity is new, as a scalar
         super().__init__(params, defaults, master_weights)
         check_ways(foreach, fused, differentiable)
 
@@ -34,10 +36,45 @@ class SGD(Elementwise):
         """The velocity, with momentum."""
         return ["momentum_buffer" if group["momentum"] else None]
 
-    @property
-    def can_skip(self):
-        """As of others, but with dampening the host has to know which step is the first."""
-        return super().can_skip and not any(group["dampening"] for group in self.param_groups)
+    def _is_counted(self, parameter, group, found):
+        """As of others, but without dampening a velocity of zeros does for a new one."""
+        return bool(group["momentum"] and group["dampening"]) and super()._is_counted(parameter, group, found)
+
+    def holder(self, parameter, group):
+        """Whether a velocity is new, which the host does not know where the device may have skipped steps."""
+        is_new = self._start_velocity(parameter, group)
+        if is_new or parameter not in self._news:
+            self._news[parameter] = {"new": scalar(is_new)}
+        return self._news[parameter]
+
+    def _start_velocity(self, parameter, group):
+        """Whether there was none."""
+        state = self.state[parameter]
+        if state.get("momentum_buffer") is not None:
+            return False
+        state["momentum_buffer"] = self.filled(parameter, 0, group)
+        return True
+
+    def _settle(self):
+        """Learn from the device which velocities are still new, which is waited for, and forget those."""
+        for parameter, own in self._news.items():
+            if own["new"].item():
+                self.state[parameter].pop("momentum_buffer", None)
+        self._news.clear()
+        self._sharing.clear()
+
+    def state_dict(self):
+        """As of others, with the velocities of those that took a step."""
+        self._settle()
+        return super().state_dict()
+
+    def __getstate__(self):
+        self._settle()
+        return super().__getstate__()
+
+    def __setstate__(self, state):
+        self._news: dict = {}
+        super().__setstate__(state)
 
     def _by_progress(self, params, group):
         """Parameters that get their first gradient, whose velocity becomes it, and the others."""
@@ -45,11 +82,7 @@ class SGD(Elementwise):
             return {False: params}
         found: dict = {}
         for each in params:
-            state = self.state[each]
-            first = state.get("momentum_buffer") is None
-            if first:
-                state["momentum_buffer"] = self.filled(each, 0, group)
-            found.setdefault(first, []).append(each)
+            found.setdefault(self._start_velocity(each, group), []).append(each)
         return found
 
     def options(self, group, progress):

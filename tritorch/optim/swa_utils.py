@@ -17,25 +17,29 @@ from tritorch.runtime import dtypes
 AverageStep = TABLE["average_step"]
 
 
+class _ListUpdate:
+    """Changes lists of averages in place; `share`, of the number averaged so far, is that of the new weights.
+
+    The number may be one of the host, so that no GPU is asked for it.
+    """
+
+    def __init__(self, share):
+        self.share = share
+
+    @no_grad()
+    def __call__(self, averaged_param_list, current_param_list, num_averaged):
+        _average(averaged_param_list, current_param_list, self.share(num_averaged))
+
+
 def get_ema_multi_avg_fn(decay=0.999):
     """A function that changes lists of averages to decay times themselves plus (1 - decay) times the weights."""
     _check_decay(decay)
-
-    @no_grad()
-    def ema_update(ema_param_list, current_param_list, _):
-        _average(ema_param_list, current_param_list, 1 - decay)
-
-    return ema_update
+    return _ListUpdate(lambda _: 1 - decay)
 
 
 def get_swa_multi_avg_fn():
     """A function that takes one more of equally weighted weights into lists of averages, in place."""
-
-    @no_grad()
-    def swa_update(averaged_param_list, current_param_list, num_averaged):
-        _average(averaged_param_list, current_param_list, 1 / (int(num_averaged) + 1))
-
-    return swa_update
+    return _ListUpdate(lambda num_averaged: 1 / (int(num_averaged) + 1))
 
 
 def get_ema_avg_fn(decay=0.999):
@@ -88,6 +92,8 @@ class AveragedModel(Module):
     Source: Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018.
     """
 
+    _known_count = None, 0, 0  # n_averaged, its version, and what it then was
+
     def __init__(self, model, device=None, avg_fn=None, multi_avg_fn=None, use_buffers=False):
         super().__init__()
         if avg_fn is not None and multi_avg_fn is not None:
@@ -112,20 +118,28 @@ class AveragedModel(Module):
             values += [other for _, other in buffers]
         averages = [each.detach() for each in averages]
         values = [v.detach().to(own.device) for own, v in zip(averages, values, strict=True)]
-        if self.n_averaged == 0:
+        count = self._count()
+        if count == 0:
             for own, value in zip(averages, values, strict=True):
                 own.copy_(value)
         elif self.avg_fn is None:
-            self._average_lists(averages, values)
+            self._average_lists(averages, values, count)
         else:
+            counts = {device: self.n_averaged.to(device) for device in {each.device for each in averages}}
             for own, value in zip(averages, values, strict=True):
-                own.copy_(self.avg_fn(own, value, self.n_averaged.to(own.device)))
+                own.copy_(self.avg_fn(own, value, counts[own.device]))
         if not self.use_buffers:
             for own, other in buffers:
                 own.copy_(other.detach().to(own.device))
         self.n_averaged += 1
+        self._known_count = self.n_averaged, self.n_averaged._version, count + 1
 
-    def _average_lists(self, averages, values):
+    def _count(self):
+        """What `n_averaged` says; a GPU is asked only after somebody else wrote to it."""
+        known, version, count = self._known_count
+        return count if known is self.n_averaged and version == known._version else int(self.n_averaged)
+
+    def _average_lists(self, averages, values, count):
         update = self.multi_avg_fn or get_swa_multi_avg_fn()
         alike: dict = {}
         for own, value in zip(averages, values, strict=True):
@@ -133,7 +147,7 @@ class AveragedModel(Module):
             for found, each in zip(alike[own.device, own.dtype], (own, value), strict=True):
                 found.append(each)
         for (device, _), (own, new) in alike.items():
-            update(own, new, self.n_averaged.to(device))
+            update(own, new, count if isinstance(update, _ListUpdate) else self.n_averaged.to(device))
 
 
 @no_grad()
