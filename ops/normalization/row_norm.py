@@ -10,13 +10,7 @@ from tritorch.ops.normalization import batched
 from tritorch.ops.normalization.gradients_kernel import launch_norm_gradients
 from tritorch.ops.normalization.group_kernel import fits_tiles, launch_group_gradients, launch_group_slope
 from tritorch.ops.normalization.group_places import group_norm_by_place, group_slope_by_place
-from tritorch.ops.normalization.host import (
-    are_few,
-    channel_sums_on_host,
-    norm_backward_on_host,
-    norm_gradients_of_few,
-    norm_on_host,
-)
+from tritorch.ops.normalization.host import norm_backward_on_host, norm_gradients_on_host, norm_on_host
 from tritorch.ops.normalization.layout import over_groups, over_last, written_order
 from tritorch.ops.normalization.norm import ChannelSums, Norm, as_wanted, mean_of, normalised, wide
 from tritorch.ops.normalization.rows_kernel import launch_norm, launch_norm_backward
@@ -105,12 +99,7 @@ class RowNormGradients(Op, abstract=True):
     @classmethod
     def host(cls, grad, more, input, weight, mean, variance, layout, eps, biased):
         """In float32 at least, narrowed once."""
-        wider = wide(grad, input, weight)
-        if are_few(layout):
-            slope, *sums = norm_gradients_of_few(*wider, mean, variance, layout, eps)
-        else:
-            slope = norm_backward_on_host(*wider, mean, variance, layout, eps)
-            sums = channel_sums_on_host(*wider[:2], mean, variance, layout, eps)
+        slope, *sums = norm_gradients_on_host(*wide(grad, input, weight), mean, variance, layout, eps)
         if more is not None:
             slope = np.add(slope, more, slope, casting="unsafe")
         kind = (input if weight is None else weight).dtype
