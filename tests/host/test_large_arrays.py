@@ -106,3 +106,27 @@ def test_sums_of_many_rows(dim):
     x = drawn(64, 64, 32, 32)
     for name in ("sum", "mean"):
         near([TABLE[name].host(x, dim)], [TABLE[name].reference(x.astype(float), dim)])
+
+
+# ---------------------------------------------------------------- running extremes
+
+
+@pytest.mark.parametrize("name", ["cummax", "cummin"])
+@pytest.mark.parametrize("kind", ["normal", "few values", "ascending", "with nan", "nan first", "bool"])
+@pytest.mark.parametrize("shape", [(3, 4096), (1 << 15,), (2, 3, 1040), (5, 1030)], ids=str)
+def test_running_extremes_of_long_rows(name, kind, shape):
+    x = drawn(*shape)
+    if kind == "few values":
+        x = (x * 2).astype(np.int32)
+    elif kind == "ascending":
+        x = np.sort(x, -1)
+    elif kind == "with nan":
+        x[..., 700], x[..., 1000:1003] = np.nan, np.nan
+    elif kind == "nan first":
+        x[..., 0] = np.nan
+    elif kind == "bool":
+        x = np.abs(x) > 3
+    found, expected = (run(x, x.ndim - 1) for run in (TABLE[name].host, TABLE[name].reference))
+    for own, true in zip(found, expected, strict=True):
+        assert own.dtype == true.dtype
+        np.testing.assert_array_equal(own, true)
