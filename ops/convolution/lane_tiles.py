@@ -24,7 +24,7 @@ ALONE, BESIDE = 1500, 500
 _SUMMED = 1500  # bytes of parts that the GPU writes and adds up in a nanosecond
 _SUMMING = 3000  # nanoseconds that adding up takes at least
 _WORTH = 64 * 64  # sums of a tile whose operands are read about as fast as multiplied, where several taps share one
-_WAVES = 4  # of tiles and parts, at most
+_WAVES = 3  # of tiles and parts, at most
 _EVEN = 5  # parts that may make it more, so that the last wave is not mostly idle
 PARTS = (1, 2, 3, 4, 5, 6, 8, 11, 12, 16, 22, 24, 32, 44, 48, 64, 88, 128, MOST_PARTS)
 
@@ -57,8 +57,9 @@ def is_worth(tile, rows, columns, folds=(1, 1, 1)):
 
 
 def stages_are_enough(memory, num_stages, available):
-    """All stages, and no fewer than three where those are there; `memory` gives the bytes of so many."""
-    return memory(num_stages) <= available and (num_stages >= 3 or memory(3) > available)
+    """All stages, no fewer than three where there is room, no more than five of half of it; `memory` gives bytes."""
+    some = num_stages >= 3 or memory(3) > available
+    return memory(num_stages) <= available and some and (num_stages <= 5 or 2 * memory(5) <= available)
 
 
 def depth_is_worth(depth, inner, itemsize):
@@ -73,8 +74,8 @@ def taps_share(shared, taps):
 
 
 def parts_fill(parts, tiles, work, device):
-    """Half a wave of tiles to four waves, or a few parts; fewer where parts lack `work`, turns of a loop."""
-    few = 2 * tiles * parts < device.sms and parts < MOST_PARTS and 32 * max(parts, 4) <= work
+    """Most of a wave of tiles to three waves, or a few parts; fewer where parts lack `work`, turns of a loop."""
+    few = 3 * tiles * parts < 2 * device.sms and parts < MOST_PARTS and 32 * max(parts, 4) <= work
     many = tiles * (1 if parts <= _EVEN else parts) > _WAVES * device.sms
     return not few and (parts == 1 or (not many and 4 * parts <= work))
 
@@ -154,6 +155,15 @@ def _sums_of_a_thread(PLACES, BLOCK_M, BLOCK_N, PROGRAMS, num_warps):
     return sums_fit(PLACES * BLOCK_M * BLOCK_N, num_warps, PROGRAMS)
 
 
+def _tiles_are_worth(PLACES, BLOCK_M, BLOCK_N, images, columns, lines, width, device):
+    """No less than 64 by 64 where those fill the GPU, nor than twice that where they do it twice, of many images."""
+    sizes = ((images, LEAST), (columns, LEAST), (lines, 1), (width, 1))
+    tiles = math.prod(cdiv(bucket(size)[0], side) for size, side in sizes)
+    rows = min(max(LEAST, next_power_of_2(images)), 2 * LEAST)
+    least = LEAST * min(tiles // device.sms * LEAST, rows)
+    return PLACES * BLOCK_M * BLOCK_N >= min(least, rows * max(16, next_power_of_2(columns)))
+
+
 def _weight_sums(SHARED, BLOCK_M, BLOCK_N, num_warps):
     """Those of all taps."""
     return sums_fit(SHARED * BLOCK_M * BLOCK_N, num_warps)
@@ -225,7 +235,8 @@ LANE_SPACE = Space(
     PLACES=powers(1, 4, default=2), BLOCK_M=powers(64, 128, default=64), BLOCK_N=powers(16, 256, default=128),
     BLOCK_K=powers(16, 128, default=64), PROGRAMS=choices(1, 2, 3, default=1), num_warps=choices(4, 8),
     num_stages=stages(2, 6, default=4),
-    where=(_sums_of_a_thread, _columns_needed, _images_needed, _places_needed, _depth_needed, _stages_fit),
+    where=(_sums_of_a_thread, _columns_needed, _images_needed, _places_needed, _depth_needed, _stages_fit,
+           _tiles_are_worth),
 )  # fmt: skip
 LANE_WEIGHT_SPACE = Space(
     SHARED=choices(1, 2, 3, default=3), BLOCK_M=powers(64, 128, default=128), BLOCK_N=powers(16, 256, default=64),

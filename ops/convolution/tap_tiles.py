@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tritorch.autotune import Space, cdiv, choices, next_power_of_2, powers, stages
+from tritorch.autotune.key import bucket
 from tritorch.ops.convolution.tiles import MOST_PARTS
+from tritorch.ops.matrix.tiles import sides_alike
 
 _LEAST = 16
 _FILL = 0.8  # of the multiprocessors, by a first wave of tiles
@@ -121,6 +123,11 @@ def _sides_worth(BLOCK_M, BLOCK_N, rows, columns, batch, tensor_cores, aligned, 
     return BLOCK_M >= min(least, sizes[0]) and BLOCK_N >= min(least, sizes[1])
 
 
+def _warps_have_work(BLOCK_M, BLOCK_N, num_warps, tensor_cores, aligned, wide):
+    """Eight warps, unless addresses need their registers, want 16 sums a thread."""
+    return num_warps == 4 or not tensor_cores or wide or not aligned or BLOCK_M * BLOCK_N >= 4096
+
+
 def _parts_have_work(PARTS, BLOCK_K, inner):
     """Each part goes round its loop a few times."""
     return PARTS == 1 or 2 * PARTS * BLOCK_K <= next_power_of_2(inner)
@@ -128,13 +135,13 @@ def _parts_have_work(PARTS, BLOCK_K, inner):
 
 def _parts_fill(PARTS, BLOCK_M, BLOCK_N, BLOCK_K, rows, columns, inner, batch, device):
     """As many parts as give a multiprocessor one to four of them, or as there are."""
-    tiles = cdiv(next_power_of_2(rows), BLOCK_M) * cdiv(next_power_of_2(columns), BLOCK_N) * batch
+    tiles = cdiv(bucket(rows)[0], BLOCK_M) * cdiv(bucket(columns)[0], BLOCK_N) * batch
     few = tiles * PARTS < device.sms and 2 * PARTS <= MOST_PARTS and 16 * PARTS * BLOCK_K <= next_power_of_2(inner)
     return not few and (PARTS == 1 or tiles * PARTS <= 4 * device.sms)
 
 
 _CONDITIONS = (_rows_needed, _columns_needed, _depth_needed, _sums_of_a_thread, _loads_of_a_thread, _warps_for_wide,
-               _stages_fit, _lines_worth, _stages_worth, _sides_worth)  # fmt: skip
+               _stages_fit, _lines_worth, _stages_worth, _sides_worth, _warps_have_work, sides_alike)  # fmt: skip
 _TILES = {
     "BLOCK_M": powers(16, 256, default=128), "BLOCK_N": powers(16, 256, default=128),
     "BLOCK_K": powers(16, 128, default=64), "num_warps": choices(4, 8), "num_stages": stages(1, 4, default=3),

@@ -20,6 +20,7 @@ from tritorch.ops.matrix.tiles import (
     parts_have_loops,
     pieces_worth,
     shared_memory_of,
+    sides_alike,
 )
 
 _FROM_L2 = 50  # bytes a clock and multiprocessor
@@ -95,7 +96,7 @@ def best(device, sizes, itemsize, tensor_cores, most, least_rows):
     for m in _sides(rows, max(least, least_rows), longest):
         for n in _sides(columns, least, longest):
             k = _depth(m, n, inner, itemsize, tensor_cores)
-            for parts in PARTS if m * n <= most else ():
+            for parts in PARTS if m * n <= most and sides_alike(m, n, rows, columns) else ():
                 if parts_have_loops(parts, k, inner) and not_too_many_parts(parts, m, n, rows, columns, batch, device):
                     found.append((_clocks(device, sizes, m, n, parts, itemsize, tensor_cores), parts, -m * n, m, n))
     _, parts, _, m, n = min(found)

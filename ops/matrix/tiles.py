@@ -6,12 +6,16 @@ Conditions look at sizes through the next power of two only, which is the same f
 from __future__ import annotations
 
 from tritorch.autotune import Space, cdiv, choices, next_power_of_2, powers, stages
+from tritorch.autotune.key import bucket
 
 SMALLEST = 16  # the least side of a tile that tensor cores take
 STAGED = 48  # elements that a thread can hold on their way to shared memory without spilling
 _SIDE_KEPT = 64  # tiles are not halved below this to fill the last wave
 _FILL = 0.8  # of the multiprocessors, by the last wave
 PARTS = (1, 2, 4, 8, 16, 32)  # into how many parts a sum may be split
+_LONG = 1024  # terms of a part of a sum, of which adding up the parts is a small share
+_STAGE = 16384  # bytes that are enough to have under way while as many are multiplied
+_UNDER_WAY = 40960  # bytes that the L2 cache gives a multiprocessor in the time that it waits for them
 _FEW, _MANY = 16, 16  # a tile so large that not every 16th multiprocessor has one, or so small that there are 16 waves
 
 
@@ -91,9 +95,26 @@ def two_results_in_registers(BLOCK_M, BLOCK_N, num_warps, keeps):
     return not keeps or BLOCK_M * BLOCK_N <= 64 * 32 * num_warps
 
 
+def shares(rows, columns, inner, batch, side):
+    """How many programs there can be with tiles of so many rows and columns, a long sum being shared out."""
+    tiles = cdiv(bucket(rows)[0], side) * cdiv(bucket(columns)[0], side) * bucket(batch)[0]
+    return tiles * min(max(next_power_of_2(inner) // _LONG, 1), PARTS[-1])
+
+
+def is_short(rows, columns):
+    """Whether three of the least tiles cover a side."""
+    return min(bucket(rows)[0], bucket(columns)[0]) <= 3 * SMALLEST
+
+
 def warps_have_work(BLOCK_M, BLOCK_N, num_warps, dots):
     """Eight warps want a tile of 64 by 64, four one of 16 by 16."""
     return BLOCK_M * BLOCK_N >= (4096 if num_warps == 8 and dots else 64 * num_warps)
+
+
+def tensor_cores_have_work(BLOCK_M, BLOCK_N, num_warps, rows, columns, inner, batch, tensor_cores, device):
+    """Eight warps want 32 sums a thread, four twice the least tile, unless even the least are few."""
+    few = is_short(rows, columns) or shares(rows, columns, inner, batch, SMALLEST) <= device.sms
+    return not tensor_cores or BLOCK_M * BLOCK_N >= (8192 if num_warps == 8 else 256 if few else 512)
 
 
 def stages_in_shared_memory(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize, device):
@@ -126,6 +147,42 @@ def rows_to_group(BLOCK_M, GROUP_M, rows):
     return GROUP_M == 8 or GROUP_M * BLOCK_M < next_power_of_2(rows)
 
 
+def sides_worth(BLOCK_M, BLOCK_N, rows, columns, inner, batch, dots, tensor_cores, device):
+    """Where tiles of 64 by 64 fill the GPU, by parts of long sums too, smaller ones read operands more often.
+
+    Not if one side is short: tiles of half the length read nothing twice.
+    """
+    if not dots or shares(rows, columns, inner, batch, 64) < device.sms:
+        return True
+    long = tensor_cores and min(bucket(rows)[0], bucket(columns)[0]) > 96
+    sides = (BLOCK_M, rows), (BLOCK_N, columns)
+    return all(side >= min(_whole(size), 64 if long else 32) for side, size in sides)
+
+
+def _whole(size):
+    """The least side that covers a size of a bucket best: 96 is 3 times 32."""
+    power = next_power_of_2(size)
+    return max(SMALLEST, power // 4 if 4 * bucket(size)[0] <= 3 * power else power)
+
+
+def sides_alike(BLOCK_M, BLOCK_N, rows, columns):
+    """A tile four times as long as wide, at most, unless it covers all of the shorter side."""
+    return max(BLOCK_M, BLOCK_N) <= 4 * min(BLOCK_M, BLOCK_N) or min(BLOCK_M, BLOCK_N) >= _whole(min(rows, columns))
+
+
+def waves_to_group(BLOCK_M, BLOCK_N, GROUP_M, rows, columns, batch, device):
+    """Tiles that run at once meet in the cache in any order; those of a part do so before those of the next."""
+    return GROUP_M == 8 or tile_count(rows, columns, batch, BLOCK_M, BLOCK_N) > device.sms
+
+
+def stages_under_way(BLOCK_M, BLOCK_N, BLOCK_K, num_stages, inner, itemsize, tensor_cores):
+    """A third stage where two wait for memory, a fifth where four are little to have under way."""
+    stage = (BLOCK_M + BLOCK_N) * BLOCK_K * itemsize
+    if not tensor_cores or num_stages == min(loops(inner, BLOCK_K), 3):
+        return True
+    return (num_stages > 2 or stage >= _STAGE) and (num_stages <= 4 or 4 * stage <= _UNDER_WAY)
+
+
 def staged_in_registers(BLOCK_M, BLOCK_N, BLOCK_K, num_warps, aligned):
     """Operands that do not lie at multiples of 16 elements pass through registers."""
     return aligned or BLOCK_K <= SMALLEST or (BLOCK_M + BLOCK_N) * BLOCK_K <= STAGED * 32 * num_warps
@@ -136,9 +193,10 @@ def whole_sectors(BLOCK_K, inner, itemsize, aligned, tensor_cores):
     return BLOCK_K > SMALLEST or itemsize > 2 or not aligned or not tensor_cores or inner <= 4 * SMALLEST
 
 
-def deep_if_small(BLOCK_M, BLOCK_N, BLOCK_K, tensor_cores):
-    """Only small tiles want more than 128 elements of a sum at once."""
-    return BLOCK_K <= 128 or not tensor_cores or BLOCK_M * BLOCK_N <= 4096
+def deep_if_small(BLOCK_M, BLOCK_N, BLOCK_K, itemsize, tensor_cores):
+    """Only small tiles want more than two lines of a sum at once, and they no more than four."""
+    few = 256 if BLOCK_M * BLOCK_N > 4096 else 512
+    return not tensor_cores or BLOCK_K * itemsize <= few or BLOCK_K <= SMALLEST
 
 
 def parts_have_loops(SPLIT_K, BLOCK_K, inner):
@@ -149,6 +207,15 @@ def parts_have_loops(SPLIT_K, BLOCK_K, inner):
 def not_too_many_parts(SPLIT_K, BLOCK_M, BLOCK_N, rows, columns, batch, device):
     """Parts are for multiprocessors without a tile."""
     return SPLIT_K == 1 or tile_count(rows, columns, batch, BLOCK_M, BLOCK_N) * SPLIT_K <= 4 * device.sms
+
+
+def not_too_few_parts(SPLIT_K, BLOCK_M, BLOCK_N, BLOCK_K, rows, columns, inner, batch, itemsize, dots, device):
+    """Not so few that most of the GPU idles while a long sum could be shared out; those of few results may be whole."""
+    whole = not dots or itemsize > 4 or (is_short(rows, columns) and next_power_of_2(inner) <= 4 * _LONG)
+    if SPLIT_K == PARTS[-1] or (SPLIT_K == 1 and whole):
+        return True
+    more = 8 * SPLIT_K, BLOCK_M, BLOCK_N
+    return not (parts_have_loops(more[0], BLOCK_K, inner) and not_too_many_parts(*more, rows, columns, batch, device))
 
 
 _PARTS_CONDITIONS = (parts_have_loops, not_too_many_parts)
@@ -162,15 +229,16 @@ def tiles_or_parts(BLOCK_M, BLOCK_N, SPLIT_K, rows, columns, batch, device):
 
 _OF_MATRICES = (
     rows_needed, columns_needed, depth_that_multiplies, sums_in_registers, warps_have_work, stages_in_shared_memory,
-    stages_have_loops, tiles_or_parts, not_too_many_tiles, rows_to_group,
+    stages_have_loops, tiles_or_parts, rows_to_group, tensor_cores_have_work, sides_worth, sides_alike, waves_to_group,
+    stages_under_way,
 )  # fmt: skip
 
 MATMUL_SPACE = Space(
     BLOCK_M=powers(16, 256, default=128), BLOCK_N=powers(16, 256, default=128), BLOCK_K=powers(8, 256, default=64),
-    GROUP_M=choices(1, 4, 8, default=8), SPLIT_K=choices(*PARTS, default=1),
+    GROUP_M=choices(1, 8, default=8), SPLIT_K=choices(*PARTS, default=1),
     num_warps=choices(4, 8), num_stages=stages(1, 5, default=4),
     where=(*_OF_MATRICES, two_results_in_registers, staged_in_registers, whole_sectors, deep_if_small,
-           *_PARTS_CONDITIONS),
+           not_too_few_parts, *_PARTS_CONDITIONS),
 )  # fmt: skip
 
 
