@@ -95,9 +95,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_work_alone)
 
 
-def pieces_of(items, size):
-    """Slices of some of `items`, each of `size` elements: little enough to stay in the cache, enough for a thread."""
-    step = max(1, _PIECE // max(size, 1))
+def pieces_of(items, size, times=1):
+    """Slices of some of `items`, each of `size` elements: little enough to stay in the cache, enough for a thread.
+
+    What only reads its piece, in one call, is through with it sooner, and takes pieces that are `times` as large.
+    """
+    step = max(1, times * _PIECE // max(size, 1))
     return [slice(start, min(start + step, items)) for start in range(0, items, step)]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.layout import empty_by, format_order, in_order
+from tritorch.ops.normalization.moments import scale_of
 from tritorch.ops.parallel import for_each, pieces_of, scratch
+from tritorch.ops.rowwise.host import sums_of_columns
 
 
 class _Images:
@@ -33,15 +35,6 @@ class _Images:
         return np.repeat(groups, self.span)
 
 
-def _down(x, y=None):
-    """For each column the sum, or the sum of products with another's, in the order of rows."""
-    return np.einsum("ij->j", x) if y is None else np.einsum("ij,ij->j", x, y)
-
-
-def _scale(variance, eps):
-    return 1 / np.sqrt(variance + variance.dtype.type(eps))
-
-
 def group_norm_by_place(input, weight, bias, layout, eps):
     """Groups of channels of each image normalised: the result, means and variances."""
     images, kind, count = _Images(input, layout), input.dtype, input.dtype.type(layout.count)
@@ -50,10 +43,10 @@ def group_norm_by_place(input, weight, bias, layout, eps):
     mean, variance = (np.empty((images.shape[0], images.groups), kind) for _ in range(2))
 
     def work(image):
-        mean[image] = images.by_group(_down(x[image])) / count
+        mean[image] = images.by_group(sums_of_columns(x[image])) / count
         part = np.subtract(x[image], images.by_channel(mean[image]), out[image])
-        variance[image] = images.by_group(_down(part, part)) / count
-        scale = images.by_channel(_scale(variance[image], eps))
+        variance[image] = images.by_group(sums_of_columns(part, part)) / count
+        scale = images.by_channel(scale_of(variance[image], eps))
         part *= scale if weight is None else scale * weight
         if bias is not None:
             part += bias
@@ -67,13 +60,13 @@ def group_slope_by_place(grad, input, weight, mean, variance, layout, eps):
     images, count = _Images(input, layout), input.dtype.type(layout.count)
     result = empty_by(input, input.shape, images.order)
     g, x, out = (images.places(each) for each in (grad, input, result))
-    mean, scale = (each.reshape(images.shape[0], images.groups) for each in (mean, _scale(variance, eps)))
+    mean, scale = (each.reshape(images.shape[0], images.groups) for each in (mean, scale_of(variance, eps)))
 
     def work(image):
         part = np.multiply(g[image], 1 if weight is None else weight, out[image])
         apart = np.subtract(x[image], images.by_channel(mean[image]), scratch(part))
-        level = images.by_group(_down(part)) / count
-        slope = images.by_group(_down(part, apart)) / count * scale[image] ** 2
+        level = images.by_group(sums_of_columns(part)) / count
+        slope = images.by_group(sums_of_columns(part, apart)) / count * scale[image] ** 2
         part -= images.by_channel(level)
         apart *= images.by_channel(slope)
         part -= apart
@@ -87,13 +80,13 @@ def group_sums_by_place(grad, input, mean, variance, layout, eps):
     """For each channel the sum of the gradient times the normalised input, and the sum of the gradient."""
     images = _Images(input, layout)
     g, x = images.places(grad), images.places(input)
-    mean, scale = (each.reshape(images.shape[0], images.groups) for each in (mean, _scale(variance, eps)))
+    mean, scale = (each.reshape(images.shape[0], images.groups) for each in (mean, scale_of(variance, eps)))
     products, sums = np.empty((2, images.shape[0], images.shape[2]), input.dtype)
 
     def work(image):
         apart = np.subtract(x[image], images.by_channel(mean[image]), scratch(x[image]))
-        products[image] = _down(apart, g[image]) * images.by_channel(scale[image])
-        sums[image] = _down(g[image])
+        products[image] = sums_of_columns(apart, g[image]) * images.by_channel(scale[image])
+        sums[image] = sums_of_columns(g[image])
 
     images.each(work)
     return tuple(each.sum(0, dtype=np.float64).astype(input.dtype) for each in (products, sums))

@@ -1,18 +1,18 @@
 """Normalisations in NumPy, fast: rows in pieces that stay in the cache, several at a time, few passes over memory.
 
-What varies along an axis of the pieces is spread to their shape first (by BLAS, or repeated): NumPy's inner loops are
-short where it broadcasts, and that costs more than the memory.
+What varies along an axis of the pieces is repeated to their shape first: NumPy's inner loops are short where it
+broadcasts, and that costs more than the memory.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 
 from tritorch.ops.normalization.group_places import group_sums_by_place
 from tritorch.ops.normalization.layout import written_order
+from tritorch.ops.normalization.moments import are_near_zero, moments_of, near_zero, scale_of, slope_and_level
 from tritorch.ops.normalization.places import (
     batch_inference_by_place,
     batch_norm_by_place,
@@ -20,76 +20,17 @@ from tritorch.ops.normalization.places import (
     channel_sums_by_place,
     lies_by_place,
 )
+from tritorch.ops.normalization.row_host import (
+    are_few,
+    gradients_of_rows,
+    has_weight_by_place,
+    norm_gradients_of_few,
+    norm_of_few,
+    norm_of_rows,
+    sums_of_rows_by_place,
+)
 from tritorch.ops.parallel import for_each, pieces_of, scratch
-from tritorch.ops.rowwise.host import ones, products_of_rows, sums_of_rows
-
-_SMALL = 1 << 17  # elements, up to which BLAS is quicker than broadcasting, and does not start threads of its own
-_TINY = 1 << 14  # elements, up to which fewer calls are quicker than fewer passes
-_LARGEST_MEAN = 4  # the square of a mean over the variance
-
-
-def _outer(column, row, out, more=None):
-    """column[:, None] * row + more, to `out`: by BLAS, faster than broadcasting where rows are short."""
-    # NumPy leaves to BLAS what has two terms, but not what has one.
-    columns, rows = np.ones((column.size, 2), column.dtype), np.empty((2, row.size), row.dtype)
-    columns[:, 0], rows[0], rows[1] = column, row, 0 if more is None else more
-    return np.matmul(columns, rows, out)
-
-
-def _scaled(x, scale, weights, out):
-    """Rows times a factor for each, and one for each place unless None, to `out`."""
-    if x.size > _SMALL:
-        np.multiply(x, scale[:, None], out)
-        return out if weights is None else np.multiply(out, weights, out)
-    return np.multiply(x, _outer(scale, ones(x.shape[1], x.dtype) if weights is None else weights, out), out)
-
-
-def _affine(x, scale, level, weights, bias, out):
-    """(x scale + level) weights + bias: the first two by row, the others by place, and all but scale may be None."""
-    if x.size > _SMALL:
-        np.multiply(x, scale[:, None], out)
-        if level is not None:
-            out += level[:, None]
-        if weights is not None:
-            out *= weights
-        if bias is not None:
-            out += bias
-        return
-    _scaled(x, scale, weights, out)
-    if level is not None or bias is not None:
-        level = np.zeros_like(scale) if level is None else level
-        out += _outer(level, ones(x.shape[1], x.dtype) if weights is None else weights, scratch(out), bias)
-
-
-def _scale(variance, eps):
-    return 1 / np.sqrt(variance + variance.dtype.type(eps))
-
-
-@functools.lru_cache(maxsize=256)
-def has_weight_by_place(layout):
-    """Whether each place of a row has a weight of its own, rather than each of several channels."""
-    return layout.groups == (1, layout.count)
-
-
-def _near_zero(x, mean, variance):
-    """Rows, and the mean of each: x itself unless a mean is so large that squares or products would cancel."""
-    if mean is None:
-        return x, np.zeros(len(x), x.dtype)
-    if (mean * mean <= _LARGEST_MEAN * variance).all():
-        return x, mean
-    return x - mean[:, None], np.zeros(len(x), x.dtype)
-
-
-def _moments(x, centred):
-    """The mean (or None) and the variance of each row; and rows near zero with the mean of each."""
-    count = x.dtype.type(x.shape[1])
-    square = products_of_rows(x, x) / count
-    if not centred:
-        return None, square, *_near_zero(x, None, square)
-    mean = sums_of_rows(x) / count
-    variance = square - mean * mean
-    own, middle = _near_zero(x, mean, variance)
-    return mean, variance if middle is mean else products_of_rows(own, own) / count, own, middle
+from tritorch.ops.rowwise.host import products_of_rows, sums_of_rows
 
 
 def _weights_of_rows(weight, layout):
@@ -100,50 +41,31 @@ def _weights_of_rows(weight, layout):
     return lambda piece: own[group[piece]]
 
 
-def _norm_of_few(x, weight, bias, eps, centred):
-    """Rows with a weight for each place normalised as the formula says, where calls take longer than passes."""
-    count, statistics = x.dtype.type(x.shape[1]), ()
-    if centred:
-        mean = sums_of_rows(x) / count
-        x, statistics = x - mean[:, None], (mean,)
-    variance = products_of_rows(x, x) / count
-    out = x * _scale(variance, eps)[:, None]
-    if weight is not None:
-        out *= weight.reshape(-1)
-    if bias is not None:
-        out += bias.reshape(-1)
-    return out, *statistics, variance
-
-
 def norm_on_host(input, weight, bias, layout, eps, centred):
     """Rows normalised: the result, the mean where `centred`, and the variance."""
-    rows, columns = layout.rows, layout.count
-    x = input.reshape(rows, columns)
-    if are_few(layout):
-        out, *statistics = _norm_of_few(x, weight, bias, eps, centred)
-        return out.reshape(input.shape), *statistics
-    result = np.empty(input.shape, input.dtype)
-    out, mean, variance = result.reshape(x.shape), np.empty(rows, x.dtype), np.empty(rows, x.dtype)
-    if has_weight_by_place(layout):
-        weights, level = (None if each is None else each.reshape(-1) for each in (weight, bias))
+    x = input.reshape(layout.rows, layout.count)
+    if not has_weight_by_place(layout):
+        result, *statistics = _norm_of_groups(x, weight, bias, layout, eps)
     else:
-        weights = _weights_of_rows(weight, layout)
-        level = None if bias is None else _weights_of_rows(bias, layout)
+        norm = norm_of_few if are_few(layout) else norm_of_rows
+        result, *statistics = norm(x, weight, bias, eps, centred)
+    return result.reshape(input.shape), *statistics
+
+
+def _norm_of_groups(x, weight, bias, layout, eps):
+    """Rows of several channels normalised: the result, the mean and the variance."""
+    result, mean, variance = np.empty_like(x), np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
+    weights = _weights_of_rows(weight, layout)
+    level = None if bias is None else _weights_of_rows(bias, layout)
 
     def fill(piece):
-        means, variance[piece], own, middle = _moments(x[piece], centred)
-        part, scale = out[piece], _scale(variance[piece], eps)
-        if centred:
-            mean[piece] = means
-        if has_weight_by_place(layout):
-            _affine(own, scale, -middle * scale if centred else None, weights, level, part)
-        else:
-            factor = scale[:, None] * weights(piece)
-            more = -middle[:, None] * factor
-            _by_channel(own, factor, part, more if level is None else more + level(piece))
+        mean[piece], variance[piece], own, middle = moments_of(x[piece], True)
+        factor = scale_of(variance[piece], eps)[:, None] * weights(piece)
+        more = -middle[:, None] * factor
+        _by_channel(own, factor, result[piece], more if level is None else more + level(piece))
 
     for_each(fill, pieces_of(*x.shape))
-    return (result, *((mean,) if centred else ()), variance)
+    return result, mean, variance
 
 
 def _by_channel(x, factor, out, level=None):
@@ -157,54 +79,33 @@ def _by_channel(x, factor, out, level=None):
 
 def norm_backward_on_host(grad, input, weight, mean, variance, layout, eps):
     """scale (g - mean g - x mean(g x)) by rows, as g scale + x slope + level, where g = grad weight."""
-    rows, columns = layout.rows, layout.count
-    x, result = input.reshape(rows, columns), np.empty(input.shape, input.dtype)
-    g, out, one = grad.reshape(x.shape), result.reshape(x.shape), ones(columns, x.dtype)
-    by_place = has_weight_by_place(layout)
-    weights = _weights_of_rows(weight, layout) if not by_place else None if weight is None else weight.reshape(-1)
+    x = input.reshape(layout.rows, layout.count)
+    g = grad.reshape(x.shape)
+    if has_weight_by_place(layout):
+        return gradients_of_rows(g, x, weight, mean, variance, eps, sums=False)[0].reshape(input.shape)
+    result, weights = np.empty_like(x), _weights_of_rows(weight, layout)
 
     def fill(piece):
-        part, scale = out[piece], _scale(variance[piece], eps)
-        own, middle = _near_zero(x[piece], None if mean is None else mean[piece], variance[piece])
-        if by_place:
-            _scaled(g[piece], scale, weights, part)
-        else:
-            _by_channel(g[piece], scale[:, None] * weights(piece), part)
-        total = sums_of_rows(part) if mean is not None else np.zeros_like(scale)
-        slope, level = _slope_and_level(middle, scale, total, products_of_rows(part, own), columns)
-        more = _scaled(own, slope, None, scratch(part))
-        part += more
-        if mean is not None:
-            part += level[:, None] if part.size > _SMALL else _outer(level, one, more)
+        part, scale = result[piece], scale_of(variance[piece], eps)
+        own, middle = near_zero(x[piece], mean[piece], variance[piece])
+        _by_channel(g[piece], scale[:, None] * weights(piece), part)
+        slope, level = slope_and_level(
+            middle, scale, sums_of_rows(part), products_of_rows(part, own), layout.count
+        )  # fmt: skip
+        part += np.multiply(own, slope[:, None], scratch(part))
+        part += level[:, None]
 
     for_each(fill, pieces_of(*x.shape))
-    return result
+    return result.reshape(input.shape)
 
 
-def are_few(layout):
-    """Whether rows with a weight for each place are so few that fewer calls are quicker than fewer passes."""
-    return math.prod(layout.shape) <= _TINY and has_weight_by_place(layout)
-
-
-def norm_gradients_of_few(grad, input, weight, mean, variance, layout, eps):
-    """The gradients by the input, the weight and the bias of few rows, as the formulas say."""
+def norm_gradients_on_host(grad, input, weight, mean, variance, layout, eps):
+    """The gradients by the input, the weight and the bias, where each place has a weight."""
+    if are_few(layout):
+        return norm_gradients_of_few(grad, input, weight, mean, variance, layout, eps)
     x = input.reshape(layout.rows, layout.count)
-    g, scale, count = grad.reshape(x.shape), _scale(variance, eps)[:, None], x.dtype.type(layout.count)
-    hat = (x if mean is None else x - mean[:, None]) * scale
-    products, sums = np.add.reduce(g * hat), np.add.reduce(g)
-    own = g if weight is None else g * weight.reshape(-1)
-    slope = own - hat * (products_of_rows(own, hat) / count)[:, None]
-    if mean is not None:
-        slope -= (sums_of_rows(own) / count)[:, None]
-    slope *= scale
-    return slope.reshape(input.shape), products, sums
-
-
-def _slope_and_level(middle, scale, total, along, count):
-    """What x is multiplied with and what is added, by row, from sums of g scale and of g scale x."""
-    count = scale.dtype.type(count)
-    slope = (middle * total - along) * scale * scale / count
-    return slope, -total / count - middle * slope
+    slope, *sums = gradients_of_rows(grad.reshape(x.shape), x, weight, mean, variance, eps)
+    return slope.reshape(input.shape), *sums
 
 
 def _planes(array, layout):
@@ -251,47 +152,31 @@ def _by_plane(statistic, layout):
 def channel_sums_on_host(grad, input, mean, variance, layout, eps):
     """For each channel the sum of the gradient times the normalised input, and the sum of the gradient."""
     if has_weight_by_place(layout):
-        return _sums_by_place(grad, input, mean, variance, layout, eps)
+        grad, x = (each.reshape(layout.rows, layout.count) for each in (grad, input))
+        return sums_of_rows_by_place(grad, x, mean, variance, eps)
     if layout.axes == layout.summed and lies_by_place(input):
         return channel_sums_by_place(grad, input, mean, variance, eps)
     if written_order(input, layout) is not None:
         return group_sums_by_place(grad, input, mean, variance, layout, eps)
-    grad, x, mean = _planes(grad, layout), _planes(input, layout), _by_plane(mean, layout)
-    sums, products = np.empty(grad.shape[:2], grad.dtype), np.empty(grad.shape[:2], grad.dtype)
+    near, grad, x = are_near_zero(mean, variance), _planes(grad, layout), _planes(input, layout)
+    mean, sums, products = _by_plane(mean, layout), *(np.empty(grad.shape[:2], grad.dtype) for _ in range(2))
     same = layout.axes == layout.summed  # each channel has one mean
 
     def measure(block):
         here, *middle = block
+        sums[here] = _sums(grad[here])
+        if near:
+            products[here] = _products(x[here], grad[here])
+            return
         apart = np.subtract(x[here], middle[0] if same else mean[here][..., None], scratch(x[here]))
-        sums[here], products[here] = _sums(grad[here]), _products(apart, grad[here])
+        products[here] = _products(apart, grad[here])
 
     if len(x):  # an empty batch has no planes to measure, and sums of nothing are zeros
-        for_each(measure, _blocks(x, *((mean[0],) if same else ())))
-    products *= _by_plane(_scale(variance, eps), layout)
+        for_each(measure, _blocks(x, *((mean[0],) if same and not near else ())))
+    if near:
+        products -= mean * sums
+    products *= _by_plane(scale_of(variance, eps), layout)
     return tuple(_over_batch(each).astype(x.dtype) for each in (products, sums))
-
-
-def _weighed(weights, rows):
-    """The sum of rows, each times its weight."""
-    return weights @ rows if rows.size <= _SMALL else np.einsum("i,ij->j", weights, rows)
-
-
-def _sums_by_place(grad, input, mean, variance, layout, eps):
-    """The same where each place of a row is a channel."""
-    grad, x = (each.reshape(layout.rows, layout.count) for each in (grad, input))
-    pieces, scale = pieces_of(*x.shape), _scale(variance, eps)
-    found = np.empty((len(pieces), 2, layout.count), x.dtype)
-
-    def measure(number):
-        piece = pieces[number]
-        own, middle = _near_zero(x[piece], None if mean is None else mean[piece], variance[piece])
-        found[number, 0] = _weighed(scale[piece], np.multiply(grad[piece], own, scratch(own)))
-        found[number, 0] -= _weighed(scale[piece] * middle, grad[piece])
-        found[number, 1] = _weighed(np.ones_like(middle), grad[piece])
-
-    for_each(measure, list(range(len(pieces))))
-    products, sums = found.sum(0)
-    return products, sums
 
 
 def batch_norm_on_host(input, weight, bias, layout, eps):
@@ -299,21 +184,26 @@ def batch_norm_on_host(input, weight, bias, layout, eps):
     if lies_by_place(input):
         return batch_norm_by_place(input, weight, bias, layout, eps)
     x = _planes(input, layout)
-    found, count = np.empty(x.shape[:2], x.dtype), x.shape[0] * x.shape[2]
+    sums, squares = np.empty((2, *x.shape[:2]), x.dtype)
+    count = x.shape[0] * x.shape[2]
 
     def measure(block):
-        found[block[0]] = _sums(x[block[0]])
+        sums[block[0]], squares[block[0]] = _sums(x[block[0]]), _products(x[block[0]], x[block[0]])
 
     for_each(measure, _blocks(x))
-    mean = (_over_batch(found) / count).astype(x.dtype)
+    mean = _over_batch(sums) / count
+    variance = _over_batch(squares) / count - mean * mean
+    mean = mean.astype(x.dtype)
+    if not are_near_zero(mean, variance):
 
-    def measure_squares(block):
-        here, middle = block
-        apart = np.subtract(x[here], middle, scratch(x[here]))
-        found[here] = _products(apart, apart)
+        def measure_apart(block):
+            here, middle = block
+            apart = np.subtract(x[here], middle, scratch(x[here]))
+            squares[here] = _products(apart, apart)
 
-    for_each(measure_squares, _blocks(x, mean))
-    variance = (_over_batch(found) / count).astype(x.dtype)
+        for_each(measure_apart, _blocks(x, mean))
+        variance = _over_batch(squares) / count
+    variance = variance.astype(x.dtype)
     return batch_inference_on_host(input, weight, bias, mean, variance, layout, eps), mean, variance
 
 
@@ -321,7 +211,7 @@ def batch_inference_on_host(input, weight, bias, mean, variance, layout, eps):
     """Each channel of a batch normalised by a mean and a variance: x scale + level, piece by piece."""
     if lies_by_place(input):
         return batch_inference_by_place(input, weight, bias, mean, variance, eps)
-    x, scale = _planes(input, layout), _scale(variance, eps)
+    x, scale = _planes(input, layout), scale_of(variance, eps)
     scale = scale if weight is None else scale * weight
     level = -mean * scale if bias is None else bias - mean * scale
     result = np.empty(input.shape, x.dtype)
@@ -341,7 +231,7 @@ def batch_slope_on_host(grad, input, weight, mean, variance, products, sums, lay
     """scale (g - mean g - x mean(g x)) by channels, as g scale + x slope + level."""
     if lies_by_place(input):
         return batch_slope_by_place(grad, input, weight, mean, variance, products, sums, layout, eps)
-    g, x, scale = _planes(grad, layout), _planes(input, layout), _scale(variance, eps)
+    g, x, scale = _planes(grad, layout), _planes(input, layout), scale_of(variance, eps)
     count, factor = x.dtype.type(layout.count), scale if weight is None else scale * weight
     slope = -factor * scale * products / count
     level = -factor * sums / count - mean * slope

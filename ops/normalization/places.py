@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from tritorch.ops.layout import empty_by, format_order
+from tritorch.ops.normalization.moments import are_near_zero, scale_of
 from tritorch.ops.parallel import for_each, pieces_of, scratch
-from tritorch.ops.rowwise.host import ones
+from tritorch.ops.rowwise.host import sums_of_columns
 
 _LONG = 1024  # elements, from which on a row is long enough
 
@@ -49,33 +50,29 @@ class _Places:
         return found.sum(0).reshape(count, self.together, self.channels).sum(1)
 
 
-def _down(rows):
-    """The sum of each column: by BLAS, which goes along the rows."""
-    return ones(len(rows), rows.dtype) @ rows
-
-
 def batch_norm_by_place(input, weight, bias, layout, eps):
     """Each channel of a batch normalised: the result, mean and variance."""
     places = _Places(input)
     x, kind = places.rows(input), input.dtype.type
-    mean = (places.sums(1, lambda piece: [_down(x[piece])])[0] / layout.count).astype(kind)
-    (middle,) = places.along(mean)
+    sums, squares = places.sums(2, lambda piece: [sums_of_columns(x[piece]), sums_of_columns(x[piece], x[piece])])
+    mean = sums / layout.count
+    variance = squares / layout.count - mean * mean
+    mean = mean.astype(kind)
+    if not are_near_zero(mean, variance):
+        (middle,) = places.along(mean)
 
-    def squares(piece):
-        apart = np.subtract(x[piece], middle, scratch(x[piece]))
-        return [_down(np.multiply(apart, apart, apart))]
+        def measure(piece):
+            apart = np.subtract(x[piece], middle, scratch(x[piece]))
+            return [sums_of_columns(apart, apart)]
 
-    variance = (places.sums(1, squares)[0] / layout.count).astype(kind)
+        variance = places.sums(1, measure)[0] / layout.count
+    variance = variance.astype(kind)
     return batch_inference_by_place(input, weight, bias, mean, variance, eps), mean, variance
-
-
-def _scale(variance, eps):
-    return 1 / np.sqrt(variance + variance.dtype.type(eps))
 
 
 def batch_inference_by_place(input, weight, bias, mean, variance, eps):
     """Each channel of a batch normalised by a mean and a variance: x scale + level."""
-    places, scale = _Places(input), _scale(variance, eps)
+    places, scale = _Places(input), scale_of(variance, eps)
     scale = scale if weight is None else scale * weight
     factor, level = places.along(scale, -mean * scale if bias is None else bias - mean * scale)
     result = empty_by(input, input.shape, places.order)
@@ -91,20 +88,21 @@ def batch_inference_by_place(input, weight, bias, mean, variance, eps):
 
 def channel_sums_by_place(grad, input, mean, variance, eps):
     """For each channel the sum of the gradient times the normalised input, and the sum of the gradient."""
-    places = _Places(input)
+    places, near = _Places(input), are_near_zero(mean, variance)
     g, x, (middle,) = places.rows(grad), places.rows(input), places.along(mean)
 
     def measure(piece):
-        apart = np.subtract(x[piece], middle, scratch(x[piece]))
-        return [_down(np.multiply(apart, g[piece], apart)), _down(g[piece])]
+        apart = x[piece] if near else np.subtract(x[piece], middle, scratch(x[piece]))
+        return [sums_of_columns(apart, g[piece]), sums_of_columns(g[piece])]
 
     products, sums = places.sums(2, measure)
-    return (products * _scale(variance, eps)).astype(input.dtype), sums.astype(input.dtype)
+    products = products - mean * sums if near else products
+    return (products * scale_of(variance, eps)).astype(input.dtype), sums.astype(input.dtype)
 
 
 def batch_slope_by_place(grad, input, weight, mean, variance, products, sums, layout, eps):
     """scale (g - mean g - x mean(g x)) by channels, as g scale + x slope + level."""
-    places, scale = _Places(input), _scale(variance, eps)
+    places, scale = _Places(input), scale_of(variance, eps)
     count, factor = input.dtype.type(layout.count), scale if weight is None else scale * weight
     slope = -factor * scale * products / count
     factor, slope, level = places.along(factor, slope, -factor * sums / count - mean * slope)

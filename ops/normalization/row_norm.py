@@ -8,14 +8,9 @@ from tritorch.ops.autocast import FLOAT32_ON_GPUS
 from tritorch.ops.base import Op
 from tritorch.ops.normalization import batched
 from tritorch.ops.normalization.gradients_kernel import launch_norm_gradients
+from tritorch.ops.normalization.group_kernel import fits_tiles, launch_group_gradients, launch_group_slope
 from tritorch.ops.normalization.group_places import group_norm_by_place, group_slope_by_place
-from tritorch.ops.normalization.host import (
-    are_few,
-    channel_sums_on_host,
-    norm_backward_on_host,
-    norm_gradients_of_few,
-    norm_on_host,
-)
+from tritorch.ops.normalization.host import norm_backward_on_host, norm_gradients_on_host, norm_on_host
 from tritorch.ops.normalization.layout import over_groups, over_last, written_order
 from tritorch.ops.normalization.norm import ChannelSums, Norm, as_wanted, mean_of, normalised, wide
 from tritorch.ops.normalization.rows_kernel import launch_norm, launch_norm_backward
@@ -25,7 +20,7 @@ class RowNorm(Norm, abstract=True):
     """A normalisation of rows."""
 
     batch = batched.rows
-    gradients: type[Op] | None = None  # the op of all gradients at once, where each column has a weight
+    gradients: type[Op]  # the op of all gradients at once
 
     @classmethod
     def fast(cls, input, weight, bias, layout, eps):
@@ -40,18 +35,17 @@ class RowNorm(Norm, abstract=True):
         return (out, mean, variance) if self.centred else (out, variance)
 
     def _gradients(self, grad):
-        """All in one pass where columns have weights."""
-        input, weight, _, layout, eps = self.inputs
-        if (
-            self.gradients is None or self.recording or not by_column(layout)
-            or self.edges[0] is None or self.edges[1:3] == [None, None]
-        ):  # fmt: skip
+        """All at once where that of the input is wanted and another one."""
+        if self.recording or self.edges[0] is None or self.edges[1:3] == [None, None]:
             return super()._gradients(grad)
+        input, weight, _, layout, eps = self.inputs
         mean, variance = (None, *(each.detach() for each in self.outputs))[-2:]
-        found = self.gradients.apply(
-            grad, None, input, weight, mean, variance, layout, eps, self.edges[2] is not None
-        )  # fmt: skip
-        return found[0], *as_wanted(self.edges[1:3], (*found[1:], None)[:2])
+        slope, *sums = self._together(grad, input, weight, mean, variance, layout, eps)
+        return slope, *as_wanted(self.edges[1:3], (*sums, None)[:2])
+
+    def _together(self, grad, *rest):
+        """The gradients of the input, the weight and, if wanted, the bias."""
+        return self.gradients.apply(grad, None, *rest, self.edges[2] is not None)
 
     @staticmethod
     def sized(draw, M=4096, N=4096):
@@ -96,11 +90,6 @@ class RowNormBackward(Op, abstract=True):
         return launch_norm_backward(grad, input, weight, mean, variance, layout, eps)
 
 
-def by_column(layout):
-    """Whether each element of what is normalised together has a weight of its own, the same ones in all rows."""
-    return layout.groups == (1, layout.count)
-
-
 class RowNormGradients(Op, abstract=True):
     """The gradients of a normalisation over the last dimensions by its input, weight and, if `biased`, bias.
 
@@ -110,12 +99,7 @@ class RowNormGradients(Op, abstract=True):
     @classmethod
     def host(cls, grad, more, input, weight, mean, variance, layout, eps, biased):
         """In float32 at least, narrowed once."""
-        wider = wide(grad, input, weight)
-        if are_few(layout):
-            slope, *sums = norm_gradients_of_few(*wider, mean, variance, layout, eps)
-        else:
-            slope = norm_backward_on_host(*wider, mean, variance, layout, eps)
-            sums = channel_sums_on_host(*wider[:2], mean, variance, layout, eps)
+        slope, *sums = norm_gradients_on_host(*wide(grad, input, weight), mean, variance, layout, eps)
         if more is not None:
             slope = np.add(slope, more, slope, casting="unsafe")
         kind = (input if weight is None else weight).dtype
@@ -267,6 +251,13 @@ class GroupNorm(RowNorm):
             x, *rest = _grouped(draw, 2, channels, 4, 5, groups=groups)
             yield np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2), *rest
 
+    def _gradients(self, grad):
+        """One by one where a group has more channels than a tile takes."""
+        return super()._gradients(grad) if fits_tiles(self.inputs[3]) else Norm._gradients(self, grad)
+
+    def _together(self, *arguments):
+        return self.gradients.apply(*arguments)
+
     @staticmethod
     def sized(draw, N=32, C=256, H=28, W=28, groups=32):
         return _grouped(draw, N, C, H, W, groups=groups)
@@ -278,6 +269,10 @@ class GroupNormBackward(RowNormBackward):
     batch = batched.groups_backward
     of = GroupNorm
 
+    def forward(self, *arguments):
+        """One launch, or two where groups are few and large."""
+        return (launch_group_slope if fits_tiles(arguments[5]) else launch_norm_backward)(*arguments)
+
     @classmethod
     def sized(cls, draw, N=32, C=256, H=28, W=28, groups=32):
         input, weight, bias, layout, eps = GroupNorm.sized(draw, N, C, H, W, groups)
@@ -285,4 +280,32 @@ class GroupNormBackward(RowNormBackward):
         return draw(N, C, H, W), input, weight, mean, variance, layout, eps
 
 
-GroupNorm.slope = GroupNormBackward
+class GroupNormGradients(Op):
+    """The gradients of group_norm by its input, weight and bias; weight may be None."""
+
+    @staticmethod
+    def reference(grad, input, weight, mean, variance, layout, eps):
+        slope = GroupNormBackward.reference(grad, input, weight, mean, variance, layout, eps)
+        return slope, *ChannelSums.reference(grad, input, mean, variance, layout, eps)
+
+    @classmethod
+    def host(cls, grad, input, weight, mean, variance, layout, eps):
+        """In float32 at least, narrowed once."""
+        slope = GroupNormBackward.host(grad, input, weight, mean, variance, layout, eps)
+        sums = ChannelSums.host(grad, input, mean, variance, layout, eps)
+        return slope, *(each.astype((input if weight is None else weight).dtype, copy=False) for each in sums)
+
+    def forward(self, grad, input, weight, mean, variance, layout, eps):
+        """Two launches, or three where groups are few and large."""
+        return launch_group_gradients(grad, input, weight, mean, variance, layout, eps)
+
+    @staticmethod
+    def samples(draw):
+        yield from GroupNormBackward.samples(draw)
+
+    @staticmethod
+    def sized(draw, N=32, C=256, H=28, W=28, groups=32):
+        return GroupNormBackward.sized(draw, N, C, H, W, groups)
+
+
+GroupNorm.slope, GroupNorm.gradients = GroupNormBackward, GroupNormGradients

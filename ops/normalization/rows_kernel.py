@@ -47,17 +47,23 @@ def _of_channels(array, row, column, inside, groups, span, inner, SPAN: tl.const
 
 
 @kernel
+def in_steps(number, STEP: tl.constexpr):
+    """A multiple of STEP, so that every version of Triton sees that it is one: 3.6 forgets to be told so here."""
+    return number // STEP * STEP
+
+
+@kernel
 def starts_of(row, shape, strides, FIRST: tl.constexpr, RANK: tl.constexpr, SPAN: tl.constexpr, APART: tl.constexpr):
     """The offset of each row."""
     start = offsets_of(row, shape, strides, FIRST, RANK)
-    return tl.multiple_of(start, SPAN & -SPAN) if APART else start
+    return in_steps(start, SPAN & -SPAN) if APART else start
 
 
 @kernel
 def places_of(column, shape, strides, FIRST: tl.constexpr, RANK: tl.constexpr, SPAN: tl.constexpr, APART: tl.constexpr):
     """The offset of each column, SPAN channels being a dimension of a constant size where they lie APART."""
     if APART:
-        place = tl.multiple_of(offsets_of(column // SPAN, shape, strides, FIRST, RANK - 1), SPAN & -SPAN)
+        place = in_steps(offsets_of(column // SPAN, shape, strides, FIRST, RANK - 1), SPAN & -SPAN)
         return place + (column % SPAN) * strides[FIRST + RANK - 1]
     return offsets_of(column, shape, strides, FIRST, RANK)
 

@@ -23,7 +23,7 @@ from tritorch.ops.reduction.kernel import (
     whole,
     widen,
 )
-from tritorch.ops.rowwise.host import ones, sums_of_rows
+from tritorch.ops.rowwise.host import ones, sums_of_many_rows
 from tritorch.runtime import dtypes, views
 
 _LARGE = 1 << 16  # elements
@@ -162,7 +162,7 @@ class Sum(Reduction):
 
 
 def total_of(input, dim, keepdim):
-    """The sum of an array; large ones of short rows are added by einsum, several times faster than by NumPy's sum."""
+    """The sum of an array; large ones of short rows are added by BLAS, several times faster than by NumPy's sum."""
     if input.size < _LARGE or not input.flags.c_contiguous:
         return _add(input, dim, None, None, keepdim)
     if dim is None:
@@ -172,7 +172,7 @@ def total_of(input, dim, keepdim):
         length = count_along(input.shape, dim) if dims == tuple(range(input.ndim - len(dims), input.ndim)) else 0
     if not 0 < length <= _ROW:
         return _add(input, dim, None, None, keepdim)
-    sums = sums_of_rows(input.reshape(-1, length))
+    sums = sums_of_many_rows(input.reshape(-1, length))
     return (_add(sums) if dim is None else sums).reshape(reduced_shape(input.shape, dim, keepdim))
 
 

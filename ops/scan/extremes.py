@@ -5,6 +5,8 @@ A NaN is larger and smaller than everything, and of equal elements the last is t
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tritorch.ops.base import Op
@@ -19,6 +21,9 @@ from tritorch.ops.reduction.select_kernel import highest, lowest
 from tritorch.ops.scan.family import Scan
 from tritorch.ops.scan.kernel import launch_run_sums, launch_scan, scanner
 from tritorch.runtime import tl
+
+_BLOCK = 64  # elements among which one extreme is looked for
+_LONG = 1024  # elements of a row, from which on blocks of it are looked at first
 
 
 @scanner
@@ -35,14 +40,37 @@ def last_smaller(a, i, b, j):
 
 def running_of_rows(rows, dim, extreme, keeps):
     """The same as `running` from the places where an extreme is taken, each repeated until the next."""
-    values = extreme.accumulate(rows, dim)
     if dim < rows.ndim - 1 or not rows.size:
         return running(rows, dim, extreme, keeps)
-    taken = (rows != rows) | keeps(rows, values)
-    at = np.flatnonzero(taken)
+    values, at = _taken_in_blocks(rows, extreme, keeps) or _taken(rows, extreme, keeps)
     places = np.repeat(at, np.diff(at, append=rows.size)).reshape(rows.shape)
     places -= np.arange(0, rows.size, rows.shape[dim]).reshape(*rows.shape[:-1], 1)
     return values, places
+
+
+def _taken(rows, extreme, keeps):
+    """The running extremes along the last dimension, and where each is taken among all elements."""
+    values = extreme.accumulate(rows, -1)
+    return values, np.flatnonzero((rows != rows) | keeps(rows, values))
+
+
+def _taken_in_blocks(rows, extreme, keeps):
+    """The same of long rows whose extremes seldom change, else None: most blocks have no part in them."""
+    size = math.gcd(rows.shape[-1], _BLOCK)
+    if rows.shape[-1] < _LONG or size < _BLOCK // 4 or not rows.flags.c_contiguous:
+        return None
+    blocks = rows.reshape(-1, rows.shape[-1] // size, size)
+    own = extreme.reduce(blocks, 2)
+    before = np.concatenate([blocks[:, :1, 0], extreme.accumulate(own, 1)[:, :-1]], 1)
+    changed = np.flatnonzero((own != own) | keeps(own, before))
+    if 4 * len(changed) > own.size:
+        return None
+    values = np.repeat(before.reshape(-1), size).reshape(-1, size)
+    some = blocks.reshape(-1, size)[changed]
+    found = np.concatenate([before.reshape(-1, 1)[changed], some], 1)
+    values[changed] = found = extreme.accumulate(found, 1)[:, 1:]
+    block, place = np.nonzero((some != some) | keeps(some, found))
+    return values.reshape(rows.shape), changed[block] * size + place
 
 
 def running(input, dim, extreme, keeps):

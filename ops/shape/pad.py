@@ -201,8 +201,7 @@ class Pad(Op):
         """The input copied to the inside and, dimension after dimension, the padding copied from there."""
         order = format_order(input)
         if order is not None:
-            turned = tuple([widths[dim] for dim in order])
-            return out_of_order(Pad.host(in_order(input, order), turned, mode, value), order)
+            return out_of_order(Pad.host(in_order(input, order), [widths[dim] for dim in order], mode, value), order)
         if mode != "constant" and min(min(pair) for pair in widths) < 0:
             return Pad.reference(input, widths, mode, value)
         shape = padded_size(input.shape, widths)
@@ -212,18 +211,20 @@ class Pad(Op):
             out[inner] = input[part]
             return out
         out, whole = np.empty(shape, input.dtype), slice(None)
-        borders = [list(_borders(size, *pair, mode)) for size, pair in zip(input.shape, widths, strict=True)]
+        front = next((dim for dim, pair in enumerate(widths) if pair != (0, 0)), input.ndim)
+        number, inner = math.prod(shape[:front]), (whole, *inner[front:])  # NumPy copies fewer dimensions faster
+        planes, padded = (each.reshape(number, *each.shape[front:]) for each in (input, out))
+        borders = [list(_borders(size, *pair, mode)) for size, pair in zip(input.shape, widths, strict=True)][front:]
 
         def fill(piece):
-            part = out[piece]
-            part[(whole, *inner[1:]) if piece is not whole else inner] = input[piece]
-            for dim, each in enumerate(borders):
+            part = padded[piece]
+            part[inner] = planes[piece]
+            for dim, each in enumerate(borders, 1):
                 rows = _rows(part, dim, inner)
                 for place, source in each:
                     rows[place] = rows[source]
 
-        apart = input.ndim > 1 and widths[0] == (0, 0)
-        for_each(fill, pieces_of(len(out), out[:1].size) if apart else [whole])
+        for_each(fill, pieces_of(number, padded[:1].size))
         return out
 
     def forward(self, input, widths, mode, value):

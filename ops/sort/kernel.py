@@ -20,6 +20,8 @@ from tritorch.ops.sort.radix import radix_sort, sort_key
 from tritorch.runtime import tl
 
 _INT64 = np.dtype(np.int64)
+_WIDEST = 1024  # columns of a block
+_FEW = 256  # elements of a row that are wanted at most where its blocks are sorted again
 
 
 def sort_default(device, *, rows, columns, keep):
@@ -31,8 +33,8 @@ def sort_default(device, *, rows, columns, keep):
         width = min(next_power_of_2(columns), 64)
         lines = rows * cdiv(columns, width)
         return {"ROWS": min(next_power_of_2(cdiv(lines, 8)), 32768 // width), "COLUMNS": width, "num_warps": 4}
-    if 512 < columns <= 1024:
-        return {"ROWS": 1, "COLUMNS": 1024, "num_warps": 8}
+    if 512 < columns <= _WIDEST:
+        return {"ROWS": 1, "COLUMNS": _WIDEST, "num_warps": 8}
     width = 32 if columns <= 32 else 128 if columns <= 128 else 512
     return {"ROWS": 512 // width, "COLUMNS": width, "num_warps": 4}
 
@@ -54,9 +56,14 @@ def _whole_where_it_can(COLUMNS, columns):
     return COLUMNS >= min(next_power_of_2(columns), 128)
 
 
+def _gets_on(COLUMNS, columns, keep):
+    """A block is a row, or at least half of it is done with; else rows are sorted by their digits, without it."""
+    return COLUMNS >= min(columns, 2 * keep)
+
+
 SORT_SPACE = Space(
-    ROWS=powers(1, 64), COLUMNS=powers(32, 1024), num_warps=warps(1, 8),
-    where=(_shared_out, _needed, _whole_where_it_can),
+    ROWS=powers(1, 64), COLUMNS=powers(32, _WIDEST), num_warps=warps(1, 8),
+    where=(_shared_out, _needed, _whole_where_it_can, _gets_on),
 )  # fmt: skip
 
 
@@ -158,6 +165,9 @@ def sort_along(x, dim, keep, descending=False):
     fixed = {"PAIRS": pairs, "RANK": len(outer)}
     flip, wide = -1 if descending else 0, needs_64_bits(x.shape, steps)
     keys = order = None
+    if columns > _WIDEST and keep > _FEW:
+        radix_sort(x, values, places, rows, columns, keep, descending, wide, layout)
+        return values, places
 
     def sort_each(columns, config, take, cut):
         """Sort the blocks: to the results where `take` is None, else the first `take` of each for another round."""

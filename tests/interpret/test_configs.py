@@ -57,6 +57,7 @@ FREE = {
     "VALUE_WIDTH": "a size of the key, padded",
     "P": "an exponent: the formulas that differ by it are in the key",
     "flash_key_kernel.slopes": "whether slopes are stored: follows from sizes and a knob",
+    "group_gradients_kernel.GIVEN": "whether other programs left the sums: follows from a knob",
     "nll_kernel.MEAN": "a division by the only program, if there is one",
     "step_kernel.given": "numbers of the step that are on the device: each program reads them once",
     "step_kernel.found": "whether there is a step, likewise",

@@ -6,9 +6,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from tritorch.autotune import generation
 from tritorch.autotune.tunable import noting_configs, using
 from tritorch.ops.base import TABLE
 from tritorch.ops.sort import radix
+from tritorch.ops.sort.kernel import SORT_SPACE, sort_blocks, sort_default
 from tritorch.runtime.language import triton_missing
 
 if triton_missing():
@@ -85,3 +87,23 @@ def test_what_is_known_to_be_small(bound):
     radix.radix_sort(x, values, places, 1, 500, 500, False, False, ((), (), 1, 1), bound)
     np.testing.assert_array_equal(places, np.argsort(x, kind="stable"))
     np.testing.assert_array_equal(values, np.sort(x))
+
+
+def test_long_rows_that_are_wanted_whole_ask_for_no_blocks():
+    """A config that nothing is launched with would be tuned for nothing."""
+    with noting_configs() as asked:
+        TABLE["topk"]().forward(numbers(np.float32, 1, 1100), 1, 257, False)
+    assert asked and not any(each.kernel is sort_blocks for each in asked)
+    with noting_configs() as asked:
+        TABLE["topk"]().forward(numbers(np.float32, 1, 1100), 1, 20, False)
+    assert any(each.kernel is sort_blocks for each in asked)
+
+
+@pytest.mark.parametrize(("columns", "keep"), [(7, 7), (600, 600), (1024, 1024), (1025, 256), (4096, 8), (50000, 129)])
+def test_every_config_of_blocks_gets_on(columns, keep):
+    """To a block that is a row, or by half of each."""
+    device = generation("sm_90")
+    known = {"rows": 64, "columns": columns, "keep": keep}
+    configs = list(SORT_SPACE.configs(**known, PAIRS=False, RANK=1, WIDE=False, device=device))
+    assert sort_default(device, **known) in configs
+    assert all(columns <= each["COLUMNS"] or 2 * keep <= each["COLUMNS"] for each in configs)

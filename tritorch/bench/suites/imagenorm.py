@@ -1,4 +1,4 @@
-"""Normalisation of images: batch_norm as a net is trained, in both layouts, and group_norm."""
+"""Normalisation of images, batch_norm and group_norm as a net is trained, in both layouts."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ OPS = (
     Op("batch_norm channels last", _batch_norm, _inputs(LAST), _same, kept=_kept),
     Op("batch_norm channels first", _batch_norm, _inputs(None), _same, kept=_kept),
     Op("group_norm", _group_norm, _inputs(None), _same, kept=_kept),
+    Op("group_norm channels last", _group_norm, _inputs(LAST), _same, kept=_kept),
 )
 
 
