@@ -23,7 +23,7 @@ _STORED_WIDTHS = {80: 128, 90: 128, 100: 128}
 _ITEMSIZE = 2  # bytes of an element
 # Numbers that a thread can hold, of scores and of what is summed by them. Before Hopper, operands take registers too.
 _MOST_SUMS, _MOST_SUMS_OF_HOPPER = 144, 200
-_MOST_READ = 64  # elements of a thread that pass through registers on their way from memory to a product
+_MOST_READ, _MOST_COPIED = 32, 64  # slopes that a thread can turn: those that it reads by addresses, or in bulk
 _LIMITED, _LIMITED_SUMS = 128, 96  # registers that a thread may be limited to, and the sums that these can hold
 
 
@@ -63,11 +63,11 @@ def _key_fits(ROWS, COLUMNS, STORES, num_warps, num_stages, maxnreg, width, valu
     return _fits(sums, held, ROWS, num_warps, num_stages, maxnreg, width, value_width, device)
 
 
-def _product_fits(ROWS, COLUMNS, num_warps, num_stages, maxnreg, width, device):
+def _product_fits(ROWS, COLUMNS, BULK, num_warps, num_stages, maxnreg, width, device):
     """A sum; keys and slopes are read, and slopes turned on their way."""
     shared = COLUMNS * num_stages * (width + ROWS) * _ITEMSIZE + 1024
     sums, turned = ROWS * width, ROWS * COLUMNS
-    fit = sums <= _MOST_SUMS * 32 * num_warps and turned <= _MOST_READ * 32 * num_warps
+    fit = sums <= _MOST_SUMS * 32 * num_warps and turned <= (_MOST_COPIED if BULK else _MOST_READ) * 32 * num_warps
     fit = fit and shared <= device.shared_memory
     return fit and (maxnreg is None or _limit_pays(sums, shared, num_warps, device))
 

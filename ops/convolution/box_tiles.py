@@ -203,8 +203,8 @@ def _parts_fill(PARTS, BLOCK_M, BLOCK_N, BLOCK_K, SHARED, rows, columns, images,
 
 
 def _weight_stages_fit(SHARED, BLOCK_M, BLOCK_N, BLOCK_K, num_stages, itemsize, device):
-    """All stages."""
-    return stages_are_enough(
+    """All stages; two of the deepest are four of half as much, in steps that wait for each other."""
+    return (num_stages > 2 or BLOCK_K <= 2 * SMALLEST) and stages_are_enough(
         lambda depth: _memory(BLOCK_M, SHARED * BLOCK_N, BLOCK_K, depth, itemsize), num_stages, device.shared_memory
     )
 

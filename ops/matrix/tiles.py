@@ -150,13 +150,12 @@ def rows_to_group(BLOCK_M, GROUP_M, rows):
 def sides_worth(BLOCK_M, BLOCK_N, rows, columns, inner, batch, dots, tensor_cores, device):
     """Where tiles of 64 by 64 fill the GPU, by parts of long sums too, smaller ones read operands more often.
 
-    Not if one side is short: tiles of half the length read nothing twice.
+    Not if one side is short: tiles of half the length read nothing twice; nor a short sum, of which little is read.
     """
-    if not dots or shares(rows, columns, inner, batch, 64) < device.sms:
+    if not dots or inner <= 256 or shares(rows, columns, inner, batch, 64) < device.sms:
         return True
-    long = tensor_cores and min(bucket(rows)[0], bucket(columns)[0]) > 96
-    sides = (BLOCK_M, rows), (BLOCK_N, columns)
-    return all(side >= min(_whole(size), 64 if long else 32) for side, size in sides)
+    least = 64 if tensor_cores and not is_short(rows, columns) else 32
+    return BLOCK_M >= min(_whole(rows), least) and BLOCK_N >= min(_whole(columns), least)
 
 
 def _whole(size):
