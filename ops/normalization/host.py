@@ -159,7 +159,8 @@ def channel_sums_on_host(grad, input, mean, variance, layout, eps):
     if written_order(input, layout) is not None:
         return group_sums_by_place(grad, input, mean, variance, layout, eps)
     near, grad, x = are_near_zero(mean, variance), _planes(grad, layout), _planes(input, layout)
-    mean, sums, products = _by_plane(mean, layout), *(np.empty(grad.shape[:2], grad.dtype) for _ in range(2))
+    mean = _by_plane(mean, layout)
+    sums, products = (np.empty(grad.shape[:2], grad.dtype) for _ in range(2))
     same = layout.axes == layout.summed  # each channel has one mean
 
     def measure(block):
