@@ -24,6 +24,11 @@ _WIDEST = 1024  # columns of a block
 _FEW = 256  # elements of a row that are wanted at most where its blocks are sorted again
 
 
+def _in_blocks(columns, keep):
+    """Whether rows are sorted in blocks at all."""
+    return columns <= _WIDEST or keep <= _FEW
+
+
 def sort_default(device, *, rows, columns, keep):
     """Blocks of 32, 128, 512 or 1024, so that few networks are compiled; small ones interpreted.
 
@@ -58,7 +63,7 @@ def _whole_where_it_can(COLUMNS, columns):
 
 def _gets_on(COLUMNS, columns, keep):
     """A block is a row, or at least half of it is done with; else rows are sorted by their digits, without it."""
-    return COLUMNS >= min(columns, 2 * keep)
+    return COLUMNS >= min(columns, 2 * keep) or not _in_blocks(columns, keep)
 
 
 SORT_SPACE = Space(
@@ -165,7 +170,7 @@ def sort_along(x, dim, keep, descending=False):
     fixed = {"PAIRS": pairs, "RANK": len(outer)}
     flip, wide = -1 if descending else 0, needs_64_bits(x.shape, steps)
     keys = order = None
-    if columns > _WIDEST and keep > _FEW:
+    if not _in_blocks(columns, keep):
         radix_sort(x, values, places, rows, columns, keep, descending, wide, layout)
         return values, places
 

@@ -168,7 +168,7 @@ def covering(kernel, known):
     seen, found = set(), []
     for config in reversed(list(kernel.space.configs(**known, device=HOPPER))):
         values = {(knob, config[knob]) for knob in ("ROWS", "COLUMNS", "BULK", "SPECIALIZED") if knob in config}
-        if config.get("STORES", True) and (len(values - seen) >= min(2, len(values)) or (found and values - seen)):
+        if len(values - seen) >= min(2, len(values)) or (found and values - seen):
             seen |= values
             found.append(config)
     return found
