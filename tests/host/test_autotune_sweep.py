@@ -239,7 +239,7 @@ def test_traced_shapes_get_budget_by_their_share(worker, tmp_path, capsys):
     file = shapes(tmp_path, traced(32, 0.1), traced(64, 0.8), traced(128, 0.1, "float16"))
     assert do("--shapes", file, "--device", "interpreter", "--dry-run", "--budget", "1000s") == GOOD
     lines = capsys.readouterr().out.splitlines()
-    assert any("64, 64" in line.replace("64x64", "64, 64") and "800 s" not in line and "13 min" in line for line in lines)
+    assert any("(64, 64)" in line and "800 s" not in line and "13 min" in line for line in lines)
     assert do("--shapes", file, "--device", "interpreter", "--json", tmp_path / "x.json") == GOOD
     found = json.loads((tmp_path / "x.json").read_text())["subjects"]
     assert [each["share"] for each in found] == [0.1, 0.8, 0.1] and {each["count"] for each in found} == {12}
