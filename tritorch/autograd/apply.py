@@ -46,7 +46,7 @@ def apply(cls, *args):
     elif device is None:
         return _create(cls, args)
     else:
-        results = _on_device(cls, args, arrays, device)
+        results = on_device(cls, args, arrays, device)
     if type(results) is tuple:
         outputs = tuple([_wrap(result, device) for result in results])
     else:
@@ -60,7 +60,7 @@ def apply(cls, *args):
     return outputs
 
 
-def _on_device(cls, args, arrays, device):
+def on_device(cls, args, arrays, device):
     """The results of kernels, by the plan of an earlier call that was alike where there is one."""
     signature = signature_of(cls, arrays) if device.is_cuda else None
     plan = plans.get(signature)
