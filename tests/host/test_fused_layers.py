@@ -22,6 +22,7 @@ LAYERS = {
     "gelu_tanh": lambda: nn.GELU(approximate="tanh"), "silu": nn.SiLU, "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
 }  # fmt: skip
+OTHERS = ("linear_cross_entropy", "convolution_input_gradient", "convolution_weight_gradient")
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def called(monkeypatch):
     """The names of the fused ops that were called."""
     found = []
     for op in TABLE.values():
-        if op.op_name.startswith("linear_") and op.op_name != "linear_cross_entropy":
+        if op.op_name.startswith(("linear_", "convolution_")) and op.op_name not in OTHERS:
             run = op.host
             monkeypatch.setattr(op, "host", lambda *args, _op=op, _run=run: (found.append(_op.op_name), _run(*args))[1])
     return found
@@ -311,3 +312,72 @@ def test_feed_forward_of_a_transformer(kind, activation, norm_first, called):
     assert called == []
     agree(found[0], found[2])
     agree(found[1], found[3])
+
+
+CONVOLUTIONS = {
+    "one dimension": (lambda: nn.Conv1d(3, 4, 3, padding=1), (2, 3, 7)),
+    "strided": (lambda: nn.Conv2d(3, 4, 3, stride=2, padding=(1, 0)), (2, 3, 7, 8)),
+    "no bias": (lambda: nn.Conv2d(4, 4, 3, dilation=2, groups=2, bias=False), (2, 4, 7, 8)),
+    "same": (lambda: nn.Conv2d(3, 4, (3, 2), padding="same"), (2, 3, 5, 6)),
+    "one image": (lambda: nn.Conv2d(3, 4, 3), (3, 5, 6)),
+    "no image": (lambda: nn.Conv2d(3, 4, 3), (0, 3, 5, 6)),
+    "three dimensions": (lambda: nn.Conv3d(2, 3, 2), (2, 2, 3, 4, 3)),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("activation", ["relu", "relu in place", "sigmoid", "tanh"])
+def test_a_convolution_and_its_activation(activation, name, called):
+    torch.manual_seed(0)
+    make, shape = CONVOLUTIONS[name]
+    net = nn.Sequential(make(), LAYERS[activation]())
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        mine, x = net.to(dtype), torch.randn(shape, dtype=dtype)
+        agree(gradients(nn.Sequential.forward, mine, x), gradients(apart, mine, x))
+    assert called == [f"convolution_{activation.split()[0]}"] * 3
+
+
+def test_convolutions_that_stay_by_themselves(called):
+    x = torch.randn(2, 3, 6, 6)
+    hooked = nn.Conv2d(3, 4, 3)
+    seen = []
+    hooked.register_forward_hook(lambda *_: seen.append(1))
+    for layer, after in (
+        (nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), nn.ReLU()), (nn.Conv2d(3, 4, 3), nn.GELU()),
+        (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), (nn.ConvTranspose2d(3, 4, 3), nn.ReLU()), (hooked, nn.ReLU()),
+    ):  # fmt: skip
+        net = nn.Sequential(layer, after)
+        assert torch.equal(net(x), apart(net, x))
+    assert called == [] and seen == [1, 1]
+
+
+def test_convolutions_under_autocast(called):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.Tanh())
+    x = torch.randn(2, 3, 6, 6)
+
+    def lowered(run):
+        def inside(net, x):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                y = run(net, x)
+            assert y.dtype == torch.bfloat16
+            return y.float()
+
+        return inside
+
+    mine, true = (gradients(lowered(run), net, x) for run in (nn.Sequential.forward, apart))
+    assert called == ["convolution_relu", "convolution_tanh"]
+    for a, b in zip(mine, true, strict=True):
+        assert a.dtype == b.dtype == torch.float32
+        np.testing.assert_allclose(a.numpy(), b.numpy(), *tolerance("bfloat16", gradient=True))
+
+
+def test_errors_of_a_convolution_are_the_functions(called):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    for wrong in (torch.randn(2, 5, 6, 6), torch.randn(2, 6), torch.randn(2, 3, 2, 2)):
+        with pytest.raises(RuntimeError) as mine:
+            net(wrong)
+        with pytest.raises(RuntimeError) as true:
+            apart(net, wrong)
+        assert str(mine.value) == str(true.value)
+    assert called == []

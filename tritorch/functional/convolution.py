@@ -20,31 +20,32 @@ from tritorch.ops.guard import need_tensors
 @export("conv1d", "nn.functional.conv1d", autocast=LOWER)
 def conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """The sums of windows of (N, C, L) or (C, L) times filters (O, C / groups, K), plus a bias."""
-    return _convolution("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
+    return convolve(TABLE["convolution"], "conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
 @export("conv2d", "nn.functional.conv2d", autocast=LOWER)
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """The sums of windows of (N, C, H, W) or (C, H, W) times filters (O, C / groups, KH, KW), plus a bias."""
-    return _convolution("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
+    return convolve(TABLE["convolution"], "conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
 
 @export("conv3d", "nn.functional.conv3d", autocast=LOWER)
 def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """The sums of windows of (N, C, D, H, W) or (C, D, H, W) times filters (O, C / groups, KD, KH, KW), plus a bias."""
-    return _convolution("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
+    return convolve(TABLE["convolution"], "conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
 
 
-def _convolution(op, ndim, input, weight, bias, stride, padding, dilation, groups):
-    need_tensors(op, input=input, weight=weight)
-    check_ranks(op, input.array, weight.array, ndim)
-    stride, dilation = per_dimension(op, "stride", stride, ndim), per_dimension(op, "dilation", dilation, ndim)
+def convolve(op, name, ndim, input, weight, bias, stride, padding, dilation, groups):
+    """A call of `op`, a convolution or one with what follows it, by the arguments of the function of this name."""
+    need_tensors(name, input=input, weight=weight)
+    check_ranks(name, input.array, weight.array, ndim)
+    stride, dilation = per_dimension(name, "stride", stride, ndim), per_dimension(name, "dilation", dilation, ndim)
     kernel = weight.array.shape[2:]
-    padding = padding_of(op, padding, kernel, stride, dilation)
+    padding = padding_of(name, padding, kernel, stride, dilation)
     check_windows(kernel, stride, padding, dilation, groups)
     check_convolution(input.array, weight.array, _array(bias), padding, dilation, groups)
     batched = input if input.array.ndim == ndim + 2 else input.unsqueeze(0)
-    out = TABLE["convolution"].apply(batched, weight, bias, stride, padding, dilation, groups)
+    out = op.apply(batched, weight, bias, stride, padding, dilation, groups)
     return out if batched is input else out.squeeze(0)
 
 

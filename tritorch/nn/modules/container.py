@@ -6,8 +6,7 @@ import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
-from tritorch.nn.modules.fused import linear_then
-from tritorch.nn.modules.linear import Linear
+from tritorch.nn.modules.fused import LEADING, layer_then
 from tritorch.nn.modules.module import Module
 from tritorch.nn.modules.parameters import ParameterDict, ParameterList
 from tritorch.nn.modules.utils import pairs_of
@@ -78,16 +77,16 @@ class Sequential(_Numbered):
                 self.add_module(str(number), module)
 
     def forward(self, input):
-        """The last module's output; a Linear and an activation behind it may be one op."""
-        linear = None  # the module before, where it was not called yet
+        """The last module's output; a Linear or a convolution and an activation behind it may be one op."""
+        leading = None  # the module before, where it was not called yet
         for module in self._modules.values():
-            if type(module) is Linear:
-                input, linear = input if linear is None else linear(input), module
-            elif linear is None:
+            if type(module) in LEADING:
+                input, leading = input if leading is None else leading(input), module
+            elif leading is None:
                 input = module(input)
             else:
-                input, linear = linear_then(linear, module, input), None
-        return input if linear is None else linear(input)
+                input, leading = layer_then(leading, module, input), None
+        return input if leading is None else leading(input)
 
     def __getitem__(self, index):
         if isinstance(index, slice):

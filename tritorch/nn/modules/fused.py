@@ -1,4 +1,4 @@
-"""Layers as one op, where nobody stands between who would notice: linear layers and what follows, norms of sums.
+"""Layers as one op, where nobody stands between who would notice: a layer and its activation, norms of sums.
 
 The layers are called one by one, as ever, where somebody may look at what passes between them: hooks, an interceptor
 of ops (a profiler, `vmap`, an exporter), anomaly mode, a subclass, or a `forward` or a function of `nn.functional` in
@@ -12,44 +12,66 @@ from types import FunctionType
 
 from tritorch.autograd.anomaly_mode import state as anomaly
 from tritorch.autograd.grad_mode import state
+from tritorch.functional.convolution import convolve
 from tritorch.nn import functional as F
 from tritorch.nn.modules.activation import GELU, ReLU, Sigmoid, SiLU, Tanh
+from tritorch.nn.modules.conv import Conv1d, Conv2d, Conv3d
 from tritorch.nn.modules.dropout import Dropout
 from tritorch.nn.modules.hooks import everywhere
 from tritorch.nn.modules.linear import Linear
 from tritorch.nn.modules.module import Module
 from tritorch.nn.modules.normalization import LayerNorm
 from tritorch.nn.parameter import Parameter
+from tritorch.ops.autocast import LOWER
 from tritorch.ops.autocast import state as autocast
-from tritorch.ops.base import EXPORTS, TABLE
-from tritorch.ops.matrix.linear_activation import FUSED, Fused
+from tritorch.ops.base import EXPORTS, TABLE, Op
+from tritorch.ops.convolution.convolution_activation import CONVOLVED
+from tritorch.ops.matrix.linear_activation import FUSED
 from tritorch.runtime import dtypes
 from tritorch.tensor import Tensor
 
 _KINDS = frozenset(each.numpy for each in (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64))
 _TENSORS = frozenset({Tensor, Parameter})
-_GELUS = {"none": FUSED[TABLE["gelu"]], "tanh": FUSED[TABLE["gelu_tanh"]]}
+_GELUS = {"none": TABLE["gelu"], "tanh": TABLE["gelu_tanh"]}
 
-# By the class of a layer: its fused ops, or what finds them by its settings.
-_OF_LAYERS: dict[type[Module], Fused | Callable] = {
-    GELU: lambda layer: _GELUS.get(layer.approximate), ReLU: FUSED[TABLE["relu"]],
-    SiLU: FUSED[TABLE["silu"]], Sigmoid: FUSED[TABLE["sigmoid"]], Tanh: FUSED[TABLE["tanh"]],
+# By the class of a layer: the op that it is, or what finds it by its settings.
+_OF_LAYERS: dict[type[Module], Callable[[Module], type[Op] | None]] = {
+    GELU: lambda layer: _GELUS.get(layer.approximate), ReLU: lambda _: TABLE["relu"], SiLU: lambda _: TABLE["silu"],
+    Sigmoid: lambda _: TABLE["sigmoid"], Tanh: lambda _: TABLE["tanh"],
 }  # fmt: skip
 _OF_FUNCTIONS = {
-    EXPORTS[f"{room}{name}"]: FUSED[TABLE[name]]
+    EXPORTS[f"{room}{name}"]: TABLE[name]
     for name in ("gelu", "relu", "silu", "sigmoid", "tanh")
     for room in ("", "nn.functional.")
     if f"{room}{name}" in EXPORTS
 }
-_LAYERS: tuple[type[Module], ...] = (Linear, LayerNorm, Dropout, *_OF_LAYERS)
+_CONVOLUTIONS = (Conv1d, Conv2d, Conv3d)
+LEADING = frozenset({Linear, *_CONVOLUTIONS})  # layers that may be one op with the activation behind them
+_LAYERS: tuple[type[Module], ...] = (Linear, LayerNorm, Dropout, *_CONVOLUTIONS, *_OF_LAYERS)
 _FORWARDS = {each: each.forward for each in _LAYERS}
 _CALL = Module.__call__
 _FUNCTIONS = (F.linear, F.dropout, F.gelu, F.relu, F.silu, F.layer_norm)
+_CONV_FORWARD = Conv2d._conv_forward
 
 
-def linear_then(linear, activation, input):
-    """activation(linear(input)), of a layer, and a layer or a function."""
-    found = _fused(activation)
+def layer_then(layer, activation, input):
+    """activation(layer(input)), of a layer among LEADING, and a layer or a function."""
+    found = _op_of(activation)
+    if found is not None and type(layer) is not Linear:
+        return _convolution_then(layer, activation, CONVOLVED.get(found), input)
+    return _linear_then(layer, activation, FUSED.get(found), input)
+
+
+def _convolution_then(layer, activation, op, input):
+    parameters = None if op is None else _parameters_for(layer, input)
+    if parameters is None or layer.padding_mode != "zeros" or type(layer)._conv_forward is not _CONV_FORWARD:
+        return activation(layer(input))
+    settings = layer.stride, layer.padding, layer.dilation, layer.groups
+    run = convolve if autocast.active is None else LOWER.around(convolve)  # as around the function of the layer
+    return run(op, layer.function.__name__, layer.spatial, input, *parameters, *settings)
+
+
+def _linear_then(linear, activation, found, input):
     parameters = None if found is None else _parameters_for(linear, input)
     if parameters is None:
         return activation(linear(input))
@@ -83,15 +105,15 @@ def norm_of_sum(norm, input, other):
     return norm(total), total
 
 
-def _fused(activation):
-    """The fused ops of an activation, None where there are none or it is not as we made it."""
+def _op_of(activation):
+    """The op that an activation is, None where it is none or not as we made it."""
     kind = type(activation)
     if kind is FunctionType:
         return _OF_FUNCTIONS.get(activation)
     found = _OF_LAYERS.get(kind)
     if found is None or not _is_ours(activation, kind):
         return None
-    return found if type(found) is Fused else found(activation)
+    return found(activation)
 
 
 def _is_ours(layer, kind):
@@ -112,16 +134,17 @@ def _is_unwatched(input):
     return not state.interceptors or all(each.transparent for each in state.interceptors)
 
 
-def _parameters_for(linear, input):
-    """The weight and the bias of `linear` where a fused op may stand for it on `input` and what follows, else None."""
-    if not (_is_ours(linear, Linear) and _is_unwatched(input)):
+def _parameters_for(layer, input):
+    """The weight and the bias of `layer` where a fused op may stand for it on `input` and what follows, else None."""
+    kind = type(layer)
+    if not (kind in LEADING and _is_ours(layer, kind) and _is_unwatched(input)):
         return None
-    parameters = linear._parameters
+    parameters = layer._parameters
     weight, bias = parameters.get("weight"), parameters.get("bias")
     if (
         "bias" not in parameters or type(weight) not in _TENSORS or (bias is not None and type(bias) not in _TENSORS)
         or input.array.dtype not in _KINDS or weight.array.dtype not in _KINDS
-        or not input.array.shape or len(weight.array.shape) != 2
+        or not input.array.shape or len(weight.array.shape) != (2 if kind is Linear else kind.spatial + 2)
     ):  # fmt: skip
         return None
     return weight, bias

@@ -14,7 +14,7 @@ from tritorch.nn.init import xavier_uniform_
 from tritorch.nn.modules.activation import MultiheadAttention
 from tritorch.nn.modules.container import ModuleList
 from tritorch.nn.modules.dropout import Dropout
-from tritorch.nn.modules.fused import linear_then, norm_of_sum, plus_linear
+from tritorch.nn.modules.fused import layer_then, norm_of_sum, plus_linear
 from tritorch.nn.modules.linear import Linear
 from tritorch.nn.modules.module import Module
 from tritorch.nn.modules.normalization import LayerNorm
@@ -82,7 +82,7 @@ class _Layer(Module):
         return self._last_dropout()(self.linear2(self._ff_hidden(x)))
 
     def _ff_hidden(self, x):
-        return self.dropout(linear_then(self.linear1, self.activation, x))
+        return self.dropout(layer_then(self.linear1, self.activation, x))
 
     def _plus_ff_block(self, residual, x):
         """residual + _ff_block(x)."""
