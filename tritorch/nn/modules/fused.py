@@ -63,8 +63,12 @@ def layer_then(layer, activation, input):
 
 
 def _convolution_then(layer, activation, op, input):
+    """In one op where no gradient is asked for: a gradient of both would hold its own and the one it gets at once."""
     parameters = None if op is None else _parameters_for(layer, input)
-    if parameters is None or layer.padding_mode != "zeros" or type(layer)._conv_forward is not _CONV_FORWARD:
+    if (
+        parameters is None or layer.padding_mode != "zeros" or type(layer)._conv_forward is not _CONV_FORWARD
+        or _is_recorded(input, *parameters)
+    ):  # fmt: skip
         return activation(layer(input))
     settings = layer.stride, layer.padding, layer.dilation, layer.groups
     run = convolve if autocast.active is None else LOWER.around(convolve)  # as around the function of the layer
@@ -76,12 +80,15 @@ def _linear_then(linear, activation, found, input):
     if parameters is None:
         return activation(linear(input))
     weight, bias = parameters
-    if not state.recording or not (
-        weight.wants_gradient() or input.wants_gradient() or (bias is not None and bias.wants_gradient())
-    ):
+    if not _is_recorded(input, weight, bias):
         return found.plain.apply(input, weight, bias)
     result = found.recorded.apply(input, weight, bias)
     return result[-1] if type(result) is tuple else result
+
+
+def _is_recorded(*tensors):
+    """Whether the call of an op on these, where they are there, becomes a node of the graph."""
+    return state.recording and any(each is not None and each.wants_gradient() for each in tensors)
 
 
 def plus_linear(residual, dropout, linear, input):
