@@ -1,7 +1,7 @@
 """A convolution and the activation behind it in one launch: a family, with a member for each activation named below.
 
-These are the activations whose slope is known from their result, which is what is saved. The kernels add the bias and
-apply the formula to a tile before they store it, so that what lies between the two is never written.
+The kernels add the bias and apply the formula to a tile before they store it, so that what lies between the two is
+never written. There is no gradient: one of both would hold its own and the one it gets at the same time.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from tritorch.ops.pointwise.exponential import Sigmoid, Tanh
 
 
 class ConvolutionActivation(Op, abstract=True):
-    """activation(convolution(input, weight) + bias)."""
+    """activation(convolution(input, weight) + bias), without a gradient."""
 
     activation: type  # a pointwise op of one argument
     autocast = LOWER
-    saves = ("input", "weight", "output")
     multiplications, sized, errors = Convolution.multiplications, Convolution.sized, Convolution.errors
 
     @classmethod
@@ -36,12 +35,6 @@ class ConvolutionActivation(Op, abstract=True):
         size = out_size(input.shape[2:], weight.shape[2:], stride, padding, dilation)
         return launch_forward(input, weight, bias, size, stride, padding, dilation, groups, self.activation.value)
 
-    def backward(self, grad):
-        """The gradient of the activation, in a launch of its own, and Convolution's."""
-        op, value, _ = self.activation.gradients[0]
-        grad = value.fn(grad, self.output) if self.recording else op.apply(grad, self.output)
-        return Convolution.backward(self, grad)
-
     @staticmethod
     def samples(draw):
         """One for each kernel: by taps, depthwise, as a product, of few channels, and of channels innermost."""
@@ -54,11 +47,6 @@ class ConvolutionActivation(Op, abstract=True):
         yield with_channels_innermost(draw(2, 16, 6, 5)), draw(16, 16, 3, 3), draw(16), one, same, one, 1
         yield with_channels_innermost(draw(45, 16, 2, 3)), draw(16, 16, 2, 2), draw(16), one, none, one, 1
         yield with_channels_innermost(draw(2, 3, 6, 5)), draw(16, 3, 3, 4), draw(16), (2, 2), none, one, 1
-
-    @classmethod
-    def differentiable_at(cls, *sample):
-        """Where the activation has no kink."""
-        return cls.activation.differentiable_at(Convolution.reference(*sample))
 
 
 def convolved(activation):

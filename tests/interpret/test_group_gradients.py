@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
 import ml_dtypes
 import numpy as np
 import pytest
+from forced_knobs import launched_with
 from tolerances import tolerance
 
 import tritorch as torch
 from tritorch.autotune import generation
-from tritorch.autotune.tunable import noting_configs, pretending, using
+from tritorch.autotune.tunable import pretending
 from tritorch.nn import functional as F
 from tritorch.ops.normalization.group_kernel import group_gradients_kernel
 from tritorch.ops.normalization.layout import over_groups
@@ -55,14 +54,7 @@ def arguments(shape, groups, dtype=np.float32, innermost=False, weighted=True):
 
 def launched(values, knobs):
     """What the op gives with some knobs of its kernel forced, and the launches that took."""
-    with ExitStack() as stack:
-        stack.enter_context(pretending(H200))
-        with noting_configs() as asked, recording_launches(run=False):
-            GroupNormGradients().forward(*values)
-        (found,) = asked
-        stack.enter_context(using(group_gradients_kernel, found.key, found.config | knobs))
-        launches = stack.enter_context(recording_launches())
-        return GroupNormGradients().forward(*values), launches
+    return launched_with(group_gradients_kernel, knobs, H200, lambda: GroupNormGradients().forward(*values))
 
 
 def check(found, values):

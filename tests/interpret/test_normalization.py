@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
 import pytest
+from forced_knobs import launched_with
 from tolerances import tolerance
 
 from tritorch.autotune import generation
-from tritorch.autotune.tunable import noting_configs, pretending, using
 from tritorch.ops.normalization.gradients_kernel import norm_gradients_kernel
 from tritorch.ops.normalization.layout import over_last
 from tritorch.ops.normalization.program_sums import program_sums_kernel
 from tritorch.ops.normalization.row_norm import LayerNorm, LayerNormGradients, RmsNorm, RmsNormGradients
 from tritorch.runtime.guarded import guarded_memory
-from tritorch.runtime.kernel import recording_launches
 from tritorch.runtime.language import triton_missing
 
 if triton_missing():
@@ -47,14 +45,7 @@ def wide(values):
 
 def launched(op, values, knobs, device=FEW):
     """What the op gives with some knobs of its kernel forced, and the launches that took."""
-    with ExitStack() as stack:
-        stack.enter_context(pretending(device))
-        with noting_configs() as asked, recording_launches(run=False):
-            op().forward(*values)
-        (found,) = asked
-        stack.enter_context(using(norm_gradients_kernel, found.key, found.config | knobs))
-        launches = stack.enter_context(recording_launches())
-        return op().forward(*values), launches
+    return launched_with(norm_gradients_kernel, knobs, device, lambda: op().forward(*values))
 
 
 def check(op, found, values):

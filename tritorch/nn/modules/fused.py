@@ -63,7 +63,7 @@ def layer_then(layer, activation, input):
 
 
 def _convolution_then(layer, activation, op, input):
-    """In one op where no gradient is asked for: a gradient of both would hold its own and the one it gets at once."""
+    """In one op, which has no gradient, where none is asked for."""
     parameters = None if op is None else _parameters_for(layer, input)
     if (
         parameters is None or layer.padding_mode != "zeros" or type(layer)._conv_forward is not _CONV_FORWARD
